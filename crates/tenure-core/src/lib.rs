@@ -1,0 +1,26 @@
+//! Internal to tenure: the protocols of locks and leases as state machines.
+//!
+//! ```text
+//!   verbs (acquire, release, ..) ─┐
+//!   views of the record ──────────┤            ┌─> Action::Read / Probe / Write
+//!   answers to writes ────────────┼─> Claim ───┼─> Action::Wait { until }
+//!   answers to probes ────────────┤            └─> Action::Report(..)
+//!   the local time ───────────────┘
+//! ```
+//!
+//! Nothing in this crate does I/O, reads a clock, draws a random number, awaits or allocates more
+//! than a record needs. Time and randomness are arguments, so one and the same object runs in the
+//! command, in the model checker and in the simulator.
+//!
+//! **The one rule callers keep: one input, then drain every action, then the next input.**
+#![no_std]
+
+extern crate alloc;
+
+mod ids;
+mod record;
+mod time;
+
+pub use ids::{Mark, Marks, Session, Text, Token, Version};
+pub use record::{Change, End, HISTORY_MAX, Holder, Past, Record, Term, Waiter};
+pub use time::{Time, Wall};

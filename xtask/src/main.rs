@@ -1,0 +1,2 @@
+//! Repository chores: `cargo xtask check`, `cargo xtask fix`.
+fn main() {}
