@@ -83,11 +83,15 @@ impl Identity {
         })
     }
 
-    /// How the process stands, if it can be seen from here: same boot, same namespaces.
+    /// Whether the process can be seen from here: same boot, same namespaces.
+    pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
+        let here = facts::namespace("/proc/self/ns/pid");
+        self.clock == folder.clock() && here.is_ok_and(|here| here == self.pid_namespace)
+    }
+
+    /// How the process stands, if it can be seen from here.
     fn standing(&self, folder: &Folder) -> Option<Standing> {
-        let here = facts::namespace("/proc/self/ns/pid").ok()?;
-        let visible = self.clock == folder.clock() && self.pid_namespace == here;
-        visible.then(|| process::standing(self.pid, self.start))
+        self.is_visible(folder).then(|| process::standing(self.pid, self.start))
     }
 }
 
