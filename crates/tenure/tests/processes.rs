@@ -1,4 +1,5 @@
 //! Many processes of this machine on one lock. Each is this test binary, started again.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
