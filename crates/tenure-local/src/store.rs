@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tenure_core::{Mark, Session, Time, Token, Wall};
+use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
 use crate::session::{self, About, Identity, OwnSession, Verdict};
 use crate::wait::{self, WaitPipe, Woken};
@@ -23,6 +24,8 @@ pub struct Options {
 pub struct LocalStore {
     folder: Arc<Folder>,
     session: Mutex<Option<Arc<OwnSession>>>,
+    /// Where this store's marks start, and how many contenders have drawn a share of them.
+    marks: (u128, AtomicU64),
 }
 
 impl LocalStore {
@@ -31,13 +34,22 @@ impl LocalStore {
     /// # Errors
     /// A folder that locks cannot be kept in, missing rights, a full disk.
     pub fn open(options: &Options) -> Result<Self> {
-        Ok(Self::in_folder(Folder::open(options.path.as_deref())?))
+        Self::in_folder(Folder::open(options.path.as_deref())?)
     }
 
     /// A store in an open folder.
-    #[must_use]
-    pub fn in_folder(folder: Arc<Folder>) -> Self {
-        Self { folder, session: Mutex::new(None) }
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
+        let marks = (random_mark()?, AtomicU64::new(0));
+        Ok(Self { folder, session: Mutex::new(None), marks })
+    }
+
+    /// Marks for one contender: a share of 2^40 of this store's own.
+    pub(crate) fn marks(&self) -> Marks {
+        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << 40;
+        Marks::new(self.marks.0.wrapping_add(share))
     }
 
     /// Its folder.

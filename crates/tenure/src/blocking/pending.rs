@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{Report, Wall};
-use tenure_local::{LocalClaim, LocalStore, LockName, Settings};
+use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
 use crate::Error;
@@ -75,19 +75,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(
-        store: &Arc<LocalStore>,
-        name: &LockName,
-        settings: &Settings,
-        patience: Patience,
-    ) -> Result<Self, Error> {
-        let now = store.now();
+    pub(crate) fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self, Error> {
+        let now = lock.now();
         let patience = match patience {
             Patience::Now => tenure_core::Patience::Now,
             Patience::For(limit) => tenure_core::Patience::Until(now.after(limit)),
             Patience::Forever => tenure_core::Patience::Forever,
         };
-        let claim = LocalClaim::new(store, name, settings, patience)?;
+        let claim = LocalClaim::new(lock, patience)?;
         Ok(Self { claim: Some(Box::new(claim)), last: None })
     }
 
