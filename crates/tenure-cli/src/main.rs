@@ -7,12 +7,26 @@
 use std::process::ExitCode;
 
 mod args;
+mod child;
 mod cli;
+mod clock;
+mod display;
 mod duration;
 mod exit;
 mod help;
+mod hook;
+mod json;
+mod list;
 mod options;
 mod pages;
+mod parent;
+mod run;
+mod signals;
+mod spawn;
+mod status;
+mod supervise;
+mod terminal;
+mod wait;
 
 use args::{Args, Stop};
 use exit::Failure;
@@ -27,15 +41,17 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> Result<u8, Failure> {
-    let out = &mut std::io::stdout().lock();
+    let out = &mut std::io::stdout();
+    let store_env = || std::env::var_os("TENURE_STORE");
     match args {
-        Args::Run(args) => {
-            let options = options::RunOptions::resolve(args, std::env::var_os("TENURE_STORE"))?;
-            Err(Failure::new(format!("not connected yet: {options:?}")))
+        Args::Run(args) => run::run(&options::RunOptions::resolve(args, store_env())?),
+        Args::Ls(args) => {
+            let output = options::Output::resolve(&args)?;
+            list::ls(&options::store(args.store, store_env())?, output, out)
         }
-        Args::Ls(args) => Err(Failure::new(format!("not connected yet: {args:?}"))),
         Args::Show(name, args) => {
-            Err(Failure::new(format!("not connected yet: {name:?} {args:?}")))
+            let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);
+            list::show(&options::store(args.store, store_env())?, &name, output, out)
         }
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),

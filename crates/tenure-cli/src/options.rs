@@ -6,17 +6,17 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+use tenure::blocking::Patience;
+use tenure::{Timing, TimingSpec};
+
 use crate::args::{ListArgs, RunArgs};
 use crate::duration;
 use crate::exit::{BUSY, Failure};
 
-/// How long to wait for a busy lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    Forever,
-    Now,
-    For(Duration),
-}
+/// The longest lock name, in bytes.
+const NAME_MAX: usize = 1024;
+/// The longest tag or identity, in bytes.
+const LABEL_MAX: usize = 255;
 
 /// `tenure run`, as meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) struct RunOptions {
     /// The exit code when busy or timed out.
     pub(crate) busy_code: u8,
     pub(crate) connect_timeout: Duration,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) grace: Option<Duration>,
+    /// Checked: the numbers fit together.
+    pub(crate) timing: TimingSpec,
     pub(crate) at_least: Option<Duration>,
     pub(crate) tags: Vec<String>,
     pub(crate) durable: bool,
@@ -57,12 +57,15 @@ impl RunOptions {
             busy_code: busy_code(args.conflict_exit_code.as_deref())?,
             connect_timeout: positive("--connect-timeout", args.connect_timeout.as_deref())?
                 .unwrap_or(Duration::from_secs(10)),
-            ttl: positive("--ttl", args.ttl.as_deref())?,
-            grace: positive("--grace", args.grace.as_deref())?,
+            timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
             at_least: positive("--at-least", args.at_least.as_deref())?,
-            tags: args.tags.iter().map(|tag| label("--tag", tag)).collect::<Result<_, _>>()?,
+            tags: args
+                .tags
+                .iter()
+                .map(|tag| label("--tag", tag, LABEL_MAX))
+                .collect::<Result<_, _>>()?,
             durable: args.durable,
-            id: args.id.as_deref().map(|id| label("--id", id)).transpose()?,
+            id: args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?,
             status_fd: status_fd(args.status_fd.as_deref())?,
             quiet: args.quiet,
             store: store(args.store, store_env)?,
@@ -100,9 +103,12 @@ pub(crate) fn store(given: Option<OsString>, env: Option<OsString>) -> Result<St
     utf8(from, &url).map(str::to_owned)
 }
 
-/// The lock's name as text; the library checks the rest.
+/// The lock's name. The library checks it as well; here nothing is open yet.
+///
+/// # Errors
+/// Unless it is 1 to 1,024 bytes of text without control characters.
 pub(crate) fn name(name: &OsStr) -> Result<String, Failure> {
-    utf8("lock name", name).map(str::to_owned)
+    label("lock name", name, NAME_MAX)
 }
 
 fn patience(no_wait: bool, wait: Option<&OsStr>) -> Result<Patience, Failure> {
@@ -152,6 +158,15 @@ fn command(words: Vec<OsString>, shell: Option<OsString>) -> Result<Vec<OsString
     }
 }
 
+fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<TimingSpec, Failure> {
+    let spec = TimingSpec {
+        grace: positive("--grace", grace)?,
+        ..positive("--ttl", ttl)?.map_or_else(TimingSpec::default, TimingSpec::of)
+    };
+    Timing::new(spec).map_err(Failure::new)?;
+    Ok(spec)
+}
+
 fn positive(option: &str, text: Option<&OsStr>) -> Result<Option<Duration>, Failure> {
     parsed(option, text, duration::parse_positive)
 }
@@ -166,16 +181,19 @@ fn parsed(
     parsed.map(Some).map_err(|why| Failure::new(format!("{option} {why}")))
 }
 
-/// Text for people: 1 to 255 bytes in one line.
-fn label(option: &str, text: &OsStr) -> Result<String, Failure> {
-    let text = utf8(option, text)?;
-    if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
-        return Err(Failure::new(format!(
-            "{option} `{}`: give 1 to 255 bytes of text without control characters",
-            duration::shorten(text)
-        )));
-    }
-    Ok(text.to_owned())
+/// Text in one line, at most `longest` bytes.
+fn label(what: &str, text: &OsStr, longest: usize) -> Result<String, Failure> {
+    let text = utf8(what, text)?;
+    let why = match text.len() {
+        0 => "is empty".to_owned(),
+        n if n > longest => format!("has {n} bytes"),
+        _ if text.chars().any(char::is_control) => "has a control character".to_owned(),
+        _ => return Ok(text.to_owned()),
+    };
+    let shown = duration::shorten(text);
+    Err(Failure::new(format!(
+        "{what} `{shown}` {why}; give 1 to {longest} bytes of text without control characters"
+    )))
 }
 
 fn utf8<'a>(what: &str, text: &'a OsStr) -> Result<&'a str, Failure> {
