@@ -12,7 +12,7 @@ use crate::exit::Failure;
 /// One call of the command, as typed.
 #[derive(Debug)]
 pub(crate) enum Args {
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     Ls(ListArgs),
     Show(OsString, ListArgs),
     Completions(String),
@@ -57,7 +57,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, St
         .subcommand()
         .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
     Ok(match verb {
-        "run" => Args::Run(run(&mut given)),
+        "run" => Args::Run(Box::new(run(&mut given))),
         "ls" => Args::Ls(list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),

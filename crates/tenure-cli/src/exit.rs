@@ -51,7 +51,6 @@ impl Failure {
 }
 
 /// 128 + n, as shells do it. Linux signals end at 64.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 64")]
 pub(crate) const fn signal_code(number: i32) -> u8 {
     128 + (number & 0x7f) as u8
 }
