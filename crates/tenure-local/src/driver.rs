@@ -238,7 +238,7 @@ impl LocalClaim {
     /// Notes whom to watch and when to look again.
     fn watch(&mut self, position: &Position, backstop: Duration) {
         if self.ahead.session != position.ahead {
-            self.ahead.end = self.lock.store.watch_process(&position.ahead);
+            self.ahead.end = self.lock.store.watch_process(position.ahead);
             self.ahead.session = position.ahead;
         }
         self.ahead.holds = position.place.is_none_or(|place| place == 0);

@@ -7,7 +7,6 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
@@ -18,10 +17,6 @@ use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
-/// How often an unguarded reader looks again before it takes what is whole.
-const PEEKS: usize = 8;
-/// The pause between those looks; a write takes a few microseconds.
-const PEEK_PAUSE: Duration = Duration::from_micros(50);
 /// How far sequences jump when a newer record may have been lost.
 const SEQUENCE_JUMP: u64 = 1 << 32;
 
@@ -99,27 +94,12 @@ impl LockFile {
     /// # Errors
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn peek(&mut self) -> Result<Option<Stored>> {
-        let mut looks = 0;
         loop {
-            looks += 1;
-            let (opened, place) = match self.open()? {
-                Some(found) => found,
-                None => return Ok(None),
-            };
-            if is_unlinked(&opened.file, place)? {
-                self.opened = None;
-                continue;
+            let Some((opened, place)) = self.open()? else { return Ok(None) };
+            if !is_unlinked(&opened.file, place)? {
+                return image::load_unguarded(&opened.file, place).map(|l| Some(l.stored));
             }
-            // A record that is just being written looks damaged for a moment.
-            match image::load(&opened.file, place) {
-                Ok(loaded) if !loaded.image.damaged || looks >= PEEKS => {
-                    return Ok(Some(loaded.stored));
-                }
-                Err(Error::Damaged { .. }) if looks < PEEKS => {}
-                Err(e) => return Err(e),
-                Ok(_) => {}
-            }
-            std::thread::sleep(PEEK_PAUSE);
+            self.opened = None;
         }
     }
 
@@ -156,7 +136,8 @@ impl LockFile {
         session: &OwnSession,
         mut make: impl FnMut(Token) -> Record,
     ) -> Result<Option<(Guard<'_>, Record)>> {
-        let token = self.folder.tokens().next(Token::default(), true)?;
+        // Whoever deletes a lock's file by hand raises nothing, so every birth raises the floor.
+        let token = Token::new(self.folder.tokens().raise(0)?);
         let mut record = make(token);
         let incarnation = facts::random_u64()?;
         let stamp = proof(&record);
