@@ -80,7 +80,11 @@ struct Wanting {
     /// An acknowledged write that made us the holder too long ago to start on: to be confirmed.
     won: Option<Won>,
     /// What was last reported, so that only changes are.
-    told: Option<(Option<usize>, Token)>,
+    told: Option<(Option<(usize, u64)>, Token)>,
+    /// When the entry was first seen that [`Patience::Now`] watches because it looks dead.
+    watched: Option<Time>,
+    /// The limit is over and the last read was asked for.
+    last_look: bool,
 }
 
 /// A write of ours that made us the holder.
@@ -150,16 +154,16 @@ impl Claim {
             joined: None,
             won: None,
             told: None,
+            watched: None,
+            last_look: false,
         });
     }
 
     /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
     pub fn cancel(&mut self, now: Time) {
-        let timing = &self.config.timing;
+        let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
-            Phase::Contending(w) if w.cancelled.is_none() => {
-                w.cancelled = Some(now.after(timing.expiry(timing.ttl())));
-            }
+            Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
             Phase::Held(_) => {
                 self.release(now);
                 if let Phase::Ending(e) = &mut self.phase {
@@ -199,10 +203,7 @@ impl Claim {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
-        let until = match hold.term {
-            Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
-            Term::Session | Term::Forever => Time::MAX,
-        };
+        let until = self.nothing_left_at(now, hold.term);
         self.phase =
             Phase::Ending(Ending { mark: hold.mark, until, remainder, sent: false, undo: false });
     }
@@ -213,6 +214,9 @@ impl Claim {
     /// [`poll`](Self::poll). Not called for a read that failed: that changes nothing.
     pub fn handle_read(&mut self, now: Time, view: &View<'_>) {
         self.need_read = false;
+        if let Phase::Contending(w) = &mut self.phase {
+            w.last_look = false;
+        }
         self.observe(now, view);
         self.settle(now, view, true);
     }
@@ -361,6 +365,14 @@ impl Claim {
     /// How long to leave a store alone that refused, or did not answer.
     pub(super) fn pause(&self) -> Duration {
         self.config.timing.attempt() / 2
+    }
+
+    /// When a hold with this `term` that is not renewed after `now` has ended by itself.
+    fn nothing_left_at(&self, now: Time, term: Term) -> Time {
+        match term {
+            Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
+            Term::Session | Term::Forever => Time::MAX,
+        }
     }
 
     /// Notes when the holder's entry was first seen as it is now.

@@ -157,11 +157,12 @@ pub enum Report {
         /// Its fencing token.
         token: Token,
     },
-    /// Patience was [`Patience::Now`] and somebody is in the way.
+    /// Patience was [`Patience::Now`] and somebody is in the way. A claim that is still
+    /// [`State::Contending`] then has something left to undo: poll it until it has ended.
     Busy(HeldBy),
-    /// Patience ended. A claim that is still [`State::Contending`] then has a write in doubt to
-    /// undo: poll it until it has ended.
-    TimedOut(HeldBy),
+    /// Patience ended; the same holds. `None`: nobody is known to be in the way, the store did not
+    /// answer or refused.
+    TimedOut(Option<HeldBy>),
     /// The claim was cancelled and nothing of it is left that outlives its ttl.
     Cancelled,
     /// The hold was renewed.
