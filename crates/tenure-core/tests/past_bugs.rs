@@ -2,8 +2,12 @@
 
 mod common;
 
-use common::{Register, acquired, at, local, observed, start, wake};
-use tenure_core::{Action, Claim, Outcome, Patience, Report, State, View, Wall, Write};
+use common::{Register, acquired, at, config, local, observed, start, wake};
+use std::time::Duration;
+use tenure_core::{
+    Action, Cause, Change, Claim, Config, HISTORY_MAX, Outcome, Patience, Report, State, Term,
+    Time, Timing, TimingSpec, View, Wall, Write,
+};
 
 /// Polls at `now`, reading and probing as asked, until the claim wants to write.
 fn next_write(claim: &mut Claim, now: f64, reg: &Register) -> Write {
@@ -154,4 +158,133 @@ fn a_waiter_struck_out_joins_again_and_tells_its_new_ticket() {
         matches!(told[..], [Report::Waiting { place: Some(0), ticket: Some(2), .. }]),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_hold_has_the_one_ttl_its_timing_was_checked_for() {
+    let timing = Timing::default();
+    let term = Term::Ttl(Duration::from_secs(600));
+    let mut a = Claim::new(Config { term, ..config(1) });
+    let mut reg = Register::default();
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    assert_eq!(reg.record.unwrap().holder.unwrap().term, Term::Ttl(timing.ttl()));
+    assert_eq!(a.deadline(), Some(timing.deadline(at(1.0))));
+}
+
+#[test]
+fn a_store_set_back_is_asked_with_pauses_until_the_deadline() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    reg.version.revision = 7;
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    reg.version.revision = 3;
+    let mut reads = 0;
+    let mut now = 6.0;
+    while now < 15.0 {
+        match a.poll(at(now), Default::default(), &reg.view()) {
+            Action::Read => {
+                reads += 1;
+                a.handle_read(at(now), &reg.view());
+            }
+            Action::Wait { until } => now = until.unwrap().as_nanos() as f64 / 1e9,
+            Action::Report(_) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(reads < 20, "a read loop");
+    }
+    assert!(reads > 1);
+}
+
+#[test]
+fn a_remainder_that_was_not_left_is_not_reported_as_left() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let seen = reg.clone();
+    a.detach(at(2.0), Duration::from_secs(60));
+    reg.delete();
+    let w = next_write(&mut a, 2.0, &seen);
+    a.handle_written(at(2.0), w.attempt, reg.write(&w));
+    assert_eq!(wake(&mut a, at(2.0), &mut reg).0, [Report::Lost(Cause::Deleted)]);
+}
+
+#[test]
+fn a_hold_taken_away_before_the_release_is_not_reported_as_released() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let seen = reg.clone();
+    reg.record.as_mut().unwrap().holder = None;
+    reg.version.revision += 1;
+    a.release(at(2.0));
+    let w = next_write(&mut a, 2.0, &seen);
+    a.handle_written(at(2.0), w.attempt, reg.write(&w));
+    assert_eq!(wake(&mut a, at(2.0), &mut reg).0, [Report::Lost(Cause::Freed)]);
+}
+
+#[test]
+fn the_order_to_stop_is_given_once() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let renewal = next_write(&mut a, 6.0, &reg);
+    a.handle_written(at(10.0), renewal.attempt, Outcome::Unknown);
+    let stop = a.poll(at(12.5), Default::default(), &reg.view());
+    assert_eq!(stop, Action::Report(Report::Stopping));
+    let done = reg.write(&renewal);
+    a.handle_written(at(12.6), renewal.attempt, done);
+    let renewed = a.poll(at(12.6), Default::default(), &reg.view());
+    assert_eq!(renewed, Action::Report(Report::Renewed));
+    let again = a.poll(at(19.0), Default::default(), &reg.view());
+    assert!(!matches!(again, Action::Report(_)), "{again:?}");
+}
+
+#[test]
+fn an_age_as_old_as_its_view_still_ends_a_remainder() {
+    let mut reg = Register::default();
+    let [mut a, mut b] = [1, 2].map(local);
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    a.detach(at(2.0), Duration::from_secs(10));
+    wake(&mut a, at(2.0), &mut reg);
+    b.acquire(Patience::Forever);
+    // One view, taken at 3 s, that no event makes newer.
+    let record = reg.record.clone().unwrap();
+    let age = Some(Duration::from_secs(1));
+    let view = View::Is { record: &record, version: reg.version, age };
+    let poll = |claim: &mut Claim, now: f64| loop {
+        match claim.poll(at(now), Default::default(), &view) {
+            Action::Write(w) if matches!(w.change, Change::Join { .. }) => {
+                claim.handle_written(at(now), w.attempt, Outcome::NotDone);
+            }
+            Action::Report(_) => {}
+            other => return other,
+        }
+    };
+    poll(&mut b, 3.0);
+    let end = poll(&mut b, 12.0);
+    assert!(matches!(&end, Action::Write(w) if matches!(w.change, Change::Take { .. })), "{end:?}");
+}
+
+#[test]
+fn a_history_that_came_too_long_is_cut() {
+    let mut reg = Register::default();
+    let mut a = local(1);
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    a.release(at(1.0));
+    wake(&mut a, at(1.0), &mut reg);
+    let record = reg.record.as_mut().unwrap();
+    let past = record.history[0].clone();
+    record.history.extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
+    a.acquire(Patience::Forever);
+    wake(&mut a, at(2.0), &mut reg);
+    a.release(at(2.0));
+    wake(&mut a, at(2.0), &mut reg);
+    assert_eq!(reg.record.unwrap().history.len(), HISTORY_MAX);
+}
+
+#[test]
+fn a_longer_margin_holds_for_every_ttl() {
+    let spec = TimingSpec {
+        margin: Some(Duration::from_secs(6)),
+        ..TimingSpec::of(Duration::from_secs(60))
+    };
+    let timing = Timing::new(spec).unwrap();
+    let deadline = timing.deadline_of(Time::ZERO, Duration::from_secs(10));
+    assert_eq!(deadline, at(9.9 - 6.0));
 }

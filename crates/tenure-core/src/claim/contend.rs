@@ -4,8 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Action, Claim, HeldBy, Liveness, Mark, Patience, Phase, Probed, Report, View, Wanting, Won,
-    Write,
+    Action, Claim, HeldBy, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View, Wanting,
+    Won, Write,
 };
 use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
 
@@ -250,12 +250,12 @@ impl Claim {
     }
 
     fn obstacle(&self, now: Time, wall: Wall, view: &View<'_>) -> Obstacle {
-        let View::Is { record, age, .. } = view else {
+        let View::Is { record, .. } = view else {
             return Obstacle::None { ended: None, strike: Vec::new() };
         };
         let mut ended = None;
         if let Some(holder) = &record.holder {
-            match self.holder_gone(now, holder, *age) {
+            match self.holder_gone(now, holder) {
                 Gone::Ask => return Obstacle::Ask(holder.session),
                 Gone::No { until } => {
                     let by = self.held_by(now, wall, holder, until);
@@ -268,7 +268,7 @@ impl Claim {
     }
 
     /// Whether the lock's hold has ended without having been given back.
-    fn holder_gone(&self, now: Time, h: &Holder, age: Option<core::time::Duration>) -> Gone {
+    fn holder_gone(&self, now: Time, h: &Holder) -> Gone {
         if self.config.adopt && h.id == self.config.id {
             return Gone::Yes(End::Released);
         }
@@ -280,11 +280,15 @@ impl Claim {
                 Some(Probed::Alive | Probed::Stopped) => Gone::No { until: None },
             },
             Term::Ttl(ttl) => {
-                let end = match (age, &self.seen) {
-                    // The store's own clock measured it: no drift to allow for.
-                    (Some(age), _) => now.after(ttl.saturating_sub(age)),
-                    (None, Some(seen)) => seen.at.after(self.config.timing.expiry(ttl)),
-                    (None, None) => now.after(self.config.timing.expiry(ttl)),
+                let expiry = self.config.timing.expiry(ttl);
+                let end = match &self.seen {
+                    Some(Seen { renewed_at: Some(t), .. }) => match self.config.liveness {
+                        // The holder's clock is our own: no drift to allow for.
+                        Liveness::Process => t.after(ttl),
+                        Liveness::Server | Liveness::Observed => t.after(expiry),
+                    },
+                    Some(seen) => seen.at.after(expiry),
+                    None => now.after(expiry),
                 };
                 if now >= end { Gone::Yes(End::Expired) } else { Gone::No { until: Some(end) } }
             }
