@@ -112,7 +112,11 @@ impl Pending {
                     Step::Waiting(waiting)
                 }
                 Report::Busy(by) => Step::Busy(held_by(claim, by)),
-                Report::TimedOut(by) => Step::TimedOut(held_by(claim, by)),
+                Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, by)),
+                Report::TimedOut(None) => {
+                    let text = "the limit passed before the store had answered".to_owned();
+                    return Err(Error::Unavailable(text, None));
+                }
                 // The rest are news of a hold, and there is none.
                 _ => continue,
             };
