@@ -35,6 +35,7 @@ mod keep;
 mod types;
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::{Mark, Session, Term, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
@@ -175,7 +176,7 @@ impl Claim {
     }
 
     /// Ends the hold but leaves it in the record for `ttl`, with nobody to renew it.
-    pub fn detach(&mut self, now: Time, ttl: core::time::Duration) {
+    pub fn detach(&mut self, now: Time, ttl: Duration) {
         self.end(now, Some(Term::Ttl(ttl)));
     }
 
@@ -224,10 +225,12 @@ impl Claim {
     /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
     pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
         match outcome {
+            // Late, of one that is in doubt or settled by now: nothing new.
+            Outcome::Unknown if self.attempts.flight().is_none_or(|a| a.mark != attempt) => {}
             Outcome::Unknown => {
                 self.attempts.doubt_flight();
                 self.need_read = true;
-                self.retry_at = now.after(self.config.timing.attempt() / 2);
+                self.retry_at = now.after(self.pause());
             }
             Outcome::Conflict => {
                 self.attempts.take(attempt);
@@ -235,7 +238,7 @@ impl Claim {
             }
             Outcome::NotDone => {
                 self.attempts.take(attempt);
-                self.retry_at = now.after(self.config.timing.attempt() / 2);
+                self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
                 if let Some(a) = self.attempts.take(attempt) {
@@ -340,6 +343,12 @@ impl Claim {
         matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
     }
 
+    /// Whether it wants the lock only if it is free.
+    #[must_use]
+    pub const fn is_impatient(&self) -> bool {
+        matches!(&self.phase, Phase::Contending(Wanting { patience: Patience::Now, .. }))
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -354,6 +363,11 @@ impl Claim {
     }
 
     // ---- shared by the phases ----
+
+    /// How long to leave a store alone that refused, or did not answer.
+    pub(super) fn pause(&self) -> Duration {
+        self.config.timing.attempt() / 2
+    }
 
     /// Notes when the holder's entry was first seen as it is now.
     fn observe(&mut self, now: Time, view: &View<'_>) {
@@ -398,9 +412,12 @@ impl Claim {
         match (&mut self.phase, a.kind) {
             (Phase::Contending(w), Kind::Join) => w.joined = Some((a.mark, a.sent)),
             (Phase::Contending(w), Kind::Leave) => w.joined = None,
-            (Phase::Contending(w), Kind::Take(term) | Kind::Renew(term)) => {
+            (Phase::Contending(w), kind @ (Kind::Take(term) | Kind::Renew(term))) => {
                 // A confirming renewal begins no hold: the token is the one of what it confirms.
-                let token = w.won.map_or(token, |won| won.token);
+                let token = match (kind, w.won) {
+                    (Kind::Renew(_), Some(won)) => won.token,
+                    _ => token,
+                };
                 w.won = Some(Won { mark: a.mark, sent: a.sent, token });
                 if !self.is_stale(now, a.sent, term) {
                     self.begin_hold(now, a.mark, token, term, a.sent, version.revision);

@@ -1,0 +1,1 @@
+//! Folders that must be refused, and how.

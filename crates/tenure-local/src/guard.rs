@@ -1,0 +1,409 @@
+//! One lock's file, opened, and the guard under which its record is read and changed.
+//!
+//! Owns the exclusive `flock` around every change, the creation and the deletion of the file, and
+//! which token comes next; knows nothing of what a change means. **A record is written only under
+//! the guard, only after it was read under the same guard, and never in a file that was unlinked.**
+//! A file that cannot be read is an error, never a free lock.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tenure_core::{Mark, Record, Time, Token, Version};
+
+use crate::image::{self, Image, Place};
+use crate::lockwait::lock_exclusive;
+use crate::session::OwnSession;
+use crate::slots::{self, Header, Plan};
+use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
+
+/// How often an unguarded reader looks again before it takes what is whole.
+const PEEKS: usize = 8;
+/// The pause between those looks; a write takes a few microseconds.
+const PEEK_PAUSE: Duration = Duration::from_micros(50);
+/// How far sequences jump when a newer record may have been lost.
+const SEQUENCE_JUMP: u64 = 1 << 32;
+
+/// What a lock's file says, and what must be known to judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The record.
+    pub record: Record,
+    /// Which state of which file it is.
+    pub version: Version,
+    /// The clock the holder's stamp was read from. If it is not [`Folder::clock`], the stamp means
+    /// nothing here.
+    pub clock: Clock,
+    /// Whether a part of the file could not be read, so that a newer record may be lost.
+    pub damaged: bool,
+}
+
+/// The file of one lock.
+#[derive(Debug)]
+pub struct LockFile {
+    folder: Arc<Folder>,
+    name: LockName,
+    opened: Option<Opened>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: OwnedFd,
+    /// The newest sequence of this very file that this process itself synced.
+    known: u64,
+}
+
+/// The exclusive right to change one lock's record. Dropping it gives the right back.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    folder: &'a Folder,
+    name: &'a LockName,
+    opened: &'a mut Opened,
+    scratch: &'a mut Vec<u8>,
+    state: Option<State>,
+}
+
+/// What was read under the guard, kept up with what was written since.
+#[derive(Debug)]
+struct State {
+    image: Image,
+    incarnation: u64,
+    last_token: Token,
+    /// The holder's proof and stamp, to tell whether a write makes a new stamp.
+    stamp: Option<(Mark, Time)>,
+    clock: Clock,
+    /// Whether the floor was raised for damage seen in `image`.
+    raised: bool,
+    /// A token that was computed from the floor on the disk.
+    fresh: Option<Token>,
+}
+
+impl LockFile {
+    /// The file of the lock `name` in `folder`; it need not exist.
+    #[must_use]
+    pub fn new(folder: &Arc<Folder>, name: LockName) -> Self {
+        Self { folder: Arc::clone(folder), name, opened: None, scratch: Vec::new() }
+    }
+
+    /// The name of the lock.
+    #[must_use]
+    pub fn name(&self) -> &LockName {
+        &self.name
+    }
+
+    /// Reads without the guard; `None` if there is no record. What is returned was the record at
+    /// some moment, but may be outdated by now: for showing, and for deciding to look closer.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
+    pub fn peek(&mut self) -> Result<Option<Stored>> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let (opened, place) = match self.open()? {
+                Some(found) => found,
+                None => return Ok(None),
+            };
+            if is_unlinked(&opened.file, place)? {
+                self.opened = None;
+                continue;
+            }
+            // A record that is just being written looks damaged for a moment.
+            match image::load(&opened.file, place) {
+                Ok(loaded) if !loaded.image.damaged || looks >= PEEKS => {
+                    return Ok(Some(loaded.stored));
+                }
+                Err(Error::Damaged { .. }) if looks < PEEKS => {}
+                Err(e) => return Err(e),
+                Ok(_) => {}
+            }
+            std::thread::sleep(PEEK_PAUSE);
+        }
+    }
+
+    /// Takes the guard; `None` if there is no record yet: [`create`](Self::create) one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process does not give the guard back in time.
+    pub fn lock(&mut self) -> Result<Option<Guard<'_>>> {
+        let wait = self.folder.guard_wait();
+        loop {
+            let Some((opened, place)) = self.open()? else { return Ok(None) };
+            lock_exclusive(&opened.file, wait, || place.path())?;
+            let unlinked = is_unlinked(&opened.file, place);
+            if matches!(unlinked, Ok(false)) {
+                break;
+            }
+            sys::unlock(&opened.file);
+            unlinked?;
+            // Deleted while we waited for it: a guard on it would guard nothing.
+            self.opened = None;
+        }
+        Ok(self.guard(None))
+    }
+
+    /// Creates the record that `make` returns for its token, durably, and keeps its guard; `None`
+    /// if another process created one first.
+    ///
+    /// `make` may be called again with a later token.
+    ///
+    /// # Errors
+    /// What the system says. After [`Error::NotDurable`] the record is there.
+    pub fn create(
+        &mut self,
+        session: &OwnSession,
+        mut make: impl FnMut(Token) -> Record,
+    ) -> Result<Option<(Guard<'_>, Record)>> {
+        let token = self.folder.tokens().next(Token::default(), true)?;
+        let mut record = make(token);
+        let incarnation = facts::random_u64()?;
+        let stamp = proof(&record);
+        let clock = if stamp.is_some() { self.folder.clock() } else { Clock::default() };
+        self.scratch.clear();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, &mut self.scratch);
+        let Some(image) = self.give_birth(&session.temp_name(), token)? else { return Ok(None) };
+        // The lock may have been deleted, and the floor raised for it, between the reading of the
+        // floor and the birth of this file: then this token was perhaps given before.
+        let again = self.folder.tokens().next(Token::default(), true)?;
+        let last_token = record.last_token;
+        let fresh = Some(again);
+        let state = State { image, incarnation, last_token, stamp, clock, raised: false, fresh };
+        let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
+        if again != token {
+            record = make(again);
+            guard.write(&record, true)?;
+        }
+        Ok(Some((guard, record)))
+    }
+
+    /// Writes a new file from the body in `scratch` under a temporary name, whole, locked and
+    /// synced, and only then gives it its name.
+    fn give_birth(&mut self, temp: &str, token: Token) -> Result<Option<Image>> {
+        let dir = self.folder.dir();
+        let place = self.place();
+        let file = sys::create(dir, temp).map_err(place.fail("create"))?;
+        match Self::deliver(dir, &file, temp, place, &self.scratch, token) {
+            Ok(Some(image)) => {
+                self.opened = Some(Opened { file, known: token.get() });
+                sys::sync_dir(dir, "locks").map_err(self.place().not_durable())?;
+                Ok(Some(image))
+            }
+            other => {
+                // Whatever went wrong before matters more than a leftover, which `sweep` finds.
+                let _ = sys::remove(dir, temp);
+                other
+            }
+        }
+    }
+
+    fn deliver(
+        dir: &OwnedFd,
+        file: &OwnedFd,
+        temp: &str,
+        place: Place<'_>,
+        body: &[u8],
+        token: Token,
+    ) -> Result<Option<Image>> {
+        sys::try_lock(file, false).map_err(place.fail("lock"))?;
+        let image = image::write_new(file, place, body, token.get())?;
+        sys::sync(file).map_err(place.fail("sync"))?;
+        match sys::rename_new(dir, temp, place.file) {
+            Ok(()) => Ok(Some(image)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(e) => Err(place.fail("create")(e)),
+        }
+    }
+
+    /// Opens the file unless it is open; `None` if there is none.
+    fn open(&mut self) -> Result<Option<(&Opened, Place<'_>)>> {
+        if self.opened.is_none() {
+            match sys::open(self.folder.dir(), self.name.file()) {
+                Ok(file) => self.opened = Some(Opened { file, known: 0 }),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(e) => return Err(self.place().fail("open")(e)),
+            }
+        }
+        Ok(self.opened.as_ref().map(|opened| (opened, self.place())))
+    }
+
+    fn place(&self) -> Place<'_> {
+        place(&self.folder, &self.name)
+    }
+
+    /// The guard, which the caller has.
+    fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
+        let Self { folder, name, opened, scratch } = self;
+        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, state })
+    }
+}
+
+impl Guard<'_> {
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
+    pub fn read(&mut self) -> Result<Stored> {
+        let loaded = image::load(&self.opened.file, place(self.folder, self.name))?;
+        let stored = loaded.stored;
+        self.state = Some(State {
+            image: loaded.image,
+            incarnation: loaded.incarnation,
+            last_token: stored.record.last_token,
+            stamp: proof(&stored.record),
+            clock: stored.clock,
+            raised: false,
+            fresh: None,
+        });
+        Ok(stored)
+    }
+
+    /// The token of a hold that begins with the next write.
+    ///
+    /// # Errors
+    /// What the system says when the floor must be read or raised.
+    pub fn next_token(&mut self) -> Result<Token> {
+        let tokens = self.folder.tokens();
+        let state = self.mended()?;
+        let due = state.raised || state.image.header.floor_due;
+        let token = tokens.next(state.last_token, due)?;
+        state.fresh = due.then_some(token).or(state.fresh);
+        Ok(token)
+    }
+
+    /// Writes the record; `synced`: so that it survives a power cut. Returns its version.
+    ///
+    /// # Errors
+    /// After [`Error::NotDurable`] the record is there; after any other it is not.
+    pub fn write(&mut self, record: &Record, synced: bool) -> Result<Version> {
+        let (folder, name) = (self.folder, self.name);
+        let state = self.mended()?;
+        let stamp = proof(record);
+        // A stamp that is only carried along keeps its clock.
+        let clock = match stamp {
+            None => Clock::default(),
+            Some(_) if stamp == state.stamp => state.clock,
+            Some(_) => folder.clock(),
+        };
+        let last = state.image.header.sequence;
+        // What was lost may have been seen by others: its sequences are never used again.
+        let damaged = state.image.damaged;
+        let sequence = if damaged {
+            last.saturating_add(SEQUENCE_JUMP).max(folder.tokens().floor())
+        } else {
+            last.saturating_add(1)
+        };
+        let settled = state.fresh.is_some_and(|token| record.last_token >= token);
+        let floor_due = (state.image.header.floor_due || damaged) && !settled;
+        let incarnation = state.incarnation;
+        self.scratch.clear();
+        codec::encode(incarnation, name.as_str(), clock, record, self.scratch);
+        let synced = synced || damaged;
+        let header = Header { sequence, synced, floor_due, ..Header::default() };
+        let state = State { stamp, clock, last_token: record.last_token, ..self.put(header)? };
+        let file = &self.opened.file;
+        self.state = Some(state);
+        if synced {
+            sys::sync(file).map_err(place(folder, name).not_durable())?;
+            self.opened.known = sequence;
+        }
+        Ok(Version { incarnation: incarnation.into(), revision: sequence })
+    }
+
+    /// Deletes the record, after raising the floor above every token it ever gave.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn delete(mut self) -> Result<()> {
+        let (folder, place) = (self.folder, place(self.folder, self.name));
+        let state = self.mended()?;
+        let used = state.image.header.sequence.max(state.last_token.get());
+        folder.tokens().raise(used.saturating_add(1))?;
+        sys::remove(folder.dir(), place.file).map_err(place.fail("delete"))?;
+        sys::sync_dir(folder.dir(), "locks").map_err(place.not_durable())
+    }
+
+    /// Replaces a record that cannot be read by `record`, whose tokens will be above all given so
+    /// far; a record that can be read is replaced like by [`write`](Self::write).
+    ///
+    /// # Errors
+    /// What the system says; [`Error::NewerFormat`] if only this version cannot read it.
+    pub fn repair(&mut self, mut record: Record) -> Result<Version> {
+        match self.read() {
+            Err(Error::Damaged { .. }) => {}
+            Err(e) => return Err(e),
+            Ok(_) => return self.write(&record, true),
+        }
+        let place = place(self.folder, self.name);
+        let floor = self.folder.tokens().raise(0)?;
+        record.last_token = record.last_token.max(Token::new(floor));
+        let incarnation = facts::random_u64()?;
+        let clock = if record.holder.is_some() { self.folder.clock() } else { Clock::default() };
+        self.scratch.clear();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, self.scratch);
+        let file = &self.opened.file;
+        sys::truncate(file, 0).map_err(place.fail("truncate"))?;
+        image::write_new(file, place, self.scratch, floor)?;
+        sys::sync(file).map_err(place.not_durable())?;
+        self.opened.known = floor;
+        self.read().map(|stored| stored.version)
+    }
+
+    /// The state, read if need be, with the floor raised if damage was seen: what is lost may have
+    /// given tokens.
+    fn mended(&mut self) -> Result<&mut State> {
+        if self.state.is_none() {
+            self.read()?;
+        }
+        let raise = |state: &State| state.image.damaged && !state.raised;
+        if self.state.as_ref().is_some_and(raise) {
+            self.folder.tokens().raise(0)?;
+        }
+        let place = place(self.folder, self.name);
+        let state = self.state.as_mut().ok_or_else(|| place.fail("read")(Errno::BADF))?;
+        state.raised = state.image.damaged;
+        Ok(state)
+    }
+
+    /// Writes the body in `scratch` into the slot that is due. Until that has worked the record
+    /// must be read again.
+    fn put(&mut self, header: Header) -> Result<State> {
+        let place = place(self.folder, self.name);
+        let Opened { file, known } = &mut *self.opened;
+        let mut state = self.state.take().ok_or_else(|| place.fail("write")(Errno::BADF))?;
+        let target = loop {
+            match slots::plan(&state.image.slots, state.image.newest, *known) {
+                Plan::Write(target) => break target,
+                Plan::SyncFirst => {
+                    sys::sync(file).map_err(place.fail("sync"))?;
+                    *known = state.image.header.sequence;
+                }
+            }
+        };
+        let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
+        image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
+        Ok(state)
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        sys::unlock(&self.opened.file);
+    }
+}
+
+fn place<'a>(folder: &'a Folder, name: &'a LockName) -> Place<'a> {
+    Place { folder: folder.path(), file: name.file(), lock: Some(name.as_str()) }
+}
+
+fn proof(record: &Record) -> Option<(Mark, Time)> {
+    record.holder.as_ref().map(|h| (h.mark, h.stamp))
+}
+
+fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
+    sys::stat(file).map(|stat| stat.st_nlink == 0).map_err(place.fail("read"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What `/proc` says about other processes.
+//!
+//! Owns reading and judging those files; knows nothing of locks. A process is always named by its
+//! number *and* its start time, so that a reused number is never mistaken for it.
+
+use crate::Result;
+use crate::facts::try_read_proc;
+
+/// One process's line in `/proc/PID/stat`, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// The letter of its state.
+    pub(crate) state: char,
+    /// Its process group.
+    pub(crate) group: u32,
+    /// When it started, in clock ticks since boot.
+    pub(crate) start: u64,
+}
+
+/// How a recorded process stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It runs, or could.
+    Running,
+    /// It was stopped by a signal or a debugger.
+    Stopped,
+    /// It has ended, or its number belongs to another process by now.
+    Gone,
+}
+
+/// Reads `/proc/PID/stat`; `None` if there is no such process, or it is hidden from us.
+pub(crate) fn stat_of(pid: u32) -> Option<Stat> {
+    parse(&try_read_proc(&format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// This process's own line.
+pub(crate) fn own_stat() -> Result<Option<Stat>> {
+    crate::facts::read_proc("/proc/self/stat").map(|text| parse(&text))
+}
+
+/// How the process that was recorded as `pid` with this start time stands now.
+pub(crate) fn standing(pid: u32, start: u64) -> Standing {
+    match stat_of(pid) {
+        Some(stat) if stat.start != start => Standing::Gone,
+        Some(Stat { state: 'Z' | 'X' | 'x', .. }) | None => Standing::Gone,
+        Some(Stat { state: 'T' | 't', .. }) => Standing::Stopped,
+        Some(_) => Standing::Running,
+    }
+}
+
+fn parse(text: &str) -> Option<Stat> {
+    // The command name stands in parentheses and may itself hold spaces and parentheses.
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_past_any_command_name() {
+        let rest = "S 1 77 77 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        for name in ["sh", "a b", "x) S 9 9", ")("] {
+            let stat = parse(&format!("12 ({name}) {rest}")).unwrap();
+            assert_eq!(stat, Stat { state: 'S', group: 77, start: 4242 });
+        }
+        for garbage in ["", "12 (sh", "12 (sh)", "12 (sh) S", "12 (sh) S 1 x"] {
+            assert_eq!(parse(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_told_from_a_reused_number() {
+        let own = own_stat().unwrap().unwrap();
+        let pid = std::process::id();
+        assert_eq!(standing(pid, own.start), Standing::Running);
+        assert_eq!(standing(pid, own.start + 1), Standing::Gone);
+        assert_eq!(standing(u32::MAX, own.start), Standing::Gone);
+    }
+}

@@ -1,0 +1,1 @@
+//! Sessions of living, stopped, dead and orphaned processes.
