@@ -29,6 +29,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) to_wake: &'a mut Option<Mark>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
+    /// How long a busy guard is waited for.
+    pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
     pub(crate) hold_back_for_orphans: bool,
 }
@@ -65,7 +67,7 @@ impl Turn<'_> {
     /// Polls the machine until it waits.
     pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
         loop {
-            if let Some(guard) = file.lock()? {
+            if let Some(guard) = file.lock_within(self.limit)? {
                 return self.present(guard);
             }
             if let Some(rest) = self.absent(file)? {
