@@ -125,7 +125,8 @@ impl OwnSession {
             let session = Identity::own(folder)?.session();
             let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
             let name = file_name(session);
-            let file = sys::create(folder.dir(), name.as_str()).map_err(fail("create"))?;
+            let file = folder.complete(|| sys::create(folder.dir(), name.as_str()));
+            let file = file.map_err(fail("create"))?;
             // A sweep may have come between the creation and the lock.
             let locked = sys::try_lock(&file, false).map_err(fail("lock"))?;
             if !locked || sys::stat(&file).map_err(fail("read"))?.st_nlink == 0 {
