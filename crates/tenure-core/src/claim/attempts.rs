@@ -11,7 +11,7 @@ const DOUBTS: usize = 8;
 /// What a write was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Take(Term),
+    Take,
     Join,
     Leave,
     Renew(Term),
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(change: &Change) -> Self {
         match change {
-            Change::Take { holder, .. } => Self::Take(holder.term),
+            Change::Take { .. } => Self::Take,
             Change::Join { .. } => Self::Join,
             Change::Leave { .. } => Self::Leave,
             Change::Renew { term, .. } => Self::Renew(*term),
