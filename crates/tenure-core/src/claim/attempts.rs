@@ -93,6 +93,12 @@ impl Attempts {
         self.settle(|a| revision > a.expected);
     }
 
+    /// The store was read and cannot have a write still under way: what it does not show did not
+    /// happen.
+    pub(super) fn no_late_ones(&mut self) {
+        self.settle(|_| true);
+    }
+
     /// There is no record: what was conditional on one cannot land.
     pub(super) fn object_gone(&mut self) {
         self.settle(|a| a.expected > 0);

@@ -420,6 +420,7 @@ impl Claim {
         }
         match view {
             View::Unknown => {}
+            _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
             View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
             View::Absent { revision } => self.attempts.moved_past(*revision),
