@@ -10,7 +10,8 @@ use crate::{
 /// How a store knows whether a holder lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
-    /// The store can tell whether a session is there: ask with a probe. The embedded store.
+    /// The store can tell whether a session is there: ask with a probe. A write is carried out by
+    /// this process before it is answered, so that a later read settles it. The embedded store.
     Process,
     /// The store ends the entries of a dead session itself. etcd's leases.
     Server,
