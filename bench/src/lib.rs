@@ -1,0 +1,1 @@
+//! Internal to tenure: benchmarks side by side with the peers.
