@@ -105,7 +105,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn try_acquire(&self) -> Result<Attempt, Error> {
-        match self.start(Patience::Now)?.wait()? {
+        match self.start(Patience::Now)?.finish()? {
             Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
             Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
             Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
@@ -117,7 +117,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn acquire(&self) -> Result<Guard, Error> {
-        match self.start(Patience::Forever)?.wait()? {
+        match self.start(Patience::Forever)?.finish()? {
             Step::Acquired(guard) => Ok(guard),
             // Patience without an end ends in a hold or an error.
             other => Err(Error::Unavailable(format!("wait ended with {other:?}"), None)),
@@ -129,7 +129,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn acquire_timeout(&self, limit: Duration) -> Result<Attempt, Error> {
-        match self.start(Patience::For(limit))?.wait()? {
+        match self.start(Patience::For(limit))?.finish()? {
             Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
             Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
             Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
