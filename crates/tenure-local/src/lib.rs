@@ -32,6 +32,8 @@ mod tokens;
 mod wait;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod testing;
 
 pub use error::{Error, Result};
