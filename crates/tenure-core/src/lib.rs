@@ -17,10 +17,17 @@
 
 extern crate alloc;
 
+mod claim;
 mod ids;
 mod record;
 mod time;
+mod timing;
 
+pub use claim::{
+    Action, Cause, Claim, Config, HeldBy, Liveness, Outcome, Patience, Probed, Report, State, View,
+    Write,
+};
 pub use ids::{Mark, Marks, Session, Text, Token, Version};
 pub use record::{Change, End, HISTORY_MAX, Holder, Past, Record, Term, Waiter};
 pub use time::{Time, Wall};
+pub use timing::{Timing, TimingError, TimingSpec};

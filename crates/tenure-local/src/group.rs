@@ -82,6 +82,19 @@ pub fn end_group(
     }
 }
 
+/// A process that keeps the file of `session` open, if one can be seen.
+#[must_use]
+pub(crate) fn keeper(folder: &Folder, session: Session) -> Option<u32> {
+    let evidence = Evidence {
+        token: String::new(),
+        lock: String::new(),
+        session: Some(session::file_identity(folder, session)?),
+    };
+    let entries = fs::read_dir("/proc").ok()?;
+    let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid| evidence.is_open_in(*pid))
+}
+
 struct Evidence {
     token: String,
     lock: String,

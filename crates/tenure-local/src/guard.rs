@@ -7,6 +7,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
@@ -109,6 +110,14 @@ impl LockFile {
     /// [`Error::Busy`] if another process does not give the guard back in time.
     pub fn lock(&mut self) -> Result<Option<Guard<'_>>> {
         let wait = self.folder.guard_wait();
+        self.lock_within(wait)
+    }
+
+    /// The same, but it waits for a busy guard only as long as `wait`.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_within(&mut self, wait: Duration) -> Result<Option<Guard<'_>>> {
         loop {
             let Some((opened, place)) = self.open()? else { return Ok(None) };
             lock_exclusive(&opened.file, wait, || place.path())?;
@@ -136,7 +145,8 @@ impl LockFile {
         session: &OwnSession,
         mut make: impl FnMut(Token) -> Record,
     ) -> Result<Option<(Guard<'_>, Record)>> {
-        let token = self.folder.tokens().first()?;
+        // Whoever deletes a lock's file by hand raises nothing, so every birth raises the floor.
+        let token = Token::new(self.folder.tokens().raise()?);
         let mut record = make(token);
         let incarnation = facts::random_u64()?;
         let stamp = proof(&record);

@@ -15,6 +15,7 @@
 //! killed, lost its power, was deleted or damaged in between.
 
 mod codec;
+mod driver;
 mod error;
 mod facts;
 mod folder;
@@ -22,13 +23,17 @@ mod group;
 mod guard;
 mod image;
 mod list;
+mod lock;
 mod lockwait;
 mod name;
 mod process;
 mod session;
+mod show;
 mod slots;
+mod store;
 mod sys;
 mod tokens;
+mod turn;
 mod wait;
 
 #[cfg(test)]
@@ -36,13 +41,17 @@ mod crash;
 #[cfg(test)]
 mod testing;
 
+pub use driver::LocalClaim;
 pub use error::{Error, Result};
 pub use facts::{Clock, Facts};
 pub use folder::Folder;
 pub use group::{GroupEnd, end_group};
 pub use guard::{Guard, LockFile, Stored};
 pub use list::{Listed, list};
+pub use lock::{LocalLock, Settings};
 pub use name::{LockName, NAME_MAX};
 pub use process::pidfd_of;
 pub use session::{About, GROUP_OFFSET, Identity, OwnSession, Verdict, about, probe, sweep};
+pub use show::{Shown, ShownHolder, pid_of};
+pub use store::{LocalStore, Options, default_id};
 pub use wait::{WaitPipe, Woken, wake};

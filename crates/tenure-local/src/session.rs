@@ -221,6 +221,13 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
+/// The process group that the owner's child recorded; `None` if there is none or it is not known.
+#[must_use]
+pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    group_of(&file).ok().flatten()
+}
+
 /// What a session file says about its owner; `None` if it is gone or unreadable.
 #[must_use]
 pub fn about(folder: &Folder, session: Session) -> Option<About> {

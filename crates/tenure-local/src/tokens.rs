@@ -109,12 +109,6 @@ impl Tokens {
         }
     }
 
-    /// The first token of a new lock, from the floor on the disk.
-    pub(crate) fn first(&self) -> Result<Token> {
-        let clock = self.clock();
-        self.next(Token::new(clock.saturating_sub(1)), true)
-    }
-
     /// The floor on the disk.
     pub(crate) fn fresh_floor(&self) -> Result<u64> {
         self.next(Token::default(), true)?;

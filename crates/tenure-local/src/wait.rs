@@ -5,9 +5,11 @@
 //! so a pipe that nobody reads has lost its owner.**
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tenure_core::Mark;
@@ -96,6 +98,29 @@ pub fn wake(folder: &Folder, mark: Mark) -> Result<Woken> {
         Err(Errno::PIPE) => Ok(Woken::Gone),
         Err(e) => Err(Error::system("write", &path(folder, mark), e)),
     }
+}
+
+/// Blocks until one of `fds` is readable or `limit` has passed.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn block<'f>(
+    fds: impl Iterator<Item = BorrowedFd<'f>>,
+    limit: Option<Duration>,
+) -> Result<()> {
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let limit =
+        limit.map(|d| Timespec::try_from(d).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
+    match rustix::event::poll(&mut fds, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(Error::system("wait for", Path::new("a pipe"), e)),
+    }
+}
+
+/// Whether `fd` can be read without blocking.
+pub(crate) fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0)
 }
 
 /// Removes the pipe of a waiter.

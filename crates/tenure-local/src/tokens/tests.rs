@@ -154,14 +154,3 @@ fn a_newer_format_is_refused_and_the_end_of_numbers_is_an_error() {
     let error = Folder::open(Some(folder.path())).unwrap_err().to_string();
     assert!(error.contains("newer tenure: format 2, this one knows 1"), "{error}");
 }
-
-#[test]
-fn a_new_lock_s_token_follows_the_clock() {
-    let scratch = Scratch::new();
-    let folder = scratch.open();
-    let first = folder.tokens().first().unwrap();
-    std::thread::sleep(Duration::from_millis(2));
-    let second = folder.tokens().first().unwrap();
-    assert!(second.get() > first.get() + 1_000);
-    assert!(folder.tokens().fresh_floor().unwrap() <= first.get());
-}

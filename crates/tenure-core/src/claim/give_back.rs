@@ -1,0 +1,125 @@
+//! Giving the lock back, to the next in line where there is one, or leaving a remainder.
+
+use alloc::vec::Vec;
+
+use super::{Action, Cause, Claim, Ending, Goal, Liveness, Phase, Probed, Report, View};
+use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
+
+impl Claim {
+    /// The numbered steps of a releaser.
+    pub(super) fn give_back(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        view: &View<'_>,
+        ending: Ending,
+    ) -> Action {
+        // 1. An answer is awaited.
+        if let Some(wait) = self.await_answer(now) {
+            return wait;
+        }
+        // 2. Nothing of ours can be left: its ttl has run out.
+        if now >= ending.until {
+            return self.finish(ending.given_back(false));
+        }
+        if self.need_read || matches!(view, View::Unknown) {
+            return Action::Read;
+        }
+        // 3. The hold is no longer in the record. If a write of ours may have ended it that is
+        //    what we wanted; else somebody else did. A remainder would be there.
+        let (record, version) = match view {
+            View::Is { record, version, .. } if is_ours(record, ending.mark) => (*record, *version),
+            _ if !self.attempts.no_doubts() && !ending.sent => {
+                self.need_read = true;
+                return Action::Wait { until: Some(now.after(self.config.timing.attempt())) };
+            }
+            _ => return self.finish(ending.not_there(view)),
+        };
+        if now < self.retry_at {
+            return Action::Wait { until: Some(self.retry_at) };
+        }
+        // 4. Hand over, or leave the remainder.
+        self.write_end(now, wall, record, version, ending)
+    }
+
+    fn write_end(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        record: &Record,
+        version: Version,
+        ending: Ending,
+    ) -> Action {
+        let of = ending.mark;
+        let change = if let Goal::Remainder(term) = ending.goal {
+            let mark = self.config.marks.draw();
+            // The session stays as the name of who wrote it; the term says that it decides nothing.
+            let session = self.config.session;
+            Change::Renew { of, mark, term, session, renewed: wall, stamp: now }
+        } else {
+            match self.next_in_line(record) {
+                Err(session) => return Action::Probe(session),
+                Ok((next, strike)) => {
+                    let mark = self.config.marks.draw();
+                    Change::Release { of, mark, next, strike, at: wall, stamp: now }
+                }
+            }
+        };
+        if let Phase::Ending(e) = &mut self.phase {
+            e.sent = true;
+        }
+        let attempt = change.mark().unwrap_or_default();
+        self.write(now, attempt, Some(version), change)
+    }
+
+    /// The first live waiter that is not stopped, and the dead ones before it.
+    fn next_in_line(&self, record: &Record) -> Result<(Option<Mark>, Vec<Mark>), Session> {
+        let mut strike = Vec::new();
+        for waiter in &record.queue {
+            let probed = match self.config.liveness {
+                Liveness::Process => self.probed(waiter.session).ok_or(waiter.session)?,
+                Liveness::Server | Liveness::Observed => Probed::Alive,
+            };
+            match probed {
+                Probed::Alive => return Ok((Some(waiter.mark), strike)),
+                Probed::Stopped => {}
+                Probed::Dead => strike.push(waiter.mark),
+            }
+        }
+        Ok((None, strike))
+    }
+
+    pub(super) fn finish_ending(&mut self, confirmed: bool) {
+        if let Phase::Ending(ending) = self.phase {
+            self.phase = Phase::Ended;
+            self.report = Some(ending.given_back(confirmed));
+        }
+    }
+}
+
+impl Ending {
+    fn given_back(&self, confirmed: bool) -> Report {
+        if self.goal == Goal::Undo { Report::Cancelled } else { Report::Released { confirmed } }
+    }
+
+    /// What to tell when the record no longer shows the hold.
+    fn not_there(&self, view: &View<'_>) -> Report {
+        match self.goal {
+            Goal::Undo => Report::Cancelled,
+            Goal::HandOn => Report::Released { confirmed: true },
+            Goal::Free if self.sent => Report::Released { confirmed: true },
+            Goal::Free | Goal::Remainder(_) => Report::Lost(match view {
+                View::Is { record, .. } => cause_of(record.holder.as_ref()),
+                View::Absent { .. } | View::Unknown => Cause::Deleted,
+            }),
+        }
+    }
+}
+
+fn is_ours(record: &Record, mark: Mark) -> bool {
+    record.holder.as_ref().is_some_and(|h| h.mark == mark)
+}
+
+fn cause_of(holder: Option<&Holder>) -> Cause {
+    holder.map_or(Cause::Freed, |h| Cause::Replaced { by: h.id.clone() })
+}

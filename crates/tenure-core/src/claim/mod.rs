@@ -1,0 +1,479 @@
+//! One contender for one lock, from wanting it to having given it back.
+//!
+//! A [`Claim`] is driven by whoever has a store and a clock. Its methods come in families:
+//!
+//! - *verbs* say what the application wants: [`acquire`](Claim::acquire),
+//!   [`cancel`](Claim::cancel), [`release`](Claim::release), [`detach`](Claim::detach),
+//!   [`hand_on`](Claim::hand_on);
+//! - *`handle_*`* say what came in: a finished read, the answer to a write, the answer to a probe;
+//! - [`poll`](Claim::poll) says what must happen now. Call it after every input, with the latest
+//!   [`View`] of the record, and carry out what it returns, until it returns [`Action::Wait`] or
+//!   [`Action::Idle`];
+//! - *getters* say how things stand.
+//!
+//! **Rules for drivers.** A read that was asked for is handed in before the next write is sent.
+//! `sent` times are taken *before* the request leaves. After an acknowledged write the driver's
+//! view is the record with the change applied, at the new version, and views never go back to an
+//! older revision.
+//!
+//! **Why two claims never hold at once.** A hold begins only with an acknowledged conditional
+//! write, or with a record read back that carries the mark of one. Such a write is accepted only
+//! if the record is still the one that was judged: free, or held by someone whose session is gone,
+//! or by an entry that stood unchanged for `ttl x (1 + drift)` of this claim's clock, which is
+//! later than its holder's deadline as long as both clocks' rates are within `drift` of true time.
+//!
+//! | state | who renews it | who ends it | what if that one is frozen | what if the answer is lost |
+//! |---|---|---|---|---|
+//! | queued | nobody: its session | itself, or who finds the session gone | skipped while stopped | read back by mark |
+//! | held by session | nobody | release; the next, when the session is gone | the hold stays | read back by mark |
+//! | held with ttl | this claim | release; the deadline | it ends at its deadline; the next waits out the ttl | read back by mark; validity counts from the landed attempt |
+//! | detached | nobody | its ttl | it ends by its ttl | the session hold is still there: released instead |
+
+mod attempts;
+mod contend;
+mod give_back;
+mod keep;
+mod types;
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{Mark, Session, Term, Time, Token, Version, Wall};
+use attempts::{Attempt, Attempts, Kind};
+use types::Seen;
+pub use types::{
+    Action, Cause, Config, HeldBy, Liveness, Outcome, Patience, Probed, Report, State, View, Write,
+};
+
+/// One contender for one lock. See the module's documentation for how to drive it.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    config: Config,
+    phase: Phase,
+    attempts: Attempts,
+    seen: Option<Seen>,
+    probed: Vec<(Session, Probed)>,
+    /// A fresh read must come before anything is decided.
+    need_read: bool,
+    /// No write before this: the last one was refused without having happened.
+    retry_at: Time,
+    /// A report to be given out before anything else.
+    report: Option<Report>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Idle,
+    Contending(Wanting),
+    Held(Hold),
+    Ending(Ending),
+    Ended,
+}
+
+/// Wanting the lock.
+#[derive(Clone, Debug)]
+struct Wanting {
+    patience: Patience,
+    /// Cancelled; and when nothing that may still land can be left of it.
+    cancelled: Option<Time>,
+    /// Our acknowledged place in line: its mark and when that write was sent.
+    joined: Option<(Mark, Time)>,
+    /// An acknowledged write that made us the holder too long ago to start on: to be confirmed.
+    won: Option<Won>,
+    /// What was last reported, so that only changes are.
+    told: Option<(Option<(usize, u64)>, Token)>,
+    /// When the entry was first seen that [`Patience::Now`] watches because it looks dead.
+    watched: Option<Time>,
+    /// The limit is over and the last read was asked for.
+    last_look: bool,
+}
+
+/// A write of ours that made us the holder.
+#[derive(Clone, Copy, Debug)]
+struct Won {
+    mark: Mark,
+    sent: Time,
+    token: Token,
+}
+
+/// Having the lock.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    mark: Mark,
+    token: Token,
+    term: Term,
+    /// When the write that proves this hold was sent.
+    based: Time,
+    /// Revision up to which we know the record.
+    revision: u64,
+    /// Whether `Stopping` was reported: once, as an order to stop cannot be taken back.
+    stopping: bool,
+}
+
+/// Giving the lock back, or leaving a remainder of it behind.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    mark: Mark,
+    /// No use trying after this: nothing of ours can be left.
+    until: Time,
+    goal: Goal,
+    /// Whether a write was sent that may have ended the hold.
+    sent: bool,
+}
+
+/// What for a hold is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// To give the lock back.
+    Free,
+    /// To leave this much of it behind.
+    Remainder(Term),
+    /// To undo an acquisition that nobody waits for any more.
+    Undo,
+    /// To give the lock back for a receiver that is gone.
+    HandOn,
+}
+
+impl Claim {
+    /// A claim that wants nothing yet.
+    #[must_use]
+    pub const fn new(mut config: Config) -> Self {
+        // One ttl: a term of another length would be judged by a timing that was not checked.
+        if let Term::Ttl(_) = config.term {
+            config.term = Term::Ttl(config.timing.ttl());
+        }
+        Self {
+            config,
+            phase: Phase::Idle,
+            attempts: Attempts::new(),
+            seen: None,
+            probed: Vec::new(),
+            need_read: false,
+            retry_at: Time::ZERO,
+            report: None,
+        }
+    }
+
+    // ---- verbs ----
+
+    /// Wants the lock. Does nothing unless the claim is idle or has ended.
+    pub fn acquire(&mut self, patience: Patience) {
+        if !matches!(self.phase, Phase::Idle | Phase::Ended) {
+            return;
+        }
+        self.attempts.forget();
+        self.need_read = false;
+        self.phase = Phase::Contending(Wanting {
+            patience,
+            cancelled: None,
+            joined: None,
+            won: None,
+            told: None,
+            watched: None,
+            last_look: false,
+        });
+    }
+
+    /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
+    pub fn cancel(&mut self, now: Time) {
+        let until = self.nothing_left_at(now, self.config.term);
+        match &mut self.phase {
+            Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
+            Phase::Held(_) => self.end(now, Goal::Undo),
+            _ => {}
+        }
+    }
+
+    /// Gives the lock back. The hold is over for the caller from now on.
+    pub fn release(&mut self, now: Time) {
+        self.end(now, Goal::Free);
+    }
+
+    /// Ends the hold but leaves it in the record for `ttl`, with nobody to renew it.
+    pub fn detach(&mut self, now: Time, ttl: Duration) {
+        self.end(now, Goal::Remainder(Term::Ttl(ttl)));
+    }
+
+    /// Ends the hold with mark `of` on behalf of a receiver that turned out to be gone, and hands
+    /// the lock to the next. The caller must know that the receiver is gone.
+    pub fn hand_on(&mut self, of: Mark) {
+        if matches!(self.phase, Phase::Idle | Phase::Ended) {
+            self.attempts.forget();
+            self.phase = Phase::Ending(Ending {
+                mark: of,
+                until: Time::MAX,
+                goal: Goal::HandOn,
+                sent: false,
+            });
+        }
+    }
+
+    fn end(&mut self, now: Time, goal: Goal) {
+        let Phase::Held(hold) = self.phase else { return };
+        // A renewal still under way may land; its mark then is in doubt, not forgotten.
+        self.attempts.doubt_flight();
+        let until = self.nothing_left_at(now, hold.term);
+        self.phase = Phase::Ending(Ending { mark: hold.mark, until, goal, sent: false });
+    }
+
+    // ---- what came in ----
+
+    /// A read that [`Action::Read`] asked for has finished; pass its result to the next
+    /// [`poll`](Self::poll). Not called for a read that failed: that changes nothing.
+    pub fn handle_read(&mut self, now: Time, view: &View<'_>) {
+        self.need_read = false;
+        if let Phase::Contending(w) = &mut self.phase {
+            w.last_look = false;
+        }
+        self.observe(now, view);
+        self.settle(view, true);
+    }
+
+    /// The answer to a probe that [`Action::Probe`] asked for.
+    pub fn handle_probe(&mut self, session: Session, probed: Probed) {
+        self.probed.push((session, probed));
+    }
+
+    /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
+    pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
+        match outcome {
+            // Late, of one that is in doubt or settled by now: nothing new.
+            Outcome::Unknown if self.attempts.flight().is_none_or(|a| a.mark != attempt) => {}
+            Outcome::Unknown => {
+                self.attempts.doubt_flight();
+                self.need_read = true;
+                self.retry_at = now.after(self.pause());
+            }
+            Outcome::Conflict => {
+                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
+                self.did_not_happen(attempt);
+            }
+            Outcome::NotDone => {
+                self.did_not_happen(attempt);
+                self.retry_at = now.after(self.pause());
+            }
+            Outcome::Done { version, token } => {
+                if let Some(a) = self.attempts.take(attempt) {
+                    self.landed(a, version, token);
+                }
+            }
+        }
+    }
+
+    // ---- what must happen now ----
+
+    /// What must happen now. `wall` is the wall clock, for times that people read.
+    pub fn poll(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
+        self.observe(now, view);
+        self.settle(view, false);
+        let action = self.decide(now, wall, view);
+        if !matches!(action, Action::Probe(_)) {
+            self.probed.clear();
+        }
+        if let Action::Write(w) = &action {
+            self.attempts.start(Attempt {
+                mark: w.attempt,
+                kind: Kind::of(&w.change),
+                sent: now,
+                expected: w.expected.map_or(0, |v| v.revision),
+            });
+        }
+        action
+    }
+
+    fn decide(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
+        if let Some(report) = self.report.take() {
+            return Action::Report(report);
+        }
+        match self.phase {
+            Phase::Idle | Phase::Ended => Action::Idle,
+            Phase::Contending(_) => self.contend(now, wall, view),
+            Phase::Held(hold) => self.keep(now, wall, view, hold),
+            Phase::Ending(ending) => self.give_back(now, wall, view, ending),
+        }
+    }
+
+    // ---- getters ----
+
+    /// Where this claim stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self.phase {
+            Phase::Idle => State::Idle,
+            Phase::Contending(_) => State::Contending,
+            Phase::Held(_) => State::Held,
+            Phase::Ending(_) => State::Ending,
+            Phase::Ended => State::Ended,
+        }
+    }
+
+    /// The fencing token, while held.
+    #[must_use]
+    pub const fn token(&self) -> Option<Token> {
+        match &self.phase {
+            Phase::Held(hold) => Some(hold.token),
+            _ => None,
+        }
+    }
+
+    /// The mark by which the record names this hold, while held.
+    #[must_use]
+    pub const fn mark(&self) -> Option<Mark> {
+        match &self.phase {
+            Phase::Held(hold) => Some(hold.mark),
+            _ => None,
+        }
+    }
+
+    /// The mark of our place in line, while queued.
+    #[must_use]
+    pub fn queued(&self) -> Option<Mark> {
+        match &self.phase {
+            Phase::Contending(w) => w.joined.map(|(mark, _)| mark),
+            _ => None,
+        }
+    }
+
+    /// When the hold ends for its holder; `None` while nothing is held or it has no end by time.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Held(hold) => self.deadline_of(hold),
+            _ => None,
+        }
+    }
+
+    /// When guarded work must be told to stop.
+    #[must_use]
+    pub fn stop_at(&self) -> Option<Time> {
+        self.deadline().map(|d| d.before(self.config.timing.grace()))
+    }
+
+    /// Whether an action may start at `now`: held, and before the deadline.
+    #[must_use]
+    pub fn is_valid(&self, now: Time) -> bool {
+        matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
+    }
+
+    /// Whether it wants the lock only if it is free.
+    #[must_use]
+    pub const fn is_impatient(&self) -> bool {
+        matches!(&self.phase, Phase::Contending(Wanting { patience: Patience::Now, .. }))
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn deadline_of(&self, hold: &Hold) -> Option<Time> {
+        match hold.term {
+            Term::Ttl(ttl) => Some(self.config.timing.deadline_of(hold.based, ttl)),
+            Term::Session | Term::Forever => None,
+        }
+    }
+
+    // ---- shared by the phases ----
+
+    /// How long to leave a store alone that refused, or did not answer.
+    pub(super) fn pause(&self) -> Duration {
+        self.config.timing.attempt() / 2
+    }
+
+    /// When a hold with this `term` that is not renewed after `now` has ended by itself.
+    fn nothing_left_at(&self, now: Time, term: Term) -> Time {
+        match term {
+            Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
+            Term::Session | Term::Forever => Time::MAX,
+        }
+    }
+
+    /// Notes when the holder's entry was first seen as it is now.
+    fn observe(&mut self, now: Time, view: &View<'_>) {
+        let View::Is { record, age, .. } = view else {
+            if matches!(view, View::Absent { .. }) {
+                self.seen = None;
+            }
+            return;
+        };
+        match &record.holder {
+            None => self.seen = None,
+            Some(h) if self.seen.as_ref().is_some_and(|s| s.same(h)) => {}
+            Some(h) => self.seen = Some(Seen::of(h, now)),
+        }
+        // The age may be as old as the view: the largest one seen of an entry says when it began.
+        if let (Some(seen), Some(age)) = (&mut self.seen, age) {
+            let renewed = now.before(*age);
+            seen.renewed_at = Some(seen.renewed_at.map_or(renewed, |t| t.min(renewed)));
+        }
+    }
+
+    /// Settles writes whose answer was lost, by promise 5: our mark in the record, it happened;
+    /// the version moved past the expected one without it, nothing is held; else not yet known.
+    fn settle(&mut self, view: &View<'_>, fresh: bool) {
+        if self.attempts.none_pending() {
+            return;
+        }
+        if let View::Is { record, version, .. } = view {
+            let holder = record.holder.as_ref();
+            if let Some(a) = holder.and_then(|h| self.attempts.take(h.mark)) {
+                let token = holder.map_or(Token::default(), |h| h.token);
+                self.landed(a, *version, token);
+            } else if let Some(a) = record.queue.iter().find_map(|w| self.attempts.take(w.mark)) {
+                self.landed(a, *version, Token::default());
+            }
+        }
+        match view {
+            View::Unknown => {}
+            _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
+            View::Is { version, .. } => self.attempts.moved_past(version.revision),
+            View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
+            View::Absent { revision } => self.attempts.moved_past(*revision),
+        }
+    }
+
+    fn did_not_happen(&mut self, attempt: Mark) {
+        let mine = self.attempts.take(attempt).is_some();
+        if let Phase::Ending(e) = &mut self.phase
+            && mine
+            && self.attempts.no_doubts()
+        {
+            e.sent = false;
+        }
+    }
+
+    /// A write of ours is in the record.
+    fn landed(&mut self, a: Attempt, version: Version, token: Token) {
+        match (&mut self.phase, a.kind) {
+            (Phase::Contending(w), Kind::Join) => w.joined = Some((a.mark, a.sent)),
+            (Phase::Contending(w), Kind::Leave) => w.joined = None,
+            // The hold begins with the next poll, if the view still shows it then: an answer may be
+            // older than what is known by now.
+            (Phase::Contending(w), kind @ (Kind::Take | Kind::Renew(_))) => {
+                // A confirming renewal begins no hold: the token is the one of what it confirms.
+                let token = match (kind, w.won) {
+                    (Kind::Renew(_), Some(won)) => won.token,
+                    _ => token,
+                };
+                w.won = Some(Won { mark: a.mark, sent: a.sent, token });
+            }
+            (Phase::Held(hold), Kind::Renew(term)) if version.revision > hold.revision => {
+                hold.mark = a.mark;
+                hold.term = term;
+                hold.based = a.sent;
+                hold.revision = version.revision;
+                self.report = Some(Report::Renewed);
+            }
+            (Phase::Ending(_), Kind::Release) => self.finish_ending(true),
+            (Phase::Ending(e), Kind::Renew(term)) => {
+                if e.sent && e.goal == Goal::Remainder(term) {
+                    self.finish_ending(true);
+                } else {
+                    e.mark = a.mark;
+                }
+            }
+            _ => {}
+        }
+    }
+}

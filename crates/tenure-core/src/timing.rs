@@ -1,0 +1,320 @@
+//! Lease timing: the five durations of a hold and their relations, checked once.
+//!
+//! ```text
+//! sent ──────────── renew ───────────────── stop ──────────── deadline ───── expiry elsewhere
+//!  |  renew_every    |      3 x attempt      |     grace        |   margin + drift   |
+//! ```
+//!
+//! The holder believes until `deadline`, counted from the instant *before* its request left; a
+//! contender takes over no sooner than `ttl x (1 + drift)` after it saw the record. The two meet
+//! only if the clocks' rates differ by more than `drift` each way.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::Time;
+
+const MILLION: u128 = 1_000_000;
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+const ATTEMPT_MIN: Duration = Duration::from_millis(100);
+const RENEW_MAX: Duration = Duration::from_secs(5);
+const GRACE_MAX: Duration = Duration::from_secs(10);
+const MARGIN_MIN: Duration = Duration::from_millis(100);
+/// How many attempts must fit between a renewal that is due and the order to stop.
+const ATTEMPTS: u32 = 3;
+/// The longest ttl accepted: ten years of 366 days.
+const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// What a user asks for; everything but the ttl has a default that follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimingSpec {
+    /// How long a hold lives after its last renewal.
+    pub ttl: Duration,
+    /// Time between renewals. Default: a third of the ttl, at most 5 s.
+    pub renew_every: Option<Duration>,
+    /// How long before the deadline work is told to stop. Default: a fifth of the ttl, at most
+    /// 10 s.
+    pub grace: Option<Duration>,
+    /// Part of the ttl given up for what the other bounds do not cover. Default: a twentieth of
+    /// the ttl, at least 100 ms.
+    pub margin: Option<Duration>,
+    /// Largest difference of a clock's rate from true time, in parts per million. Default: 10,000.
+    pub drift_ppm: u32,
+}
+
+impl TimingSpec {
+    /// The defaults for this ttl.
+    #[must_use]
+    pub const fn of(ttl: Duration) -> Self {
+        Self { ttl, renew_every: None, grace: None, margin: None, drift_ppm: 10_000 }
+    }
+
+    fn renew_every(&self) -> Duration {
+        self.renew_every.unwrap_or_else(|| (self.ttl / 3).min(RENEW_MAX))
+    }
+
+    fn grace(&self) -> Duration {
+        self.grace.unwrap_or_else(|| (self.ttl / 5).min(GRACE_MAX))
+    }
+
+    fn margin(&self) -> Duration {
+        self.margin.unwrap_or_else(|| (self.ttl / 20).max(MARGIN_MIN))
+    }
+
+    fn valid_for(&self) -> Option<Duration> {
+        let ppm = MILLION.checked_sub(u128::from(self.drift_ppm))?;
+        scale(self.ttl, ppm).checked_sub(self.margin())
+    }
+
+    fn attempt(&self) -> Option<Duration> {
+        let spent = self.grace().checked_add(self.renew_every())?;
+        Some((self.valid_for()?.checked_sub(spent)? / ATTEMPTS).min(ATTEMPT_MAX))
+    }
+
+    fn fits(&self) -> bool {
+        self.attempt().is_some_and(|a| a >= ATTEMPT_MIN)
+    }
+
+    fn largest_grace(&self) -> Option<Duration> {
+        let spent = self.renew_every().checked_add(ATTEMPT_MIN * ATTEMPTS)?;
+        self.valid_for()?.checked_sub(spent).filter(|g| !g.is_zero())
+    }
+
+    /// The smallest ttl in whole milliseconds with which the other numbers given would fit.
+    fn smallest_ttl(&self) -> Option<Duration> {
+        let at = |ms| Self { ttl: Duration::from_millis(ms), ..*self };
+        let max = u64::try_from(TTL_MAX.as_millis()).ok().filter(|max| at(*max).fits())?;
+        let (mut bad, mut good) = (0, max);
+        while good - bad > 1 {
+            let middle = bad + (good - bad) / 2;
+            if at(middle).fits() {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Some(Duration::from_millis(good))
+    }
+}
+
+impl Default for TimingSpec {
+    fn default() -> Self {
+        Self::of(Duration::from_secs(15))
+    }
+}
+
+/// Timing whose numbers fit together. Its only constructor is [`Timing::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    ttl: Duration,
+    renew_every: Duration,
+    grace: Duration,
+    margin: Duration,
+    valid_for: Duration,
+    attempt: Duration,
+    drift_ppm: u32,
+}
+
+impl Timing {
+    /// Checks `spec`.
+    ///
+    /// # Errors
+    /// [`TimingError`] names the number that does not fit and the nearest that would.
+    pub fn new(spec: TimingSpec) -> Result<Self, TimingError> {
+        if spec.ttl.is_zero() {
+            return Err(TimingError::Zero { what: "ttl" });
+        }
+        if spec.ttl > TTL_MAX {
+            return Err(TimingError::TtlTooLong { ttl: spec.ttl, longest: TTL_MAX });
+        }
+        if spec.renew_every().is_zero() {
+            return Err(TimingError::Zero { what: "renew interval" });
+        }
+        let (Some(valid_for), Some(attempt), true) =
+            (spec.valid_for(), spec.attempt(), spec.fits())
+        else {
+            return Err(TimingError::DoesNotFit {
+                ttl: spec.ttl,
+                grace: spec.grace(),
+                largest_grace: spec.largest_grace(),
+                smallest_ttl: spec.smallest_ttl(),
+            });
+        };
+        Ok(Self {
+            ttl: spec.ttl,
+            renew_every: spec.renew_every(),
+            grace: spec.grace(),
+            margin: spec.margin(),
+            valid_for,
+            attempt,
+            drift_ppm: spec.drift_ppm,
+        })
+    }
+
+    /// How long a hold lives after its last renewal, as the record says it.
+    #[must_use]
+    pub const fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Time between renewals.
+    #[must_use]
+    pub const fn renew_every(&self) -> Duration {
+        self.renew_every
+    }
+
+    /// How long before its deadline a holder is told to stop.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// How long one attempt to write may take before its outcome counts as unknown.
+    #[must_use]
+    pub const fn attempt(&self) -> Duration {
+        self.attempt
+    }
+
+    /// When a hold ends for its holder, if its last acknowledged write was sent at `sent`.
+    #[must_use]
+    pub fn deadline(&self, sent: Time) -> Time {
+        sent.after(self.valid_for)
+    }
+
+    /// The same for a ttl other than this timing's own, with no smaller a margin.
+    #[must_use]
+    pub fn deadline_of(&self, sent: Time, ttl: Duration) -> Time {
+        if ttl == self.ttl {
+            return self.deadline(sent);
+        }
+        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin);
+        let ppm = MILLION.saturating_sub(u128::from(self.drift_ppm));
+        sent.after(scale(ttl, ppm).saturating_sub(margin))
+    }
+
+    /// How long a contender must see an entry of this `ttl` unchanged before it may take over.
+    #[must_use]
+    pub fn expiry(&self, ttl: Duration) -> Duration {
+        scale(ttl, MILLION + u128::from(self.drift_ppm)).saturating_add(Duration::from_nanos(1))
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let spec = TimingSpec::default();
+        Self {
+            ttl: spec.ttl,
+            renew_every: spec.renew_every(),
+            grace: spec.grace(),
+            margin: spec.margin(),
+            valid_for: spec.valid_for().unwrap_or_default(),
+            attempt: spec.attempt().unwrap_or_default(),
+            drift_ppm: spec.drift_ppm,
+        }
+    }
+}
+
+/// `d` times `ppm` millionths, rounded down, saturating.
+fn scale(d: Duration, ppm: u128) -> Duration {
+    let nanos = d.as_nanos().saturating_mul(ppm) / MILLION;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Why a timing was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimingError {
+    /// A duration that must be positive is zero.
+    Zero {
+        /// Which one.
+        what: &'static str,
+    },
+    /// The ttl is longer than any use.
+    TtlTooLong {
+        /// What was asked for.
+        ttl: Duration,
+        /// The longest accepted.
+        longest: Duration,
+    },
+    /// Three attempts to renew do not fit between the renewal and the order to stop.
+    DoesNotFit {
+        /// The ttl asked for.
+        ttl: Duration,
+        /// The stop grace asked for or derived.
+        grace: Duration,
+        /// The largest grace that fits this ttl, if any does.
+        largest_grace: Option<Duration>,
+        /// The smallest ttl that fits the other numbers, if any does.
+        smallest_ttl: Option<Duration>,
+    },
+}
+
+impl fmt::Display for TimingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { what } => write!(f, "{what} is zero; give a positive duration"),
+            Self::TtlTooLong { ttl, longest } => {
+                write!(f, "ttl {ttl:?} is too long; the longest is {longest:?}")
+            }
+            Self::DoesNotFit { ttl, grace, largest_grace, smallest_ttl } => {
+                write!(f, "a grace of {grace:?} does not fit a ttl of {ttl:?}")?;
+                match largest_grace {
+                    Some(g) => write!(f, ": the largest grace for it is {g:?}")?,
+                    None => write!(f, ": no grace fits so short a ttl")?,
+                }
+                match smallest_ttl {
+                    Some(t) => write!(f, ", the smallest ttl that fits is {t:?}"),
+                    None => write!(f, ", and no ttl fits the other numbers"),
+                }
+            }
+        }
+    }
+}
+
+impl core::error::Error for TimingError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn the_default_is_what_the_design_says() {
+        let t = Timing::new(TimingSpec::default()).unwrap();
+        assert_eq!(t, Timing::default());
+        assert_eq!((t.ttl(), t.renew_every(), t.grace()), (ms(15_000), ms(5_000), ms(3_000)));
+        assert_eq!(t.deadline(Time::ZERO), Time::ZERO.after(ms(14_100)));
+        assert_eq!(t.attempt(), ms(6_100) / 3);
+        assert!(t.expiry(ms(15_000)) > ms(15_150) && t.expiry(ms(15_000)) < ms(15_151));
+    }
+
+    #[test]
+    fn a_grace_that_does_not_fit_is_refused_with_numbers_that_fit() {
+        let spec = TimingSpec { grace: Some(ms(10_000)), ..TimingSpec::default() };
+        let Err(TimingError::DoesNotFit { largest_grace, smallest_ttl, .. }) = Timing::new(spec)
+        else {
+            panic!("accepted");
+        };
+        let (grace, ttl) = (largest_grace.unwrap(), smallest_ttl.unwrap());
+        assert!(Timing::new(TimingSpec { grace: Some(grace), ..spec }).is_ok());
+        assert!(Timing::new(TimingSpec { grace: Some(grace + ms(1)), ..spec }).is_err());
+        assert!(Timing::new(TimingSpec { ttl, ..spec }).is_ok());
+        assert!(Timing::new(TimingSpec { ttl: ttl - ms(1), ..spec }).is_err());
+    }
+
+    #[test]
+    fn zero_tiny_and_absurd_are_refused() {
+        for ttl in [Duration::ZERO, ms(1), ms(300), Duration::MAX] {
+            assert!(Timing::new(TimingSpec::of(ttl)).is_err(), "{ttl:?}");
+        }
+        let spec = TimingSpec { renew_every: Some(Duration::ZERO), ..TimingSpec::default() };
+        assert_eq!(Timing::new(spec), Err(TimingError::Zero { what: "renew interval" }));
+        let spec = TimingSpec { drift_ppm: 2_000_000, ..TimingSpec::default() };
+        assert!(Timing::new(spec).is_err());
+        let spec = TimingSpec { grace: Some(Duration::MAX), ..TimingSpec::default() };
+        assert!(Timing::new(spec).is_err());
+    }
+}
