@@ -11,7 +11,7 @@ const DOUBTS: usize = 8;
 /// What a write was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Take(Term),
+    Take,
     Join,
     Leave,
     Renew(Term),
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(change: &Change) -> Self {
         match change {
-            Change::Take { holder, .. } => Self::Take(holder.term),
+            Change::Take { .. } => Self::Take,
             Change::Join { .. } => Self::Join,
             Change::Leave { .. } => Self::Leave,
             Change::Renew { term, .. } => Self::Renew(*term),
@@ -91,6 +91,12 @@ impl Attempts {
     /// The record was seen at `revision`: what was conditional on an earlier one cannot land.
     pub(super) fn moved_past(&mut self, revision: u64) {
         self.settle(|a| revision > a.expected);
+    }
+
+    /// The store was read and cannot have a write still under way: what it does not show did not
+    /// happen.
+    pub(super) fn no_late_ones(&mut self) {
+        self.settle(|_| true);
     }
 
     /// There is no record: what was conditional on one cannot land.
