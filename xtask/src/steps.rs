@@ -24,6 +24,9 @@ const PROGRESS: &[&str] = &[
     "Updating",
 ];
 
+/// More findings than this are the same one again.
+const SHOWN_MAX: usize = 30;
+
 /// Runs `step`, prints its line, and tells whether nothing was found.
 pub(crate) fn step(name: &str, mend: &str, step: impl FnOnce() -> Findings) -> bool {
     let begun = begin(name);
@@ -34,8 +37,11 @@ pub(crate) fn step(name: &str, mend: &str, step: impl FnOnce() -> Findings) -> b
         return true;
     }
     println!("FAILED {took:.1} s");
-    for finding in &findings {
+    for finding in findings.iter().take(SHOWN_MAX) {
         println!("  {finding}");
+    }
+    if findings.len() > SHOWN_MAX {
+        println!("  .. and {} more", findings.len() - SHOWN_MAX);
     }
     println!("  -> {mend}");
     false
