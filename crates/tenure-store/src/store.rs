@@ -117,8 +117,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// States that are replaced before they were delivered may be left out, but no state is older
     /// than one delivered before it, and **a watch is never silent about a state that stays**: it
-    /// delivers it, or an error, or ends. An error is its last item. After either, watch anew.
-    /// Dropping it ends it, whatever it was doing.
+    /// delivers it, or an error as its last item. It ends for no other reason than an error; then
+    /// watch anew. Dropping it ends it, whatever it was doing.
     fn watch(&self, name: &Name) -> Watch;
 
     /// All locks that have a record, in no order. One written or deleted meanwhile may be in it or
