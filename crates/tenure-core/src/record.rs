@@ -245,7 +245,7 @@ impl Record {
 
     fn end_hold(&mut self, end: End, until: Wall) {
         let Some(h) = self.holder.take() else { return };
-        if self.history.len() == HISTORY_MAX {
+        while self.history.len() >= HISTORY_MAX {
             self.history.pop_front();
         }
         let past = Past { id: h.id, token: h.token, ticket: h.ticket, since: h.since, until, end };

@@ -109,6 +109,7 @@ pub struct Timing {
     ttl: Duration,
     renew_every: Duration,
     grace: Duration,
+    margin: Duration,
     valid_for: Duration,
     attempt: Duration,
     drift_ppm: u32,
@@ -143,6 +144,7 @@ impl Timing {
             ttl: spec.ttl,
             renew_every: spec.renew_every(),
             grace: spec.grace(),
+            margin: spec.margin(),
             valid_for,
             attempt,
             drift_ppm: spec.drift_ppm,
@@ -179,13 +181,13 @@ impl Timing {
         sent.after(self.valid_for)
     }
 
-    /// The same for a ttl other than this timing's own (a shortened or detached hold).
+    /// The same for a ttl other than this timing's own, with no smaller a margin.
     #[must_use]
     pub fn deadline_of(&self, sent: Time, ttl: Duration) -> Time {
         if ttl == self.ttl {
             return self.deadline(sent);
         }
-        let margin = (ttl / 20).max(MARGIN_MIN);
+        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin);
         let ppm = MILLION.saturating_sub(u128::from(self.drift_ppm));
         sent.after(scale(ttl, ppm).saturating_sub(margin))
     }
@@ -204,6 +206,7 @@ impl Default for Timing {
             ttl: spec.ttl,
             renew_every: spec.renew_every(),
             grace: spec.grace(),
+            margin: spec.margin(),
             valid_for: spec.valid_for().unwrap_or_default(),
             attempt: spec.attempt().unwrap_or_default(),
             drift_ppm: spec.drift_ppm,

@@ -55,7 +55,7 @@ pub(crate) fn encode(
 
 /// The body that these bytes are, all of them.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
-    let mut r = Reader(bytes);
+    let mut r = Reader::new(bytes);
     let incarnation = u64::from_le_bytes(r.fixed()?);
     let name = r.str()?;
     let (next_ticket, last_token) = (r.number()?, Token::new(r.number()?));
@@ -74,7 +74,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
     let tags = r.many(Reader::text)?;
     let history = r.many(Reader::past)?.into();
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
-    r.0.is_empty().then_some(Body { incarnation, name, clock, record })
+    r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
 }
 
 /// Writes the parts of a body. Numbers are LEB128, little end first.
@@ -158,18 +158,26 @@ impl Writer<'_> {
 }
 
 /// Reads the parts of a body from the bytes that are left.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    /// The text read last: the holders of one lock are often the same, and then share it.
+    last: Option<Text>,
+}
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, last: None }
+    }
+
     fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
         Some(*first)
     }
 
     fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (first, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
+        let (first, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
         Some(*first)
     }
 
@@ -193,19 +201,22 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn str(&mut self) -> Option<&'a str> {
         let len = usize::try_from(self.number()?).ok()?;
-        let (first, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
+        let (first, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
         std::str::from_utf8(first).ok()
     }
 
     fn text(&mut self) -> Option<Text> {
-        self.str().map(Text::from)
+        let text = self.str()?;
+        let shared = self.last.take().filter(|last| &**last == text);
+        self.last = Some(shared.unwrap_or_else(|| text.into()));
+        self.last.clone()
     }
 
     /// A list. Every entry takes at least one byte, so a count beyond what is left fails early, and
     /// the list grows only as entries are really there.
     fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(self.number()?).ok().filter(|n| *n <= self.0.len())?;
+        let count = usize::try_from(self.number()?).ok().filter(|n| *n <= self.rest.len())?;
         let mut all = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             all.push(one(self)?);

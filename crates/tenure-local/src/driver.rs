@@ -20,14 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time, View,
+    Cause, Claim, Config, Liveness, Mark, Patience, Report, Session, State, Term, Time, View,
 };
 
 use crate::guard::LockFile;
 use crate::session::{OwnSession, Verdict};
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
-use crate::{LocalStore, LockName, Result, Settings, session};
+use crate::{Error, LocalLock, LocalStore, Result, session};
 
 /// The longest time between two looks of a waiter that nobody wakes.
 const BACKSTOP: Duration = Duration::from_secs(1);
@@ -39,17 +39,18 @@ const CLOSELY: u32 = 8;
 const ORPHANS: Duration = Duration::from_millis(500);
 /// First and longest pause between two looks at orphans that were just ended.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+/// How long `Drop` waits for a busy guard before it leaves the release to a thread.
+const DROP_LIMIT: Duration = Duration::from_millis(5);
 
 /// One contender for one lock, and its hold.
 ///
 /// Dropping it leaves the line and gives back what is held.
 #[derive(Debug)]
 pub struct LocalClaim {
-    store: Arc<LocalStore>,
+    lock: Arc<LocalLock>,
     session: Arc<OwnSession>,
     claim: Claim,
     file: LockFile,
-    durable: bool,
     reports: VecDeque<Report>,
     pipe: Option<WaitPipe>,
     ahead: Ahead,
@@ -61,6 +62,18 @@ pub struct LocalClaim {
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
+    ending: EndedBy,
+}
+
+/// Who ends this contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndedBy {
+    /// Whoever asks for it, and waits for a busy guard as long as usual.
+    Caller,
+    /// `Drop`, which must not keep its thread for long.
+    Drop,
+    /// A thread of its own.
+    Helper,
 }
 
 /// Who stands directly ahead.
@@ -84,17 +97,13 @@ impl LocalClaim {
     /// Where a child writes its process group into the session's file.
     pub const GROUP_OFFSET: u64 = session::GROUP_OFFSET;
 
-    /// A contender for the lock `name`. Nothing is written to it before [`step`](Self::step).
+    /// A contender for `lock`. Nothing is written to it before [`step`](Self::step).
     ///
     /// # Errors
     /// What the system says when this process's session cannot be opened.
-    pub fn new(
-        store: &Arc<LocalStore>,
-        name: &LockName,
-        settings: &Settings,
-        patience: Patience,
-    ) -> Result<Self> {
-        let session = store.session(&settings.id)?;
+    pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+        let settings = &lock.settings;
+        let session = lock.store.session(&settings.id)?;
         let mut claim = Claim::new(Config {
             id: settings.id.clone(),
             session: session.session(),
@@ -105,15 +114,14 @@ impl LocalClaim {
             adopt: false,
             max_clock_skew: Duration::ZERO,
             tags: settings.tags.clone(),
-            marks: Marks::new(crate::store::random_mark()?),
+            marks: lock.store.marks(),
         });
         claim.acquire(patience);
         Ok(Self {
-            file: LockFile::new(store.folder(), name.clone()),
-            store: Arc::clone(store),
+            lock: Arc::clone(lock),
             session,
             claim,
-            durable: settings.durable,
+            file: lock.file(),
             reports: VecDeque::new(),
             pipe: None,
             ahead: Ahead::default(),
@@ -121,6 +129,7 @@ impl LocalClaim {
             seen: 0,
             quiet: 0,
             orphans: None,
+            ending: EndedBy::Caller,
         })
     }
 
@@ -144,7 +153,7 @@ impl LocalClaim {
         if woken || self.ahead.has_ended() {
             return Ok(true);
         }
-        let now = self.store.now();
+        let now = self.lock.store.now();
         if now < next_look {
             return Ok(false);
         }
@@ -172,8 +181,8 @@ impl LocalClaim {
                 return Ok(());
             }
             // The holder is dead but its children keep its session: end them, look again soon.
-            self.store.end_orphans(position.ahead, position.token, self.file.name())?;
-            let now = self.store.now();
+            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
+            let now = self.lock.store.now();
             let (since, pause) = self.orphans.unwrap_or((now, LOOK_AGAIN.0));
             let patient = now.since(since) >= ORPHANS;
             self.orphans = Some((since, (pause * 2).min(LOOK_AGAIN.1)));
@@ -190,28 +199,31 @@ impl LocalClaim {
         let mut left = Left::default();
         let rest = self.turn(&mut left);
         while let Some(mark) = left.to_wake.take() {
-            if !self.store.wake(mark)? {
+            if !self.lock.store.wake(mark)? {
                 self.hand_on(mark, &mut left)?;
             }
         }
         for (session, mark) in left.dead {
-            self.store.sweep(session, mark);
+            self.lock.store.sweep(session, mark);
         }
         rest
     }
 
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
-        let now = self.store.now();
+        let now = self.lock.store.now();
         let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
+        let patience = self.lock.store.folder().guard_wait();
         let mut turn = Turn {
-            store: &self.store,
+            store: &self.lock.store,
+            name: self.lock.name(),
             session: &self.session,
-            durable: self.durable,
+            durable: self.lock.settings.durable,
             claim: &mut self.claim,
             reports: &mut self.reports,
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
+            limit: if self.ending == EndedBy::Drop { DROP_LIMIT } else { patience },
             hold_back_for_orphans: ending,
         };
         let rest = turn.take(&mut self.file)?;
@@ -224,15 +236,14 @@ impl LocalClaim {
     /// Whom we made the holder was gone before it could be woken: hand the lock on. If it only was
     /// quicker than we, or has no pipe any more because it saw the record itself, nothing is done.
     fn hand_on(&mut self, mark: Mark, left: &mut Left) -> Result<()> {
-        let marks = Marks::new(crate::store::random_mark()?);
-        let config = Config { marks, ..self.claim.config().clone() };
+        let config = Config { marks: self.lock.store.marks(), ..self.claim.config().clone() };
         let mut claim = Claim::new(config);
         claim.hand_on(mark);
         std::mem::swap(&mut claim, &mut self.claim);
         let mut reports = std::mem::take(&mut self.reports);
         let dead = match self.file.peek()?.and_then(|stored| stored.record.holder) {
             Some(holder) if holder.mark == mark => {
-                self.store.probe(holder.session)? == Verdict::Dead
+                self.lock.store.probe(holder.session)? == Verdict::Dead
             }
             _ => false,
         };
@@ -245,13 +256,13 @@ impl LocalClaim {
     /// Notes whom to watch and when to look again.
     fn watch(&mut self, position: &Position, backstop: Duration) {
         if self.ahead.session != position.ahead {
-            self.ahead.end = self.store.watch_process(&position.ahead);
+            self.ahead.end = self.lock.store.watch_process(position.ahead);
             self.ahead.session = position.ahead;
         }
         self.ahead.holds = position.place.is_none_or(|place| place == 0);
         let further = u32::try_from(position.place.unwrap_or(0)).unwrap_or(u32::MAX) / NEAR;
         let backstop = backstop.saturating_mul(further.saturating_add(1));
-        let look = self.store.now().after(backstop);
+        let look = self.lock.store.now().after(backstop);
         self.next_look = Some(position.until.map_or(look, |until| until.min(look)));
     }
 
@@ -268,7 +279,7 @@ impl LocalClaim {
             return Some(Duration::ZERO);
         }
         let next_look = self.next_look.unwrap_or(Time::ZERO);
-        (self.claim.state() == State::Contending).then(|| next_look.since(self.store.now()))
+        (self.claim.state() == State::Contending).then(|| next_look.since(self.lock.store.now()))
     }
 
     /// Blocks until there is something to do.
@@ -284,7 +295,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn cancel(&mut self) -> Result<()> {
-        self.claim.cancel(self.store.now());
+        self.claim.cancel(self.lock.store.now());
         self.end().map(drop)
     }
 
@@ -293,7 +304,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn release(&mut self) -> Result<Option<Report>> {
-        self.claim.release(self.store.now());
+        self.claim.release(self.lock.store.now());
         self.end()
     }
 
@@ -302,7 +313,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn detach(&mut self, ttl: Duration) -> Result<Option<Report>> {
-        self.claim.detach(self.store.now(), ttl);
+        self.claim.detach(self.lock.store.now(), ttl);
         self.end()
     }
 
@@ -326,9 +337,9 @@ impl LocalClaim {
             Some(s) => View::Is { record: &s.record, version: s.version, age: None },
             None => View::Absent { revision: 0 },
         };
-        let now = self.store.now();
+        let now = self.lock.store.now();
         self.claim.handle_read(now, &view);
-        match self.claim.poll(now, self.store.wall(), &view) {
+        match self.claim.poll(now, self.lock.store.wall(), &view) {
             tenure_core::Action::Report(Report::Lost(cause)) => Ok(Some(cause)),
             _ => Ok(None),
         }
@@ -349,7 +360,7 @@ impl LocalClaim {
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.file.name().as_str()
+        self.lock.name().as_str()
     }
 
     /// The descriptor whose lock says that this process lives.
@@ -361,23 +372,57 @@ impl LocalClaim {
     /// The store.
     #[must_use]
     pub fn store(&self) -> &LocalStore {
-        &self.store
+        &self.lock.store
     }
 }
 
 impl Drop for LocalClaim {
-    /// Undoes in place what is there, in microseconds. Where the guard stays busy or the disk
-    /// refuses, the hold ends with this process's session.
+    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
+    /// Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
-        let now = self.store.now();
+        let now = self.lock.store.now();
         match self.claim.state() {
             State::Contending => self.claim.cancel(now),
             State::Held => self.claim.release(now),
-            State::Ending => {}
-            State::Idle | State::Ended => return,
+            State::Ending | State::Idle | State::Ended => {}
         }
-        // There is nobody left to tell.
-        let _ = self.end();
+        if self.ending == EndedBy::Caller {
+            self.ending = EndedBy::Drop;
+        }
+        match self.end() {
+            Err(Error::Busy { .. }) if self.ending == EndedBy::Drop => self.leave_to_helper(),
+            // There is nobody left to tell.
+            _ => {
+                let file = self.take_file();
+                self.lock.give_back(file);
+            }
+        }
+    }
+}
+
+impl LocalClaim {
+    fn leave_to_helper(&mut self) {
+        let rest = Self {
+            lock: Arc::clone(&self.lock),
+            session: Arc::clone(&self.session),
+            claim: self.claim.clone(),
+            file: self.take_file(),
+            reports: VecDeque::new(),
+            pipe: self.pipe.take(),
+            ahead: Ahead::default(),
+            next_look: None,
+            seen: 0,
+            quiet: 0,
+            orphans: None,
+            ending: EndedBy::Helper,
+        };
+        // Without a thread the hold ends with the session.
+        let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));
+    }
+
+    fn take_file(&mut self) -> LockFile {
+        let none = LockFile::new(self.lock.store.folder(), self.lock.name().clone());
+        std::mem::replace(&mut self.file, none)
     }
 }
 

@@ -18,10 +18,6 @@ use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
-/// How often an unguarded reader looks again before it takes what is whole.
-const PEEKS: usize = 8;
-/// The pause between those looks; a write takes a few microseconds.
-const PEEK_PAUSE: Duration = Duration::from_micros(50);
 /// How far sequences jump when a newer record may have been lost.
 const SEQUENCE_JUMP: u64 = 1 << 32;
 
@@ -99,27 +95,12 @@ impl LockFile {
     /// # Errors
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn peek(&mut self) -> Result<Option<Stored>> {
-        let mut looks = 0;
         loop {
-            looks += 1;
-            let (opened, place) = match self.open()? {
-                Some(found) => found,
-                None => return Ok(None),
-            };
-            if is_unlinked(&opened.file, place)? {
-                self.opened = None;
-                continue;
+            let Some((opened, place)) = self.open()? else { return Ok(None) };
+            if !is_unlinked(&opened.file, place)? {
+                return image::load_unguarded(&opened.file, place).map(|l| Some(l.stored));
             }
-            // A record that is just being written looks damaged for a moment.
-            match image::load(&opened.file, place) {
-                Ok(loaded) if !loaded.image.damaged || looks >= PEEKS => {
-                    return Ok(Some(loaded.stored));
-                }
-                Err(Error::Damaged { .. }) if looks < PEEKS => {}
-                Err(e) => return Err(e),
-                Ok(_) => {}
-            }
-            std::thread::sleep(PEEK_PAUSE);
+            self.opened = None;
         }
     }
 
@@ -129,6 +110,14 @@ impl LockFile {
     /// [`Error::Busy`] if another process does not give the guard back in time.
     pub fn lock(&mut self) -> Result<Option<Guard<'_>>> {
         let wait = self.folder.guard_wait();
+        self.lock_within(wait)
+    }
+
+    /// The same, but it waits for a busy guard only as long as `wait`.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_within(&mut self, wait: Duration) -> Result<Option<Guard<'_>>> {
         loop {
             let Some((opened, place)) = self.open()? else { return Ok(None) };
             lock_exclusive(&opened.file, wait, || place.path())?;
@@ -156,7 +145,8 @@ impl LockFile {
         session: &OwnSession,
         mut make: impl FnMut(Token) -> Record,
     ) -> Result<Option<(Guard<'_>, Record)>> {
-        let token = self.folder.tokens().next(Token::default(), true)?;
+        // Whoever deletes a lock's file by hand raises nothing, so every birth raises the floor.
+        let token = Token::new(self.folder.tokens().raise(0)?);
         let mut record = make(token);
         let incarnation = facts::random_u64()?;
         let stamp = proof(&record);

@@ -7,6 +7,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tenure_core::Version;
@@ -19,6 +20,11 @@ use crate::{Error, Result, codec, sys};
 const PAGE: usize = 4096;
 /// The smallest area for a long body.
 const AREA_MIN: usize = 4096;
+
+/// How often a reader without the guard looks before it believes in damage.
+const LOOKS: usize = 8;
+/// The pause between those looks; a write takes a few microseconds.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// Where a file is, for messages; the path is only put together when there is one to write.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +51,8 @@ impl<'a> Place<'a> {
         move |source| Error::NotDurable { path: self.path(), source }
     }
 
-    fn damaged(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    /// The record there cannot be used, and why.
+    pub(crate) fn damaged(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
         let lock = self.lock.map_or_else(|| self.file.to_string_lossy(), Into::into).into_owned();
         Error::Damaged { lock, path: self.path(), problem: problem.into() }
     }
@@ -111,6 +118,20 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
         });
     }
     Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
+}
+
+/// The same without the guard, while others may be writing: a record that is just being written
+/// looks damaged for a moment, so it looks again before it believes that.
+pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
+    for _ in 1..LOOKS {
+        match load(file, place) {
+            Ok(loaded) if loaded.image.damaged => {}
+            Err(Error::Damaged { .. }) => {}
+            result => return result,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    load(file, place)
 }
 
 fn inline<'a>(page: &'a [u8], slot: usize, header: &Header) -> Option<&'a [u8]> {

@@ -1,56 +1,80 @@
 //! All locks of a store.
 //!
-//! Owns the scan of the folder; reads without guards, so what it returns is for showing.
+//! Owns the walk through `locks/`; takes no guard and knows nothing of what the records mean. What
+//! it returns was true of each lock at some moment, not of all at the same.
 
-use std::ffi::{CStr, CString};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
-use rustix::fs::Dir;
 use rustix::io::Errno;
 
 use crate::guard::Stored;
 use crate::image::{self, Place};
+use crate::name::{LockName, unescape};
 use crate::{Error, Folder, Result, sys};
 
-/// How often a record that looks damaged is read again: it may be in the middle of a write.
-const READS: usize = 8;
+/// One lock of a store.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its name; its file's name where the record cannot be read and the name was too long for one.
+    pub name: String,
+    /// Its record, or why it cannot be read.
+    pub stored: Result<Stored>,
+}
 
-/// Every lock with what its record says, sorted by name. One that cannot be read stands under its
-/// file's name.
-pub(crate) fn all(folder: &Folder) -> Result<Vec<(String, Result<Stored>)>> {
-    let path = folder.path().join("locks");
-    let fail = |e| Error::system("read", &path, e);
+/// Reads all locks of `folder`, sorted by name.
+///
+/// # Errors
+/// What the system says about the folder; what is wrong with single locks stands in the list.
+pub fn list(folder: &Folder) -> Result<Vec<Listed>> {
+    let fail = |e| Error::system("list", &folder.path().join("locks"), e);
     let dir = sys::open_dir(folder.dir(), "locks").map_err(fail)?;
     let mut all = Vec::new();
-    for entry in Dir::new(dir).map_err(fail)? {
+    for entry in rustix::fs::Dir::read_from(&dir).map_err(fail)? {
         let entry = entry.map_err(fail)?;
-        // No lock's file name begins with a dot.
-        if !entry.file_name().to_bytes().starts_with(b".") {
-            all.extend(one(folder, entry.file_name()));
+        let file = entry.file_name();
+        // No lock's file begins with a dot.
+        if !file.to_bytes().starts_with(b".") {
+            let path = folder.path().join("locks");
+            all.extend(read(&dir, Place { folder: &path, file, lock: None }));
         }
     }
-    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
 
-/// `None` if it was deleted meanwhile.
-fn one(folder: &Folder, file: &CStr) -> Option<(String, Result<Stored>)> {
-    let name = file.to_string_lossy().into_owned();
-    let relative = CString::new([b"locks/", file.to_bytes()].concat()).ok()?;
-    let place = Place { lock: None, folder: folder.path(), file: &relative };
-    let opened = match sys::open(folder.dir(), relative.as_c_str()) {
-        Ok(opened) => opened,
+/// One lock, unless it is deleted by now.
+fn read(dir: &OwnedFd, place: Place<'_>) -> Option<Listed> {
+    let file = match sys::open(dir, place.file) {
+        Ok(file) => file,
         Err(Errno::NOENT) => return None,
-        Err(e) => return Some((name, Err(place.fail("open")(e)))),
+        Err(e) => return Some(unreadable(place, place.fail("open")(e))),
     };
-    for read in 1.. {
-        match image::load(&opened, place) {
-            Ok(loaded) => return Some((loaded.name, Ok(loaded.stored))),
-            Err(Error::Damaged { .. }) if read < READS => {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-            Err(e) => return Some((name, Err(e))),
+    match image::load_unguarded(&file, place) {
+        // A file that was copied or renamed is not the lock that its record names.
+        Ok(loaded) if is_file_of(place, &loaded.name) => {
+            Some(Listed { name: loaded.name, stored: Ok(loaded.stored) })
         }
+        Ok(loaded) => {
+            let problem = format!("it is the record of {:?}", loaded.name);
+            Some(unreadable(place, place.damaged(problem)))
+        }
+        Err(e) => Some(unreadable(place, e)),
     }
-    None
+}
+
+fn is_file_of(place: Place<'_>, name: &str) -> bool {
+    LockName::new(name).is_ok_and(|name| name.file_name() == place.file.to_bytes())
+}
+
+fn unreadable(place: Place<'_>, error: Error) -> Listed {
+    let file = place.file.to_string_lossy();
+    let name = unescape(&file).unwrap_or_else(|| file.clone().into_owned());
+    // Named like the lock, so that the remedy in the message can be typed as it stands.
+    let error = match error {
+        Error::Damaged { path, problem, .. } => {
+            Error::Damaged { lock: name.clone(), path, problem }
+        }
+        other => other,
+    };
+    Listed { name, stored: Err(error) }
 }

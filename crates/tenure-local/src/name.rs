@@ -64,6 +64,11 @@ impl LockName {
         &self.text
     }
 
+    /// The name of its file in `locks/`.
+    pub(crate) fn file_name(&self) -> &[u8] {
+        &self.file.as_bytes()["locks/".len()..]
+    }
+
     /// Its file, relative to the store folder.
     pub(crate) fn file(&self) -> &CStr {
         &self.file
@@ -102,6 +107,22 @@ fn escape(text: &str) -> String {
     out
 }
 
+/// The name that a file of [`escape`]'s making stands for; `None` if only a hash of it is left, or
+/// the file is not of its making.
+pub(crate) fn unescape(file: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(file.len());
+    let mut rest = file.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|name| escape(name) == file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +137,17 @@ mod tests {
         assert_eq!(file_of("a/../b"), "locks/a%2F..%2Fb");
         assert_eq!(file_of(".."), "locks/%2E.");
         assert_eq!(file_of("ä b~%"), "locks/%C3%A4%20b%7E%25");
+    }
+
+    #[test]
+    fn file_names_turn_back_into_names() {
+        for name in ["nightly", "a/../b", "..", "ä b~%", ".x"] {
+            assert_eq!(unescape(&escape(name)).as_deref(), Some(name));
+        }
+        let hashed = escape(&"x".repeat(300));
+        for file in [hashed.as_str(), ".x", "a%2", "a%zz", "%FF", "a b", "%61"] {
+            assert_eq!(unescape(file), None, "{file}");
+        }
     }
 
     #[test]

@@ -3,8 +3,13 @@
 //! Owns reading and judging those files; knows nothing of locks. A process is always named by its
 //! number *and* its start time, so that a reused number is never mistaken for it.
 
-use crate::Result;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
+use tenure_core::Session;
+
 use crate::facts::try_read_proc;
+use crate::{Folder, Identity, Result};
 
 /// One process's line in `/proc/PID/stat`, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +20,13 @@ pub(crate) struct Stat {
     pub(crate) group: u32,
     /// When it started, in clock ticks since boot.
     pub(crate) start: u64,
+}
+
+impl Stat {
+    /// Whether it only waits to be noticed by its parent: everything it had open is closed.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
 }
 
 /// How a recorded process stands now.
@@ -41,11 +53,29 @@ pub(crate) fn own_stat() -> Result<Option<Stat>> {
 /// How the process that was recorded as `pid` with this start time stands now.
 pub(crate) fn standing(pid: u32, start: u64) -> Standing {
     match stat_of(pid) {
-        Some(stat) if stat.start != start => Standing::Gone,
-        Some(Stat { state: 'Z' | 'X' | 'x', .. }) | None => Standing::Gone,
+        Some(stat) if stat.start != start || stat.has_ended() => Standing::Gone,
+        None => Standing::Gone,
         Some(Stat { state: 'T' | 't', .. }) => Standing::Stopped,
         Some(_) => Standing::Running,
     }
+}
+
+/// A descriptor that becomes readable when the owner of `session` ends: a hint to look again, never
+/// a proof. `None` if the process cannot be seen from here or has ended already.
+#[must_use]
+pub fn pidfd_of(folder: &Folder, session: Session) -> Option<OwnedFd> {
+    let identity = Identity::of(session);
+    identity.is_visible(folder).then(|| open(identity.pid, identity.start)).flatten()
+}
+
+/// A descriptor of the process with this number and this start time.
+pub(crate) fn open(pid: u32, start: u64) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Looked at after opening: the number cannot pass to another process while this is open and
+    // the process has not been waited for.
+    let number = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
+    (standing(number, start) != Standing::Gone).then_some(pidfd)
 }
 
 fn parse(text: &str) -> Option<Stat> {

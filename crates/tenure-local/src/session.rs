@@ -83,15 +83,15 @@ impl Identity {
         })
     }
 
-    /// Whether the process can be seen from here: same boot, same namespaces.
-    pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
-        let here = facts::namespace("/proc/self/ns/pid");
-        self.clock == folder.clock() && here.is_ok_and(|here| here == self.pid_namespace)
-    }
-
     /// How the process stands, if it can be seen from here.
     fn standing(&self, folder: &Folder) -> Option<Standing> {
         self.is_visible(folder).then(|| process::standing(self.pid, self.start))
+    }
+
+    /// Whether its number and start time mean the same here: same boot, same namespaces.
+    pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
+        let here = facts::namespace("/proc/self/ns/pid");
+        self.clock == folder.clock() && here.is_ok_and(|here| self.pid_namespace == here)
     }
 }
 
@@ -220,13 +220,21 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
+/// The process group that the owner's child recorded; `None` if there is none or it is not known.
+#[must_use]
+pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    group_of(&file).ok().flatten()
+}
+
 /// What a session file says about its owner; `None` if it is gone or unreadable.
 #[must_use]
 pub fn about(folder: &Folder, session: Session) -> Option<About> {
     let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
     let mut bytes = vec![0; TEXT_OFFSET + 2 * TEXT_MAX];
     let n = sys::read_at(&file, &mut bytes, 0).ok()?;
-    let mut reader = Reader(bytes.get(TEXT_OFFSET..n).filter(|_| bytes.starts_with(&MAGIC))?);
+    let text = bytes.get(TEXT_OFFSET..n).filter(|_| bytes.starts_with(&MAGIC))?;
+    let mut reader = Reader::new(text);
     let mut next = || reader.str().map(str::to_owned);
     Some(About { id: next()?, host: next()?, command: next()? })
 }
@@ -269,6 +277,12 @@ fn describe(about: &About) -> Vec<u8> {
         writer.text(&text[..end]);
     }
     bytes
+}
+
+/// The open file's device and inode, for finding it among a process's descriptors.
+pub(crate) fn file_identity(folder: &Folder, session: Session) -> Option<(u64, u64)> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    sys::stat(&file).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 fn group_of(file: &OwnedFd) -> rustix::io::Result<Option<u32>> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tenure_core::{Record, Session, Term};
 
 use crate::guard::{LockFile, Stored};
+use crate::list::{Listed, list};
 use crate::session::{self, Identity, Verdict};
-use crate::{LocalStore, LockName, Result};
+use crate::{LocalStore, LockName, Result, group};
 
 /// A lock as its record shows it.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl LocalStore {
     pub fn list(&self) -> Result<Vec<Result<Shown>>> {
         let mut known = Known::new();
         let mut all = Vec::new();
-        for (name, stored) in crate::list::all(self.folder())? {
+        for Listed { name, stored } in list(self.folder())? {
             all.push(stored.and_then(|stored| self.shown(name, Some(stored), &mut known)));
         }
         Ok(all)
@@ -121,7 +122,7 @@ impl LocalStore {
     }
 
     fn keeper(&self, session: Session) -> Option<u32> {
-        crate::orphans::keeper(self.folder(), session)
+        group::keeper(self.folder(), session)
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tenure_core::{Mark, Session, Time, Token, Wall};
+use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
-use crate::session::{self, About, Identity, OwnSession, Verdict};
+use crate::session::{self, About, OwnSession, Verdict};
 use crate::wait::{self, WaitPipe, Woken};
-use crate::{Clock, Folder, LockName, Result, orphans, process};
+use crate::{Clock, Folder, LockName, Result, group, process};
+
+/// How long the killed members of a group are waited for in one look.
+const ORPHANS_WAIT: Duration = Duration::from_millis(100);
 
 /// Where a store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Options {
 pub struct LocalStore {
     folder: Arc<Folder>,
     session: Mutex<Option<Arc<OwnSession>>>,
+    /// Where this store's marks start, and how many contenders have drawn a share of them.
+    marks: (u128, AtomicU64),
 }
 
 impl LocalStore {
@@ -31,13 +37,22 @@ impl LocalStore {
     /// # Errors
     /// A folder that locks cannot be kept in, missing rights, a full disk.
     pub fn open(options: &Options) -> Result<Self> {
-        Ok(Self::in_folder(Folder::open(options.path.as_deref())?))
+        Self::in_folder(Folder::open(options.path.as_deref())?)
     }
 
     /// A store in an open folder.
-    #[must_use]
-    pub fn in_folder(folder: Arc<Folder>) -> Self {
-        Self { folder, session: Mutex::new(None) }
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
+        let marks = (random_mark()?, AtomicU64::new(0));
+        Ok(Self { folder, session: Mutex::new(None), marks })
+    }
+
+    /// Marks for one contender: a share of 2^40 of this store's own.
+    pub(crate) fn marks(&self) -> Marks {
+        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << 40;
+        Marks::new(self.marks.0.wrapping_add(share))
     }
 
     /// Its folder.
@@ -89,26 +104,16 @@ impl LocalStore {
 
     /// A descriptor that becomes readable when the session's process ends; `None` where it cannot
     /// be seen from here or has ended already.
-    pub(crate) fn watch_process(&self, session: &Session) -> Option<OwnedFd> {
-        let identity = Identity::of(*session);
-        if session.is_none() || !identity.is_visible(&self.folder) {
-            return None;
-        }
-        let pid = Pid::from_raw(i32::try_from(identity.pid).ok()?)?;
-        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // The number may belong to another process by now; asked after it was opened, this is sure.
-        let same = process::stat_of(identity.pid).is_some_and(|stat| stat.start == identity.start);
-        same.then_some(fd)
+    pub(crate) fn watch_process(&self, session: Session) -> Option<OwnedFd> {
+        if session.is_none() { None } else { process::pidfd_of(&self.folder, session) }
     }
 
-    /// Ends what is left of the process group of a dead holder.
-    pub(crate) fn end_orphans(
-        &self,
-        session: Session,
-        token: Token,
-        name: &LockName,
-    ) -> Result<()> {
-        orphans::end(&self.folder, session, token, name.as_str())
+    /// Ends what is left of the process group of a holder whose own process is gone. Who cannot be
+    /// ended and keeps the session keeps the lock, and is named by `show`.
+    pub(crate) fn end_orphans(&self, session: Session, token: Token, lock: &LockName) {
+        if let Some(group) = session::group(&self.folder, session) {
+            let _ = group::end_group(&self.folder, session, group, (lock, token), ORPHANS_WAIT);
+        }
     }
 
     /// Removes what a dead contender left behind.

@@ -19,16 +19,29 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Rights of every folder of the store.
 const FOLDER_MODE: Mode = Mode::RWXU;
 
+/// How files are opened. Without NOATIME every read after a write would also write the inode;
+/// NONBLOCK is for pipes and for whatever else somebody may have put in a file's place.
+const OPEN: OFlags = OFlags::RDWR
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOATIME);
+
 /// Opens an existing file for reading and writing.
-pub(crate) fn open(dir: &OwnedFd, path: impl Arg) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    rustix::fs::openat(dir, path, flags, Mode::empty())
+pub(crate) fn open(dir: &OwnedFd, path: impl Arg + Copy) -> Result<OwnedFd> {
+    match rustix::fs::openat(dir, path, OPEN, Mode::empty()) {
+        // Only a file's owner may leave its access time alone.
+        Err(Errno::PERM) => {
+            rustix::fs::openat(dir, path, OPEN.difference(OFlags::NOATIME), Mode::empty())
+        }
+        result => result,
+    }
 }
 
 /// Creates a file that must not exist yet.
 pub(crate) fn create(dir: &OwnedFd, path: impl Arg + Copy) -> Result<OwnedFd> {
     fault()?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OPEN | OFlags::CREATE | OFlags::EXCL;
     let file = rustix::fs::openat(dir, path, flags, FILE_MODE)?;
     // On the descriptor: the umask narrows and a default ACL widens what openat was told.
     rustix::fs::fchmod(&file, FILE_MODE)?;

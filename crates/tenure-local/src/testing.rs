@@ -70,3 +70,14 @@ pub(crate) fn held(token: Token, session: Session, term: Term) -> Record {
     };
     Record { holder: Some(holder), last_token: token, next_ticket: 1, ..Record::default() }
 }
+
+/// Waits for something that another process brings about.
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing happened for 10 s");
+}

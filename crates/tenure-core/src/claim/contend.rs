@@ -4,8 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Action, Claim, HeldBy, Liveness, Mark, Patience, Phase, Probed, Report, View, Wanting, Won,
-    Write,
+    Action, Claim, HeldBy, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View, Wanting,
+    Won, Write,
 };
 use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
 
@@ -26,39 +26,50 @@ impl Claim {
         if let Some(wait) = self.await_answer(now) {
             return wait;
         }
-        let Phase::Contending(w) = &self.phase else { return Action::Idle };
-        // 2. Nobody waits for us any more and what may still land cannot outlive this instant.
-        if w.cancelled.is_some_and(|until| now >= until) {
+        let Phase::Contending(w) = &mut self.phase else { return Action::Idle };
+        let out_of_time = w.out_of_time(now);
+        // 2. Nobody waits for us any more, and nothing of ours can be left by now.
+        let nothing_out = w.joined.is_none() && w.won.is_none() && self.attempts.no_doubts();
+        if w.cancelled.is_some_and(|until| now >= until || nothing_out) {
             return self.finish(Report::Cancelled);
         }
-        // 3. Nothing is decided on what is not known.
+        // 3. Nothing is decided on what is not known; but past the limit we look only once more.
         if self.need_read || matches!(view, View::Unknown) {
+            if out_of_time && w.last_look {
+                return self.give_up(now, Report::TimedOut(None));
+            }
+            w.last_look = out_of_time;
             return Action::Read;
         }
         // 4. The lock may be ours already: handed over, or a write that landed late.
         if let Some(action) = self.claim_own(now, wall, view) {
             return action;
         }
-        let Phase::Contending(w) = &self.phase else { return Action::Idle };
         // 5. We were asked to stop wanting it.
-        if w.cancelled.is_some() {
+        if matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some()) {
             return self.withdraw(now, view, Report::Cancelled);
         }
-        if now < self.retry_at {
-            return Action::Wait { until: Some(self.retry_at) };
-        }
         // 6. Take it, ask, stand in line, or wait.
-        let out_of_time = matches!(w.patience, Patience::Until(t) if now >= t);
         match self.obstacle(now, wall, view) {
             Obstacle::Ask(session) => Action::Probe(session),
+            Obstacle::None { .. } if now < self.retry_at => self.rest(now),
             Obstacle::None { ended, strike } => self.take(now, wall, view, ended, strike),
             Obstacle::Blocked { by, .. } if out_of_time => {
-                self.withdraw(now, view, Report::TimedOut(by))
+                self.withdraw(now, view, Report::TimedOut(Some(by)))
             }
             Obstacle::Blocked { by, until, strike } => {
                 self.blocked(now, wall, view, by, until, strike)
             }
         }
+    }
+
+    /// Waits until the store may be asked to write again, or tells that the limit came first.
+    fn rest(&mut self, now: Time) -> Action {
+        let Phase::Contending(w) = &self.phase else { return Action::Idle };
+        if w.out_of_time(now) {
+            return self.give_up(now, Report::TimedOut(None));
+        }
+        Action::Wait { until: earlier(Some(self.retry_at), w.limit()) }
     }
 
     /// Waits while a write is under way; one that took too long comes into doubt.
@@ -80,7 +91,11 @@ impl Claim {
         let Phase::Contending(w) = &mut self.phase else { return None };
         let Won { mark, sent, token } = w.own(holder)?;
         w.won = Some(Won { mark, sent, token });
-        if self.is_stale(now, sent, holder.term) {
+        let cancelled = w.cancelled.is_some();
+        if !cancelled && self.is_stale(now, sent, holder.term) {
+            if now < self.retry_at {
+                return Some(self.rest(now));
+            }
             let mine = self.config.marks.draw();
             let change = self.renewal(now, wall, mark, mine, holder.term);
             return Some(self.write(now, mine, Some(*version), change));
@@ -136,25 +151,29 @@ impl Claim {
         strike: Vec<Mark>,
     ) -> Action {
         let Phase::Contending(w) = &mut self.phase else { return Action::Idle };
-        // A cron job recovers a dead lock: what looks dead by its own times is watched, not busy.
-        if w.patience == Patience::Now && !by.looks_abandoned {
-            return self.finish(Report::Busy(by));
+        if w.patience == Patience::Now {
+            // A cron job recovers a dead lock: an entry that looks dead by its own times is
+            // watched, as long as it is the same one. One that is renewed is alive, whatever its
+            // holder's wall clock says.
+            let seen = self.seen.as_ref().map(|s| s.at);
+            if !by.looks_abandoned || w.watched.is_some_and(|at| Some(at) != seen) {
+                return self.withdraw(now, view, Report::Busy(by));
+            }
+            w.watched = seen;
         }
         let own = w.joined.and_then(|(mark, _)| place(view, mark));
         if own.is_none() && self.config.queue && w.patience != Patience::Now {
+            if now < self.retry_at {
+                return self.rest(now);
+            }
             return self.join(now, wall, view, strike);
         }
-        let told = (own.map(|(place, _)| place), by.token);
-        if w.told != Some(told) {
-            w.told = Some(told);
-            let (place, ticket) = (told.0, own.map(|(_, ticket)| ticket));
+        if w.told != Some((own, by.token)) {
+            w.told = Some((own, by.token));
+            let (place, ticket) = own.unzip();
             return Action::Report(Report::Waiting { place, ticket, by });
         }
-        let patience = match w.patience {
-            Patience::Until(t) => Some(t),
-            Patience::Now | Patience::Forever => None,
-        };
-        Action::Wait { until: earlier(until, patience) }
+        Action::Wait { until: earlier(until, w.limit()) }
     }
 
     fn join(&mut self, now: Time, wall: Wall, view: &View<'_>, strike: Vec<Mark>) -> Action {
@@ -174,23 +193,32 @@ impl Claim {
     /// Leaves the line if we stand in it, then reports.
     fn withdraw(&mut self, now: Time, view: &View<'_>, report: Report) -> Action {
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
-        if let (Some((mark, _)), View::Is { version, .. }) = (w.joined, view)
-            && place(view, mark).is_some()
-        {
-            let attempt = self.config.marks.draw();
-            return self.write(now, attempt, Some(*version), Change::Leave { strike: vec![mark] });
-        }
-        if self.attempts.no_doubts() {
+        let queued = w.joined.map(|(mark, _)| mark).filter(|mark| place(view, *mark).is_some());
+        let mut again = self.retry_at;
+        if let (Some(mark), View::Is { version, .. }) = (queued, view) {
+            if now >= self.retry_at {
+                let attempt = self.config.marks.draw();
+                let change = Change::Leave { strike: vec![mark] };
+                return self.write(now, attempt, Some(*version), change);
+            }
+        } else if self.attempts.no_doubts() {
             return self.finish(report);
+        } else {
+            // A write in doubt may still land, and is then undone.
+            again = now.after(self.config.timing.attempt());
         }
-        // A write in doubt may still land, and is then undone: whoever drives us goes on polling.
-        // A user who ran out of time is told at once.
         if report != Report::Cancelled {
-            self.cancel(now);
-            return Action::Report(report);
+            return self.give_up(now, report);
         }
-        self.need_read = true;
-        Action::Wait { until: Some(now.after(self.config.timing.attempt())) }
+        self.need_read |= queued.is_none();
+        Action::Wait { until: earlier(Some(again), w.cancelled) }
+    }
+
+    /// Tells a user whose time is over at once; whoever drives us goes on polling until what is
+    /// left of the attempt is undone.
+    fn give_up(&mut self, now: Time, report: Report) -> Action {
+        self.cancel(now);
+        Action::Report(report)
     }
 
     pub(super) fn finish(&mut self, report: Report) -> Action {
@@ -222,12 +250,12 @@ impl Claim {
     }
 
     fn obstacle(&self, now: Time, wall: Wall, view: &View<'_>) -> Obstacle {
-        let View::Is { record, age, .. } = view else {
+        let View::Is { record, .. } = view else {
             return Obstacle::None { ended: None, strike: Vec::new() };
         };
         let mut ended = None;
         if let Some(holder) = &record.holder {
-            match self.holder_gone(now, holder, *age) {
+            match self.holder_gone(now, holder) {
                 Gone::Ask => return Obstacle::Ask(holder.session),
                 Gone::No { until } => {
                     let by = self.held_by(now, wall, holder, until);
@@ -240,7 +268,7 @@ impl Claim {
     }
 
     /// Whether the lock's hold has ended without having been given back.
-    fn holder_gone(&self, now: Time, h: &Holder, age: Option<core::time::Duration>) -> Gone {
+    fn holder_gone(&self, now: Time, h: &Holder) -> Gone {
         if self.config.adopt && h.id == self.config.id {
             return Gone::Yes(End::Released);
         }
@@ -252,11 +280,15 @@ impl Claim {
                 Some(Probed::Alive | Probed::Stopped) => Gone::No { until: None },
             },
             Term::Ttl(ttl) => {
-                let end = match (age, &self.seen) {
-                    // The store's own clock measured it: no drift to allow for.
-                    (Some(age), _) => now.after(ttl.saturating_sub(age)),
-                    (None, Some(seen)) => seen.at.after(self.config.timing.expiry(ttl)),
-                    (None, None) => now.after(self.config.timing.expiry(ttl)),
+                let expiry = self.config.timing.expiry(ttl);
+                let end = match &self.seen {
+                    Some(Seen { renewed_at: Some(t), .. }) => match self.config.liveness {
+                        // The holder's clock is our own: no drift to allow for.
+                        Liveness::Process => t.after(ttl),
+                        Liveness::Server | Liveness::Observed => t.after(expiry),
+                    },
+                    Some(seen) => seen.at.after(expiry),
+                    None => now.after(expiry),
                 };
                 if now >= end { Gone::Yes(End::Expired) } else { Gone::No { until: Some(end) } }
             }
@@ -327,6 +359,18 @@ enum Gone {
 }
 
 impl Wanting {
+    const fn limit(&self) -> Option<Time> {
+        match self.patience {
+            Patience::Until(t) => Some(t),
+            Patience::Now | Patience::Forever => None,
+        }
+    }
+
+    /// Whether the user's limit is over and that was not told yet.
+    fn out_of_time(&self, now: Time) -> bool {
+        self.cancelled.is_none() && self.limit().is_some_and(|t| now >= t)
+    }
+
     /// The write of ours by which the record names us as holder, if one does.
     fn own(&self, holder: &Holder) -> Option<Won> {
         let mark = holder.mark;

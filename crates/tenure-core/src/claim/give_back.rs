@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, Cause, Claim, Ending, Liveness, Phase, Probed, Report, View};
+use super::{Action, Cause, Claim, Ending, Goal, Liveness, Phase, Probed, Report, View};
 use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
 
 impl Claim {
@@ -20,25 +20,20 @@ impl Claim {
         }
         // 2. Nothing of ours can be left: its ttl has run out.
         if now >= ending.until {
-            return self.finish(ending.report(false));
+            return self.finish(ending.given_back(false));
         }
         if self.need_read || matches!(view, View::Unknown) {
             return Action::Read;
         }
-        // 3. The hold is no longer in the record. After our own write was sent that is what we
-        //    wanted; before, somebody ended it.
+        // 3. The hold is no longer in the record. If a write of ours may have ended it that is
+        //    what we wanted; else somebody else did. A remainder would be there.
         let (record, version) = match view {
             View::Is { record, version, .. } if is_ours(record, ending.mark) => (*record, *version),
             _ if !self.attempts.no_doubts() && !ending.sent => {
                 self.need_read = true;
                 return Action::Wait { until: Some(now.after(self.config.timing.attempt())) };
             }
-            _ if ending.sent => return self.finish(ending.report(true)),
-            View::Is { record, .. } => {
-                let cause = cause_of(record.holder.as_ref());
-                return self.finish(ending.lost(cause));
-            }
-            _ => return self.finish(ending.lost(Cause::Deleted)),
+            _ => return self.finish(ending.not_there(view)),
         };
         if now < self.retry_at {
             return Action::Wait { until: Some(self.retry_at) };
@@ -56,7 +51,7 @@ impl Claim {
         ending: Ending,
     ) -> Action {
         let of = ending.mark;
-        let change = if let Some(term) = ending.remainder {
+        let change = if let Goal::Remainder(term) = ending.goal {
             let mark = self.config.marks.draw();
             // The session stays as the name of who wrote it; the term says that it decides nothing.
             let session = self.config.session;
@@ -97,18 +92,27 @@ impl Claim {
     pub(super) fn finish_ending(&mut self, confirmed: bool) {
         if let Phase::Ending(ending) = self.phase {
             self.phase = Phase::Ended;
-            self.report = Some(ending.report(confirmed));
+            self.report = Some(ending.given_back(confirmed));
         }
     }
 }
 
 impl Ending {
-    const fn report(&self, confirmed: bool) -> Report {
-        if self.undo { Report::Cancelled } else { Report::Released { confirmed } }
+    fn given_back(&self, confirmed: bool) -> Report {
+        if self.goal == Goal::Undo { Report::Cancelled } else { Report::Released { confirmed } }
     }
 
-    fn lost(&self, cause: Cause) -> Report {
-        if self.undo { Report::Cancelled } else { Report::Lost(cause) }
+    /// What to tell when the record no longer shows the hold.
+    fn not_there(&self, view: &View<'_>) -> Report {
+        match self.goal {
+            Goal::Undo => Report::Cancelled,
+            Goal::HandOn => Report::Released { confirmed: true },
+            Goal::Free if self.sent => Report::Released { confirmed: true },
+            Goal::Free | Goal::Remainder(_) => Report::Lost(match view {
+                View::Is { record, .. } => cause_of(record.holder.as_ref()),
+                View::Absent { .. } | View::Unknown => Cause::Deleted,
+            }),
+        }
     }
 }
 

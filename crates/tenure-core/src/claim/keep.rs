@@ -1,7 +1,7 @@
 //! Having the lock: renewing it, and noticing that it is lost.
 
 use super::{Action, Cause, Claim, Hold, Phase, Report, View};
-use crate::{Term, Time, Wall};
+use crate::{Time, Wall};
 
 impl Claim {
     /// The numbered steps of a holder.
@@ -41,14 +41,21 @@ impl Claim {
     }
 
     fn renew(&mut self, now: Time, wall: Wall, view: &View<'_>, hold: &Hold) -> Action {
-        let View::Is { version, .. } = view else { return Action::Read };
-        if version.revision < hold.revision {
-            return Action::Read;
+        match view {
+            View::Is { version, .. } if version.revision >= hold.revision => {
+                let mark = self.config.marks.draw();
+                // Never a shorter term than the hold has: an unanswered write would shorten it.
+                let change = self.renewal(now, wall, hold.mark, mark, hold.term);
+                self.write(now, mark, Some(*version), change)
+            }
+            // Older than our own last write. A store that keeps saying so (set back from a backup)
+            // is asked with pauses, until the deadline.
+            _ => {
+                self.retry_at = now.after(self.pause());
+                self.need_read = true;
+                Action::Read
+            }
         }
-        let mark = self.config.marks.draw();
-        let term = Term::Ttl(self.config.timing.ttl());
-        let change = self.renewal(now, wall, hold.mark, mark, term);
-        self.write(now, mark, Some(*version), change)
     }
 
     /// Other keys of the object may change under a holder; that is news, but no loss.

@@ -13,7 +13,8 @@
 //!
 //! **Rules for drivers.** A read that was asked for is handed in before the next write is sent.
 //! `sent` times are taken *before* the request leaves. After an acknowledged write the driver's
-//! view is the record with the change applied, at the new version.
+//! view is the record with the change applied, at the new version, and views never go back to an
+//! older revision.
 //!
 //! **Why two claims never hold at once.** A hold begins only with an acknowledged conditional
 //! write, or with a record read back that carries the mark of one. Such a write is accepted only
@@ -80,7 +81,11 @@ struct Wanting {
     /// An acknowledged write that made us the holder too long ago to start on: to be confirmed.
     won: Option<Won>,
     /// What was last reported, so that only changes are.
-    told: Option<(Option<usize>, Token)>,
+    told: Option<(Option<(usize, u64)>, Token)>,
+    /// When the entry was first seen that [`Patience::Now`] watches because it looks dead.
+    watched: Option<Time>,
+    /// The limit is over and the last read was asked for.
+    last_look: bool,
 }
 
 /// A write of ours that made us the holder.
@@ -101,7 +106,7 @@ struct Hold {
     based: Time,
     /// Revision up to which we know the record.
     revision: u64,
-    /// Whether `Stopping` was reported.
+    /// Whether `Stopping` was reported: once, as an order to stop cannot be taken back.
     stopping: bool,
 }
 
@@ -111,18 +116,32 @@ struct Ending {
     mark: Mark,
     /// No use trying after this: nothing of ours can be left.
     until: Time,
-    /// What to leave instead of a free lock.
-    remainder: Option<Term>,
-    /// Whether a write that ends the hold was sent.
+    goal: Goal,
+    /// Whether a write was sent that may have ended the hold.
     sent: bool,
-    /// The end of an acquisition nobody waits for any more: report that instead.
-    undo: bool,
+}
+
+/// What for a hold is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// To give the lock back.
+    Free,
+    /// To leave this much of it behind.
+    Remainder(Term),
+    /// To undo an acquisition that nobody waits for any more.
+    Undo,
+    /// To give the lock back for a receiver that is gone.
+    HandOn,
 }
 
 impl Claim {
     /// A claim that wants nothing yet.
     #[must_use]
-    pub const fn new(config: Config) -> Self {
+    pub const fn new(mut config: Config) -> Self {
+        // One ttl: a term of another length would be judged by a timing that was not checked.
+        if let Term::Ttl(_) = config.term {
+            config.term = Term::Ttl(config.timing.ttl());
+        }
         Self {
             config,
             phase: Phase::Idle,
@@ -150,34 +169,29 @@ impl Claim {
             joined: None,
             won: None,
             told: None,
+            watched: None,
+            last_look: false,
         });
     }
 
     /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
     pub fn cancel(&mut self, now: Time) {
-        let timing = &self.config.timing;
+        let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
-            Phase::Contending(w) if w.cancelled.is_none() => {
-                w.cancelled = Some(now.after(timing.expiry(timing.ttl())));
-            }
-            Phase::Held(_) => {
-                self.release(now);
-                if let Phase::Ending(e) = &mut self.phase {
-                    e.undo = true;
-                }
-            }
+            Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
+            Phase::Held(_) => self.end(now, Goal::Undo),
             _ => {}
         }
     }
 
     /// Gives the lock back. The hold is over for the caller from now on.
     pub fn release(&mut self, now: Time) {
-        self.end(now, None);
+        self.end(now, Goal::Free);
     }
 
     /// Ends the hold but leaves it in the record for `ttl`, with nobody to renew it.
     pub fn detach(&mut self, now: Time, ttl: Duration) {
-        self.end(now, Some(Term::Ttl(ttl)));
+        self.end(now, Goal::Remainder(Term::Ttl(ttl)));
     }
 
     /// Ends the hold with mark `of` on behalf of a receiver that turned out to be gone, and hands
@@ -188,23 +202,18 @@ impl Claim {
             self.phase = Phase::Ending(Ending {
                 mark: of,
                 until: Time::MAX,
-                remainder: None,
-                sent: true,
-                undo: false,
+                goal: Goal::HandOn,
+                sent: false,
             });
         }
     }
 
-    fn end(&mut self, now: Time, remainder: Option<Term>) {
+    fn end(&mut self, now: Time, goal: Goal) {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
-        let until = match hold.term {
-            Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
-            Term::Session | Term::Forever => Time::MAX,
-        };
-        self.phase =
-            Phase::Ending(Ending { mark: hold.mark, until, remainder, sent: false, undo: false });
+        let until = self.nothing_left_at(now, hold.term);
+        self.phase = Phase::Ending(Ending { mark: hold.mark, until, goal, sent: false });
     }
 
     // ---- what came in ----
@@ -213,6 +222,9 @@ impl Claim {
     /// [`poll`](Self::poll). Not called for a read that failed: that changes nothing.
     pub fn handle_read(&mut self, now: Time, view: &View<'_>) {
         self.need_read = false;
+        if let Phase::Contending(w) = &mut self.phase {
+            w.last_look = false;
+        }
         self.observe(now, view);
         self.settle(now, view, true);
     }
@@ -233,11 +245,11 @@ impl Claim {
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Conflict => {
-                self.attempts.take(attempt);
+                self.did_not_happen(attempt);
                 self.need_read = true;
             }
             Outcome::NotDone => {
-                self.attempts.take(attempt);
+                self.did_not_happen(attempt);
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
@@ -369,9 +381,17 @@ impl Claim {
         self.config.timing.attempt() / 2
     }
 
+    /// When a hold with this `term` that is not renewed after `now` has ended by itself.
+    fn nothing_left_at(&self, now: Time, term: Term) -> Time {
+        match term {
+            Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
+            Term::Session | Term::Forever => Time::MAX,
+        }
+    }
+
     /// Notes when the holder's entry was first seen as it is now.
     fn observe(&mut self, now: Time, view: &View<'_>) {
-        let View::Is { record, .. } = view else {
+        let View::Is { record, age, .. } = view else {
             if matches!(view, View::Absent { .. }) {
                 self.seen = None;
             }
@@ -381,6 +401,11 @@ impl Claim {
             None => self.seen = None,
             Some(h) if self.seen.as_ref().is_some_and(|s| s.same(h)) => {}
             Some(h) => self.seen = Some(Seen::of(h, now)),
+        }
+        // The age may be as old as the view: the largest one seen of an entry says when it began.
+        if let (Some(seen), Some(age)) = (&mut self.seen, age) {
+            let renewed = now.before(*age);
+            seen.renewed_at = Some(seen.renewed_at.map_or(renewed, |t| t.min(renewed)));
         }
     }
 
@@ -407,6 +432,16 @@ impl Claim {
         }
     }
 
+    fn did_not_happen(&mut self, attempt: Mark) {
+        let mine = self.attempts.take(attempt).is_some();
+        if let Phase::Ending(e) = &mut self.phase
+            && mine
+            && self.attempts.no_doubts()
+        {
+            e.sent = false;
+        }
+    }
+
     /// A write of ours is in the record.
     fn landed(&mut self, now: Time, a: Attempt, version: Version, token: Token) {
         match (&mut self.phase, a.kind) {
@@ -428,12 +463,11 @@ impl Claim {
                 hold.term = term;
                 hold.based = a.sent;
                 hold.revision = version.revision;
-                hold.stopping = false;
                 self.report = Some(Report::Renewed);
             }
             (Phase::Ending(_), Kind::Release) => self.finish_ending(true),
             (Phase::Ending(e), Kind::Renew(term)) => {
-                if e.sent && e.remainder == Some(term) {
+                if e.sent && e.goal == Goal::Remainder(term) {
                     self.finish_ending(true);
                 } else {
                     e.mark = a.mark;

@@ -40,7 +40,8 @@ pub struct Config {
     pub max_clock_skew: Duration,
     /// Tags to add to the lock when it is taken.
     pub tags: Vec<Text>,
-    /// Where marks come from.
+    /// Where marks come from: a source of this claim's own. Two claims with one source would take
+    /// each other's holds for theirs, so a configuration that is cloned needs a new one.
     pub marks: Marks,
 }
 
@@ -71,7 +72,8 @@ pub enum View<'a> {
         record: &'a Record,
         /// Its version.
         version: Version,
-        /// How long ago its holder renewed, where the store itself knows; else `None`.
+        /// How long ago its holder renewed, where the store itself knows; else `None`. It may be
+        /// as old as the view is; it must not be too large.
         age: Option<Duration>,
     },
 }
@@ -108,7 +110,9 @@ pub enum Outcome {
 /// What the driver must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read the record, call [`Claim::handle_read`](super::Claim::handle_read), poll again.
+    /// Read the record, call [`Claim::handle_read`](super::Claim::handle_read), poll again. It is
+    /// asked for again by every poll until it succeeds: pause after one that failed, and poll at
+    /// the limit, at [`Claim::stop_at`](super::Claim::stop_at) and at the deadline in the meantime.
     Read,
     /// Find out whether this session is there, call
     /// [`Claim::handle_probe`](super::Claim::handle_probe), poll again.
@@ -157,11 +161,12 @@ pub enum Report {
         /// Its fencing token.
         token: Token,
     },
-    /// Patience was [`Patience::Now`] and somebody is in the way.
+    /// Patience was [`Patience::Now`] and somebody is in the way. A claim that is still
+    /// [`State::Contending`] then has something left to undo: poll it until it has ended.
     Busy(HeldBy),
-    /// Patience ended. A claim that is still [`State::Contending`] then has a write in doubt to
-    /// undo: poll it until it has ended.
-    TimedOut(HeldBy),
+    /// Patience ended; the same holds. `None`: nobody is known to be in the way, the store did not
+    /// answer or refused.
+    TimedOut(Option<HeldBy>),
     /// The claim was cancelled and nothing of it is left that outlives its ttl.
     Cancelled,
     /// The hold was renewed.
@@ -236,6 +241,8 @@ pub(super) struct Seen {
     since: Wall,
     renewed: Wall,
     pub(super) at: Time,
+    /// When it was renewed on our clock, where the store knows how long ago that was.
+    pub(super) renewed_at: Option<Time>,
 }
 
 impl Seen {
@@ -247,6 +254,7 @@ impl Seen {
             since: h.since,
             renewed: h.renewed,
             at,
+            renewed_at: None,
         }
     }
 

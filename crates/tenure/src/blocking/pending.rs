@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{Report, Wall};
-use tenure_local::{LocalClaim, LocalStore, LockName, Settings};
+use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
 use crate::Error;
@@ -75,19 +75,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(
-        store: &Arc<LocalStore>,
-        name: &LockName,
-        settings: &Settings,
-        patience: Patience,
-    ) -> Result<Self, Error> {
-        let now = store.now();
+    pub(crate) fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self, Error> {
+        let now = lock.now();
         let patience = match patience {
             Patience::Now => tenure_core::Patience::Now,
             Patience::For(limit) => tenure_core::Patience::Until(now.after(limit)),
             Patience::Forever => tenure_core::Patience::Forever,
         };
-        let claim = LocalClaim::new(store, name, settings, patience)?;
+        let claim = LocalClaim::new(lock, patience)?;
         Ok(Self { claim: Some(Box::new(claim)), last: None })
     }
 
@@ -117,7 +112,11 @@ impl Pending {
                     Step::Waiting(waiting)
                 }
                 Report::Busy(by) => Step::Busy(held_by(claim, by)),
-                Report::TimedOut(by) => Step::TimedOut(held_by(claim, by)),
+                Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, by)),
+                Report::TimedOut(None) => {
+                    let text = "the limit passed before the store had answered".to_owned();
+                    return Err(Error::Unavailable(text, None));
+                }
                 // The rest are news of a hold, and there is none.
                 _ => continue,
             };
@@ -153,16 +152,27 @@ impl Pending {
         }
     }
 
+    /// Blocks until [`poll`](Self::poll) may have something new.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the system cannot wait.
+    pub fn wait(&self) -> Result<(), Error> {
+        match &self.claim {
+            Some(claim) => Ok(claim.block()?),
+            None => Ok(()),
+        }
+    }
+
     /// Blocks until the wait has ended.
-    pub(crate) fn wait(mut self) -> Result<Step, Error> {
+    pub(crate) fn finish(mut self) -> Result<Step, Error> {
         loop {
             match self.poll()? {
                 Some(Step::Waiting(_)) => {}
                 Some(step) => return Ok(step),
-                None => match &self.claim {
-                    Some(claim) => claim.block()?,
-                    None => return Err(Error::Unavailable("the wait was given up".into(), None)),
-                },
+                None if self.claim.is_none() => {
+                    return Err(Error::Unavailable("the wait was given up".into(), None));
+                }
+                None => self.wait()?,
             }
         }
     }

@@ -1,0 +1,150 @@
+//! Ending what is left of a dead holder's process group.
+//!
+//! Owns the search for the members, the proof that they are the holder's, and the kill; does not
+//! decide when that is due. **Nothing is killed on a number alone.** A group counts as the holder's
+//! only if one of its members shows it, by the token and the lock in its environment or by the
+//! open session file; a member is killed only if it runs as our user and in our pid namespace, and
+//! through a descriptor opened before that was checked again.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use tenure_core::{Session, Token};
+
+use crate::process::{self, Stat, stat_of};
+use crate::{Folder, Identity, LockName, facts, session};
+
+/// The longest wait for killed processes before the group is searched again.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// What came of ending a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupEnd {
+    /// Nothing of it is left.
+    Ended,
+    /// These processes could not be ended, or not be shown to belong to the holder.
+    Left(Vec<u32>),
+    /// The holder ran in another boot or namespace, where its group's number means nothing here.
+    OutOfReach,
+}
+
+/// Ends the process group `group` of the owner of `session`, which held `lock` under `token`. The
+/// caller knows that the owner itself is gone.
+///
+/// Waits until the members have ended, but not longer than `patience`.
+#[must_use]
+pub fn end_group(
+    folder: &Folder,
+    session: Session,
+    group: u32,
+    (lock, token): (&LockName, Token),
+    patience: Duration,
+) -> GroupEnd {
+    if !Identity::of(session).is_visible(folder) {
+        return GroupEnd::OutOfReach;
+    }
+    let evidence = Evidence {
+        token: format!("TENURE_TOKEN={token}"),
+        lock: format!("TENURE_LOCK={lock}"),
+        session: session::file_identity(folder, session),
+    };
+    let start = Instant::now();
+    // Members seen while the group was proven: as long as one of them lives it is the same group.
+    let mut known = Vec::new();
+    loop {
+        let members = members_of(group);
+        if members.is_empty() {
+            return GroupEnd::Ended;
+        }
+        let proves =
+            |m: &(u32, Stat)| known.contains(&(m.0, m.1.start)) || evidence.is_shown_by(m.0);
+        let proven = members.iter().any(proves);
+        let killed: Vec<_> =
+            members.iter().filter(|_| proven).filter_map(|m| kill(*m, group)).collect();
+        known = members.iter().filter(|_| proven).map(|m| (m.0, m.1.start)).collect();
+        let left = patience.saturating_sub(start.elapsed());
+        if killed.is_empty() || left.is_zero() {
+            return GroupEnd::Left(members.into_iter().map(|(pid, _)| pid).collect());
+        }
+        await_end(&killed, left.min(ROUND));
+    }
+}
+
+/// A process that keeps the file of `session` open, if one can be seen.
+#[must_use]
+pub(crate) fn keeper(folder: &Folder, session: Session) -> Option<u32> {
+    let evidence = Evidence {
+        token: String::new(),
+        lock: String::new(),
+        session: Some(session::file_identity(folder, session)?),
+    };
+    let entries = fs::read_dir("/proc").ok()?;
+    let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid| evidence.is_open_in(*pid))
+}
+
+struct Evidence {
+    token: String,
+    lock: String,
+    /// Device and inode of the session file.
+    session: Option<(u64, u64)>,
+}
+
+impl Evidence {
+    fn is_shown_by(&self, pid: u32) -> bool {
+        self.is_in_environment(pid) || self.is_open_in(pid)
+    }
+
+    fn is_in_environment(&self, pid: u32) -> bool {
+        let Ok(bytes) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+        let has = |wanted: &str| bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes());
+        has(&self.token) && has(&self.lock)
+    }
+
+    fn is_open_in(&self, pid: u32) -> bool {
+        let Some(wanted) = self.session else { return false };
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        let open = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+        open.map(|meta| (meta.dev(), meta.ino())).any(|found| found == wanted)
+    }
+}
+
+/// The living members of a group that can be seen, except ourselves.
+fn members_of(group: u32) -> Vec<(u32, Stat)> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let living = pids.filter_map(|pid| Some((pid, stat_of(pid)?)));
+    let ours = |(pid, stat): &(u32, Stat)| {
+        stat.group == group && !stat.has_ended() && *pid != std::process::id()
+    };
+    living.filter(ours).collect()
+}
+
+/// Kills one member, if it is ours to kill.
+fn kill((pid, seen): (u32, Stat), group: u32) -> Option<OwnedFd> {
+    let pidfd = process::open(pid, seen.start)?;
+    let unchanged = stat_of(pid).is_some_and(|s| s.start == seen.start && s.group == group);
+    let user = rustix::process::geteuid().as_raw();
+    let same_user = fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user);
+    let same_space = facts::namespace(&format!("/proc/{pid}/ns/pid")).ok()
+        == facts::namespace("/proc/self/ns/pid").ok();
+    if !(unchanged && same_user && same_space) {
+        return None;
+    }
+    pidfd_send_signal(&pidfd, Signal::KILL).ok().map(|()| pidfd)
+}
+
+/// Waits until the first of these processes has ended; the next search finds the rest.
+fn await_end(processes: &[OwnedFd], at_most: Duration) {
+    let mut fds: Vec<_> = processes.iter().map(|p| PollFd::new(p, PollFlags::IN)).collect();
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(at_most.subsec_nanos()) };
+    // An early return only means an early search.
+    let _ = poll(&mut fds, Some(&timeout));
+}
+
+#[cfg(test)]
+mod tests;
