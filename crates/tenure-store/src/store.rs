@@ -52,10 +52,11 @@ pub type Watch = BoxStream<'static, Result<Snapshot>>;
 /// **Tokens.** Every hold that begins gets a token above all earlier ones of that name, also across
 /// deletion and creation; a renewal keeps it. The token stands in the record's holder.
 ///
-/// **Liveness.** A session lives from when [`session`](Self::session) gave it until its handle is
-/// dropped (the last clone of it) or it is lost. What is then said of it depends on
+/// **Liveness.** A session lives from when [`session`](Self::session) gave it until its process has
+/// ended, or the last clone of its handle is dropped. What is then said of it depends on
 /// [`Capabilities::liveness`]:
-/// [`Process`](Liveness::Process): [`probe`](Self::probe) says `Dead`, and never before;
+/// [`Process`](Liveness::Process): [`probe`](Self::probe) says `Dead`, and never before. As long as
+/// the process runs on it may fail instead, since work may run on too;
 /// [`Server`](Liveness::Server): the store itself takes its entries out of every record;
 /// [`Observed`](Liveness::Observed): nothing, and the session is [`Session::NONE`].
 ///
