@@ -27,7 +27,7 @@ use crate::guard::LockFile;
 use crate::session::{OwnSession, Verdict};
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
-use crate::{LocalLock, LocalStore, Result, session};
+use crate::{Error, LocalLock, LocalStore, Result, session};
 
 /// The longest time between two looks of a waiter that nobody wakes.
 const BACKSTOP: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ const CLOSELY: u32 = 8;
 const ORPHANS: Duration = Duration::from_millis(500);
 /// First and longest pause between two looks at orphans that were just ended.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+/// How long `Drop` waits for a busy guard before it leaves the release to a thread.
+const DROP_LIMIT: Duration = Duration::from_millis(5);
 
 /// One contender for one lock, and its hold.
 ///
@@ -60,6 +62,18 @@ pub struct LocalClaim {
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
+    ending: EndedBy,
+}
+
+/// Who ends this contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndedBy {
+    /// Whoever asks for it, and waits for a busy guard as long as usual.
+    Caller,
+    /// `Drop`, which must not keep its thread for long.
+    Drop,
+    /// A thread of its own.
+    Helper,
 }
 
 /// Who stands directly ahead.
@@ -115,6 +129,7 @@ impl LocalClaim {
             seen: 0,
             quiet: 0,
             orphans: None,
+            ending: EndedBy::Caller,
         })
     }
 
@@ -166,7 +181,7 @@ impl LocalClaim {
                 return Ok(());
             }
             // The holder is dead but its children keep its session: end them, look again soon.
-            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name())?;
+            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
             let now = self.lock.store.now();
             let (since, pause) = self.orphans.unwrap_or((now, LOOK_AGAIN.0));
             let patient = now.since(since) >= ORPHANS;
@@ -197,8 +212,10 @@ impl LocalClaim {
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
         let now = self.lock.store.now();
         let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
+        let patience = self.lock.store.folder().guard_wait();
         let mut turn = Turn {
             store: &self.lock.store,
+            name: self.lock.name(),
             session: &self.session,
             durable: self.lock.settings.durable,
             claim: &mut self.claim,
@@ -206,6 +223,7 @@ impl LocalClaim {
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
+            limit: if self.ending == EndedBy::Drop { DROP_LIMIT } else { patience },
             hold_back_for_orphans: ending,
         };
         let rest = turn.take(&mut self.file)?;
@@ -359,8 +377,8 @@ impl LocalClaim {
 }
 
 impl Drop for LocalClaim {
-    /// Undoes in place what is there, in microseconds. Where the guard stays busy or the disk
-    /// refuses, the hold ends with this process's session.
+    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
+    /// Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
         let now = self.lock.store.now();
         match self.claim.state() {
@@ -368,10 +386,43 @@ impl Drop for LocalClaim {
             State::Held => self.claim.release(now),
             State::Ending | State::Idle | State::Ended => {}
         }
-        // There is nobody left to tell.
-        let _ = self.end();
+        if self.ending == EndedBy::Caller {
+            self.ending = EndedBy::Drop;
+        }
+        match self.end() {
+            Err(Error::Busy { .. }) if self.ending == EndedBy::Drop => self.leave_to_helper(),
+            // There is nobody left to tell.
+            _ => {
+                let file = self.take_file();
+                self.lock.give_back(file);
+            }
+        }
+    }
+}
+
+impl LocalClaim {
+    fn leave_to_helper(&mut self) {
+        let rest = Self {
+            lock: Arc::clone(&self.lock),
+            session: Arc::clone(&self.session),
+            claim: self.claim.clone(),
+            file: self.take_file(),
+            reports: VecDeque::new(),
+            pipe: self.pipe.take(),
+            ahead: Ahead::default(),
+            next_look: None,
+            seen: 0,
+            quiet: 0,
+            orphans: None,
+            ending: EndedBy::Helper,
+        };
+        // Without a thread the hold ends with the session.
+        let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));
+    }
+
+    fn take_file(&mut self) -> LockFile {
         let none = LockFile::new(self.lock.store.folder(), self.lock.name().clone());
-        self.lock.give_back(std::mem::replace(&mut self.file, none));
+        std::mem::replace(&mut self.file, none)
     }
 }
 

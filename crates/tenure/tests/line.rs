@@ -220,3 +220,22 @@ fn a_remainder_keeps_the_lock_busy_until_its_time_is_over() {
     assert!(start.elapsed() > Duration::from_millis(100));
     let _ = guard.release().unwrap();
 }
+
+#[test]
+fn a_guard_dropped_while_the_record_is_busy_is_released_by_a_thread() {
+    let (store, client) = fresh("busy-drop");
+    let guard = client.lock("line").unwrap().acquire().unwrap();
+    let folder = store.strip_prefix("local:").unwrap();
+    let file = std::fs::File::open(format!("{folder}/locks/line")).unwrap();
+    // A stopped process in the middle of a change looks like this.
+    file.lock().unwrap();
+    let start = std::time::Instant::now();
+    drop(guard);
+    assert!(start.elapsed() < Duration::from_secs(2), "drop waited for the busy record");
+    assert_eq!(client.show("line").unwrap().state, LockState::Held);
+    file.unlock().unwrap();
+    while client.show("line").unwrap().state != LockState::Free {
+        assert!(start.elapsed() < LONG, "never released");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
