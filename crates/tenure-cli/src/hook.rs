@@ -153,7 +153,10 @@ impl Hook {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before the line above; then no signal comes any more.
         if rustix::process::getppid() != Some(self.parent) {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            // Nobody is left to be told: std would write the error into a pipe without a reader,
+            // and abort with a message that frightens.
+            // SAFETY: `_exit` ends the process at once and is async-signal-safe.
+            unsafe { libc::_exit(126) };
         }
         let own = rustix::process::getpid();
         if let Some((session, offset)) = self.session {

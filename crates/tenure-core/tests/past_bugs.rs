@@ -288,3 +288,15 @@ fn a_longer_margin_holds_for_every_ttl() {
     let deadline = timing.deadline_of(Time::ZERO, Duration::from_secs(10));
     assert_eq!(deadline, at(9.9 - 6.0));
 }
+
+#[test]
+fn a_doubt_in_a_store_that_writes_in_place_is_settled_by_a_read() {
+    let (mut reg, mut a, mut b) = (Register::default(), local(1), local(2));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    b.acquire(Patience::Forever);
+    let join = next_write(&mut b, 1.0, &reg);
+    // The disk is full: it did not happen, and nothing else happens to the record.
+    b.handle_written(at(1.0), join.attempt, Outcome::Unknown);
+    b.cancel(at(2.0));
+    assert_eq!(wake(&mut b, at(2.0), &mut reg).0, [Report::Cancelled]);
+}

@@ -181,7 +181,7 @@ impl LocalClaim {
                 return Ok(());
             }
             // The holder is dead but its children keep its session: end them, look again soon.
-            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name())?;
+            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
             let now = self.lock.store.now();
             let (since, pause) = self.orphans.unwrap_or((now, LOOK_AGAIN.0));
             let patient = now.since(since) >= ORPHANS;
@@ -215,6 +215,7 @@ impl LocalClaim {
         let patience = self.lock.store.folder().guard_wait();
         let mut turn = Turn {
             store: &self.lock.store,
+            name: self.lock.name(),
             session: &self.session,
             durable: self.lock.settings.durable,
             claim: &mut self.claim,

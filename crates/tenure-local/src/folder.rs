@@ -120,6 +120,20 @@ impl Folder {
         self.facts.wall()
     }
 
+    /// Makes a file; where its sub-folder is gone, makes that first.
+    pub(crate) fn complete<T>(
+        &self,
+        make: impl Fn() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        match make() {
+            Err(Errno::NOENT) => {
+                SUB_FOLDERS.iter().try_for_each(|sub| sys::create_dir(&self.dir, *sub))?;
+                make()
+            }
+            result => result,
+        }
+    }
+
     pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
     }

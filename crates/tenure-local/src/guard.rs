@@ -146,7 +146,7 @@ impl LockFile {
         mut make: impl FnMut(Token) -> Record,
     ) -> Result<Option<(Guard<'_>, Record)>> {
         // Whoever deletes a lock's file by hand raises nothing, so every birth raises the floor.
-        let token = Token::new(self.folder.tokens().raise(0)?);
+        let token = Token::new(self.folder.tokens().raise()?);
         let mut record = make(token);
         let incarnation = facts::random_u64()?;
         let stamp = proof(&record);
@@ -156,7 +156,8 @@ impl LockFile {
         let Some(image) = self.give_birth(&session.temp_name(), token)? else { return Ok(None) };
         // The lock may have been deleted, and the floor raised for it, between the reading of the
         // floor and the birth of this file: then this token was perhaps given before.
-        let again = self.folder.tokens().next(Token::default(), true)?;
+        let floor = self.folder.tokens().fresh_floor()?;
+        let again = token.max(Token::new(floor));
         let last_token = record.last_token;
         let fresh = Some(again);
         let state = State { image, incarnation, last_token, stamp, clock, raised: false, fresh };
@@ -173,8 +174,8 @@ impl LockFile {
     fn give_birth(&mut self, temp: &str, token: Token) -> Result<Option<Image>> {
         let dir = self.folder.dir();
         let place = self.place();
-        let file = sys::create(dir, temp).map_err(place.fail("create"))?;
-        match Self::deliver(dir, &file, temp, place, &self.scratch, token) {
+        let file = self.folder.complete(|| sys::create(dir, temp)).map_err(place.fail("create"))?;
+        match Self::deliver(&self.folder, &file, temp, place, &self.scratch, token) {
             Ok(Some(image)) => {
                 self.opened = Some(Opened { file, known: token.get() });
                 sys::sync_dir(dir, "locks").map_err(self.place().not_durable())?;
@@ -189,7 +190,7 @@ impl LockFile {
     }
 
     fn deliver(
-        dir: &OwnedFd,
+        folder: &Folder,
         file: &OwnedFd,
         temp: &str,
         place: Place<'_>,
@@ -199,7 +200,7 @@ impl LockFile {
         sys::try_lock(file, false).map_err(place.fail("lock"))?;
         let image = image::write_new(file, place, body, token.get())?;
         sys::sync(file).map_err(place.fail("sync"))?;
-        match sys::rename_new(dir, temp, place.file) {
+        match folder.complete(|| sys::rename_new(folder.dir(), temp, place.file)) {
             Ok(()) => Ok(Some(image)),
             Err(Errno::EXIST) => Ok(None),
             Err(e) => Err(place.fail("create")(e)),
@@ -309,7 +310,7 @@ impl Guard<'_> {
         let (folder, place) = (self.folder, place(self.folder, self.name));
         let state = self.mended()?;
         let used = state.image.header.sequence.max(state.last_token.get());
-        folder.tokens().raise(used.saturating_add(1))?;
+        folder.tokens().raise_to(used.saturating_add(1))?;
         sys::remove(folder.dir(), place.file).map_err(place.fail("delete"))?;
         sys::sync_dir(folder.dir(), "locks").map_err(place.not_durable())
     }
@@ -326,7 +327,7 @@ impl Guard<'_> {
             Ok(_) => return self.write(&record, true),
         }
         let place = place(self.folder, self.name);
-        let floor = self.folder.tokens().raise(0)?;
+        let floor = self.folder.tokens().raise()?;
         record.last_token = record.last_token.max(Token::new(floor));
         let incarnation = facts::random_u64()?;
         let clock = if record.holder.is_some() { self.folder.clock() } else { Clock::default() };
@@ -348,7 +349,7 @@ impl Guard<'_> {
         }
         let raise = |state: &State| state.image.damaged && !state.raised;
         if self.state.as_ref().is_some_and(raise) {
-            self.folder.tokens().raise(0)?;
+            self.folder.tokens().raise()?;
         }
         let place = place(self.folder, self.name);
         let state = self.state.as_mut().ok_or_else(|| place.fail("read")(Errno::BADF))?;

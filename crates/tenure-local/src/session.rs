@@ -125,7 +125,8 @@ impl OwnSession {
             let session = Identity::own(folder)?.session();
             let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
             let name = file_name(session);
-            let file = sys::create(folder.dir(), name.as_str()).map_err(fail("create"))?;
+            let file = folder.complete(|| sys::create(folder.dir(), name.as_str()));
+            let file = file.map_err(fail("create"))?;
             // A sweep may have come between the creation and the lock.
             let locked = sys::try_lock(&file, false).map_err(fail("lock"))?;
             if !locked || sys::stat(&file).map_err(fail("read"))?.st_nlink == 0 {
@@ -218,6 +219,13 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
         }
         Some(Standing::Running) | None => Verdict::Alive,
     })
+}
+
+/// The process group that the owner's child recorded; `None` if there is none or it is not known.
+#[must_use]
+pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    group_of(&file).ok().flatten()
 }
 
 /// What a session file says about its owner; `None` if it is gone or unreadable.

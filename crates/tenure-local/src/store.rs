@@ -108,18 +108,12 @@ impl LocalStore {
         if session.is_none() { None } else { process::pidfd_of(&self.folder, session) }
     }
 
-    /// Ends what is left of the process group of a holder whose own process is gone.
-    pub(crate) fn end_orphans(
-        &self,
-        session: Session,
-        token: Token,
-        lock: &LockName,
-    ) -> Result<()> {
-        if let Verdict::Orphaned { group: Some(group), .. } = self.probe(session)? {
-            // Who could not be ended keeps the lock, and is named by `show`.
+    /// Ends what is left of the process group of a holder whose own process is gone. Who cannot be
+    /// ended and keeps the session keeps the lock, and is named by `show`.
+    pub(crate) fn end_orphans(&self, session: Session, token: Token, lock: &LockName) {
+        if let Some(group) = session::group(&self.folder, session) {
             let _ = group::end_group(&self.folder, session, group, (lock, token), ORPHANS_WAIT);
         }
-        Ok(())
     }
 
     /// Removes what a dead contender left behind.

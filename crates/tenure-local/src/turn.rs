@@ -14,12 +14,13 @@ use tenure_core::{
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::wait::WaitPipe;
-use crate::{LocalStore, Result};
+use crate::{LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) store: &'a LocalStore,
+    pub(crate) name: &'a LockName,
     pub(crate) session: &'a OwnSession,
     pub(crate) durable: bool,
     pub(crate) claim: &'a mut Claim,
@@ -136,6 +137,9 @@ impl Turn<'_> {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
                     let probed = self.probe(session)?;
+                    if probed == Probed::Dead {
+                        self.end_work_of(session, &stored.record);
+                    }
                     self.claim.handle_probe(session, probed);
                 }
                 Action::Report(report) => self.reports.push_back(report),
@@ -227,6 +231,14 @@ impl Turn<'_> {
             Verdict::Stopped => Probed::Stopped,
             Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
         })
+    }
+
+    /// A dead holder's work may live on without the session: some programs close every descriptor
+    /// they inherited. It is ended before anybody takes over.
+    fn end_work_of(&self, session: Session, record: &Record) {
+        if let Some(holder) = record.holder.as_ref().filter(|h| h.session == session) {
+            self.store.end_orphans(session, holder.token, self.name);
+        }
     }
 
     fn is_impatient(&self) -> bool {

@@ -42,7 +42,9 @@ impl WaitPipe {
         let fail = |doing| move |e| Error::system(doing, &path(folder, mark), e);
         let name = file_name(mark);
         let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mkfifoat(folder.dir(), name.as_str(), mode).map_err(fail("create"))?;
+        folder
+            .complete(|| rustix::fs::mkfifoat(folder.dir(), name.as_str(), mode))
+            .map_err(fail("create"))?;
         // Read and write: with a writer of its own it never sees the end of the pipe.
         let file = sys::open(folder.dir(), name.as_str()).map_err(fail("open"))?;
         rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;

@@ -9,9 +9,9 @@ use crate::{Change, Mark, Term, Time};
 const DOUBTS: usize = 8;
 
 /// What a write was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    Take(Term),
+    Take,
     Join,
     Leave,
     Renew(Term),
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(change: &Change) -> Self {
         match change {
-            Change::Take { holder, .. } => Self::Take(holder.term),
+            Change::Take { .. } => Self::Take,
             Change::Join { .. } => Self::Join,
             Change::Leave { .. } => Self::Leave,
             Change::Renew { term, .. } => Self::Renew(*term),
@@ -31,7 +31,7 @@ impl Kind {
 }
 
 /// One write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     pub(super) mark: Mark,
     pub(super) kind: Kind,
@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     pub(super) expected: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempts {
     flight: Option<Attempt>,
     doubts: [Option<Attempt>; DOUBTS],
@@ -91,6 +91,12 @@ impl Attempts {
     /// The record was seen at `revision`: what was conditional on an earlier one cannot land.
     pub(super) fn moved_past(&mut self, revision: u64) {
         self.settle(|a| revision > a.expected);
+    }
+
+    /// The store was read and cannot have a write still under way: what it does not show did not
+    /// happen.
+    pub(super) fn no_late_ones(&mut self) {
+        self.settle(|_| true);
     }
 
     /// There is no record: what was conditional on one cannot land.

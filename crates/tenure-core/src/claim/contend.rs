@@ -4,8 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Action, Claim, HeldBy, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View, Wanting,
-    Won, Write,
+    Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View,
+    Wanting, Won, Write,
 };
 use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
 
@@ -100,8 +100,14 @@ impl Claim {
             let change = self.renewal(now, wall, mark, mine, holder.term);
             return Some(self.write(now, mine, Some(*version), change));
         }
-        self.begin_hold(now, mark, token, holder.term, sent, version.revision);
-        Some(self.decide(now, wall, view))
+        let (term, revision) = (holder.term, version.revision);
+        self.phase =
+            Phase::Held(Hold { mark, token, term, based: sent, revision, stopping: false });
+        if cancelled {
+            self.cancel(now);
+            return Some(self.decide(now, wall, view));
+        }
+        Some(Action::Report(Report::Acquired { token }))
     }
 
     /// Whether a hold proved at `sent` is so old that it must be confirmed before it is reported.

@@ -46,7 +46,7 @@ pub use types::{
 };
 
 /// One contender for one lock. See the module's documentation for how to drive it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     config: Config,
     phase: Phase,
@@ -61,7 +61,7 @@ pub struct Claim {
     report: Option<Report>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Contending(Wanting),
@@ -71,7 +71,7 @@ enum Phase {
 }
 
 /// Wanting the lock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Wanting {
     patience: Patience,
     /// Cancelled; and when nothing that may still land can be left of it.
@@ -89,7 +89,7 @@ struct Wanting {
 }
 
 /// A write of ours that made us the holder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Won {
     mark: Mark,
     sent: Time,
@@ -97,7 +97,7 @@ struct Won {
 }
 
 /// Having the lock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Hold {
     mark: Mark,
     token: Token,
@@ -111,7 +111,7 @@ struct Hold {
 }
 
 /// Giving the lock back, or leaving a remainder of it behind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
     mark: Mark,
     /// No use trying after this: nothing of ours can be left.
@@ -122,7 +122,7 @@ struct Ending {
 }
 
 /// What for a hold is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Goal {
     /// To give the lock back.
     Free,
@@ -226,7 +226,7 @@ impl Claim {
             w.last_look = false;
         }
         self.observe(now, view);
-        self.settle(now, view, true);
+        self.settle(view, true);
     }
 
     /// The answer to a probe that [`Action::Probe`] asked for.
@@ -245,8 +245,8 @@ impl Claim {
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Conflict => {
+                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
                 self.did_not_happen(attempt);
-                self.need_read = true;
             }
             Outcome::NotDone => {
                 self.did_not_happen(attempt);
@@ -254,7 +254,7 @@ impl Claim {
             }
             Outcome::Done { version, token } => {
                 if let Some(a) = self.attempts.take(attempt) {
-                    self.landed(now, a, version, token);
+                    self.landed(a, version, token);
                 }
             }
         }
@@ -265,7 +265,7 @@ impl Claim {
     /// What must happen now. `wall` is the wall clock, for times that people read.
     pub fn poll(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
         self.observe(now, view);
-        self.settle(now, view, false);
+        self.settle(view, false);
         let action = self.decide(now, wall, view);
         if !matches!(action, Action::Probe(_)) {
             self.probed.clear();
@@ -411,7 +411,7 @@ impl Claim {
 
     /// Settles writes whose answer was lost, by promise 5: our mark in the record, it happened;
     /// the version moved past the expected one without it, nothing is held; else not yet known.
-    fn settle(&mut self, now: Time, view: &View<'_>, fresh: bool) {
+    fn settle(&mut self, view: &View<'_>, fresh: bool) {
         if self.attempts.none_pending() {
             return;
         }
@@ -419,13 +419,14 @@ impl Claim {
             let holder = record.holder.as_ref();
             if let Some(a) = holder.and_then(|h| self.attempts.take(h.mark)) {
                 let token = holder.map_or(Token::default(), |h| h.token);
-                self.landed(now, a, *version, token);
+                self.landed(a, *version, token);
             } else if let Some(a) = record.queue.iter().find_map(|w| self.attempts.take(w.mark)) {
-                self.landed(now, a, *version, Token::default());
+                self.landed(a, *version, Token::default());
             }
         }
         match view {
             View::Unknown => {}
+            _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
             View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
             View::Absent { revision } => self.attempts.moved_past(*revision),
@@ -443,20 +444,19 @@ impl Claim {
     }
 
     /// A write of ours is in the record.
-    fn landed(&mut self, now: Time, a: Attempt, version: Version, token: Token) {
+    fn landed(&mut self, a: Attempt, version: Version, token: Token) {
         match (&mut self.phase, a.kind) {
             (Phase::Contending(w), Kind::Join) => w.joined = Some((a.mark, a.sent)),
             (Phase::Contending(w), Kind::Leave) => w.joined = None,
-            (Phase::Contending(w), kind @ (Kind::Take(term) | Kind::Renew(term))) => {
+            // The hold begins with the next poll, if the view still shows it then: an answer may be
+            // older than what is known by now.
+            (Phase::Contending(w), kind @ (Kind::Take | Kind::Renew(_))) => {
                 // A confirming renewal begins no hold: the token is the one of what it confirms.
                 let token = match (kind, w.won) {
                     (Kind::Renew(_), Some(won)) => won.token,
                     _ => token,
                 };
                 w.won = Some(Won { mark: a.mark, sent: a.sent, token });
-                if !self.is_stale(now, a.sent, term) {
-                    self.begin_hold(now, a.mark, token, term, a.sent, version.revision);
-                }
             }
             (Phase::Held(hold), Kind::Renew(term)) if version.revision > hold.revision => {
                 hold.mark = a.mark;
@@ -474,25 +474,6 @@ impl Claim {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn begin_hold(
-        &mut self,
-        now: Time,
-        mark: Mark,
-        token: Token,
-        term: Term,
-        based: Time,
-        revision: u64,
-    ) {
-        let Phase::Contending(w) = &self.phase else { return };
-        let cancelled = w.cancelled.is_some();
-        self.phase = Phase::Held(Hold { mark, token, term, based, revision, stopping: false });
-        if cancelled {
-            self.cancel(now);
-        } else {
-            self.report = Some(Report::Acquired { token });
         }
     }
 }

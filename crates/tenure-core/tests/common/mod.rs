@@ -1,5 +1,9 @@
 //! A register with compare-and-swap and claims that share it, driven by hand in virtual time.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+pub(crate) mod judge;
+pub(crate) mod world;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixListener;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::*;
-use crate::testing::Scratch;
+use tenure_core::Term;
+
+use crate::testing::{Scratch, held, lock_in, session_in};
 
 fn refuse(path: &Path) -> String {
     let error = Folder::open(Some(path)).unwrap_err();
@@ -44,9 +46,22 @@ fn a_new_folder_is_private_whatever_stood_before() {
     }
     assert_eq!((mode(&path), mode(&path.join("tokens"))), (0o700, 0o600));
     assert_eq!((mode(&scratch.path().join("a"))), 0o700);
-    // Again, and with a sub-folder lost.
-    fs::remove_dir(path.join("new")).unwrap();
-    Folder::open(Some(&path)).unwrap();
+}
+
+#[test]
+fn lost_sub_folders_are_made_again_and_a_lost_folder_is_an_error() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    SUB_FOLDERS.iter().for_each(|sub| fs::remove_dir(folder.path().join(sub)).unwrap());
+    let session = session_in(&folder);
+    let _pipe = crate::WaitPipe::create(&folder, tenure_core::Mark::from_u128(1)).unwrap();
+    let mut lock = lock_in(&folder, "a");
+    let make = |token| held(token, session.session(), Term::Session);
+    lock.create(&session, make).unwrap().unwrap();
+    fs::remove_dir_all(folder.path()).unwrap();
+    assert!(lock.lock().unwrap().is_none());
+    let text = lock.create(&session, make).unwrap_err().to_string();
+    assert!(text.contains("locks/a") && text.contains("No such file"), "{text}");
 }
 
 #[test]
@@ -143,7 +158,7 @@ fn missing_rights_are_named() {
         let error = Folder::open(Some(&store)).unwrap_err();
         assert!(matches!(error, Error::Denied { .. }) && error.to_string().contains("tokens"));
     });
-    folder.tokens().raise(0).unwrap();
+    folder.tokens().raise().unwrap();
 }
 
 #[test]

@@ -1,0 +1,207 @@
+//! Properties of the parts: timing whose relations always hold, records that stay in order, and the
+//! number of writes that an uncontended lock costs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Register, acquired, at, config, drive, local, observed, start, wake};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::time::Duration;
+use tenure_core::{
+    Change, Claim, Config, End, HISTORY_MAX, Holder, Mark, Patience, Record, Report, Session, Term,
+    Time, Timing, TimingError, TimingSpec, Token, Waiter, Wall,
+};
+
+fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
+    range.prop_map(Duration::from_millis)
+}
+
+fn spec() -> impl Strategy<Value = TimingSpec> {
+    (
+        prop_oneof![millis(1..3_000), millis(3_000..200_000)],
+        proptest::option::of(millis(0..20_000)),
+        proptest::option::of(millis(0..20_000)),
+        proptest::option::of(millis(0..5_000)),
+        prop_oneof![Just(0), Just(10_000), 0_u32..1_200_000],
+    )
+        .prop_map(|(ttl, renew_every, grace, margin, drift_ppm)| TimingSpec {
+            ttl,
+            renew_every,
+            grace,
+            margin,
+            drift_ppm,
+        })
+}
+
+/// How long `elapsed` of a clock takes in true time, if its rate is off by `ppm`.
+fn true_nanos(elapsed: Duration, ppm: i128) -> i128 {
+    i128::try_from(elapsed.as_nanos()).unwrap() * 1_000_000 / (1_000_000 + ppm)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_accepted_timing_keeps_every_relation(spec in spec()) {
+        let Ok(t) = Timing::new(spec) else { return Ok(()) };
+        let deadline = t.deadline(Time::ZERO).since(Time::ZERO);
+        prop_assert!(!t.ttl().is_zero() && !t.renew_every().is_zero());
+        prop_assert!(t.renew_every() + 3 * t.attempt() + t.grace() <= deadline);
+        prop_assert!(Duration::from_millis(100) <= t.attempt());
+        prop_assert!(t.attempt() <= Duration::from_secs(5));
+        // The slowest clock that holds against the fastest that waits.
+        let drift = i128::from(spec.drift_ppm);
+        if drift < 1_000_000 {
+            let held = true_nanos(deadline, -drift);
+            prop_assert!(held <= true_nanos(t.expiry(t.ttl()), drift), "{t:?}");
+        }
+    }
+
+    #[test]
+    fn deadlines_of_other_ttls_come_before_their_expiry(spec in spec(), ttl in millis(0..300_000)) {
+        let Ok(t) = Timing::new(spec) else { return Ok(()) };
+        let deadline = t.deadline_of(Time::ZERO, ttl).since(Time::ZERO);
+        let drift = i128::from(spec.drift_ppm);
+        prop_assert!(deadline <= ttl);
+        prop_assert!(true_nanos(deadline, -drift) <= true_nanos(t.expiry(ttl), drift));
+        prop_assert_eq!(t.deadline_of(Time::ZERO, t.ttl()), t.deadline(Time::ZERO));
+    }
+
+    #[test]
+    fn a_refusal_names_numbers_that_fit(spec in spec()) {
+        let Err(error) = Timing::new(spec) else { return Ok(()) };
+        let text = error.to_string();
+        prop_assert!(!text.contains('\n') && !text.is_empty());
+        let TimingError::DoesNotFit { largest_grace, smallest_ttl, .. } = error else {
+            return Ok(());
+        };
+        let fits = |spec| Timing::new(spec).is_ok();
+        if let Some(grace) = largest_grace {
+            let with = |grace| TimingSpec { grace: Some(grace), ..spec };
+            prop_assert!(fits(with(grace)));
+            prop_assert!(!fits(with(grace + Duration::from_nanos(3))));
+        }
+        if let Some(ttl) = smallest_ttl {
+            let with = |ttl| TimingSpec { ttl, ..spec };
+            prop_assert!(fits(with(ttl)));
+            prop_assert!(!fits(with(ttl - Duration::from_millis(1))));
+        }
+    }
+
+    #[test]
+    fn a_record_stays_in_order_whatever_is_done_to_it(
+        steps in vec((0_u8..5, 0_u8..6, 0_u8..6, any::<bool>()), 0..60),
+    ) {
+        let mut record = Record::default();
+        let mut drawn = 0;
+        for (token, (kind, one, two, flag)) in (1..).zip(steps) {
+            let before = record.clone();
+            let change = change(&record, kind, one, two, flag);
+            record.apply(&change, Token::new(token));
+            prop_assert!(record.queue.iter().is_sorted_by(|a, b| a.ticket < b.ticket));
+            prop_assert!(record.queue.iter().all(|w| w.ticket < record.next_ticket));
+            prop_assert!(record.next_ticket >= before.next_ticket);
+            prop_assert!(record.history.len() <= HISTORY_MAX);
+            prop_assert!(record.tags.is_sorted_by(|a, b| a < b));
+            prop_assert!(record.last_token >= before.last_token);
+            let renewed = matches!(change, Change::Renew { .. });
+            if let Some(h) = record.holder.as_ref().filter(|_| !renewed) {
+                let same = before.holder.as_ref() == Some(h);
+                prop_assert!(same || h.token == Token::new(token), "{h:?}");
+                prop_assert!(record.place_of(h.mark).is_none(), "holds and waits");
+            }
+            if let Change::Join { .. } = change {
+                prop_assert!(record.queue.back().unwrap().ticket >= drawn);
+                drawn = record.next_ticket;
+            }
+        }
+    }
+
+    #[test]
+    fn an_uncontended_lock_costs_one_write_each(renewals in 0_u32..20, by_session in any::<bool>()) {
+        let mut reg = Register::default();
+        let mut claim = if by_session { local(1) } else { observed(1) };
+        start(&mut claim, Patience::Forever, at(0.0), &mut reg);
+        prop_assert_eq!(reg.version.revision, 1);
+        for n in 1..=renewals {
+            let (reports, _) = wake(&mut claim, at(f64::from(n) * 5.0), &mut reg);
+            prop_assert_eq!(reports.contains(&Report::Renewed), !by_session);
+        }
+        let renewals = if by_session { 0 } else { u64::from(renewals) };
+        prop_assert_eq!(reg.version.revision, 1 + renewals);
+        claim.release(at(200.0));
+        wake(&mut claim, at(200.0), &mut reg);
+        prop_assert_eq!(reg.version.revision, 2 + renewals);
+    }
+}
+
+/// A change such as a protocol may make: takers have new marks, and tickets that are theirs.
+fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
+    let waiting = |n: u8| record.queue.get(usize::from(n)).map(|w| w.mark);
+    let new = Mark::from_u128(u128::from(record.next_ticket) + 1_000);
+    let strike: Vec<Mark> = waiting(two).into_iter().collect();
+    let of = record.holder.as_ref().map_or(new, |h| h.mark);
+    let stamp = Time::from_nanos(u64::from(one));
+    match kind {
+        0 => Change::Take {
+            holder: Holder {
+                id: "taker".into(),
+                mark: new,
+                session: Session::NONE,
+                token: Token::default(),
+                term: Term::Session,
+                ticket: record.next_ticket,
+                since: Wall::default(),
+                renewed: Wall::default(),
+                stamp,
+            },
+            ended: record.holder.is_some().then_some(End::Died),
+            strike,
+            tags: vec![format!("tag{one}").into(), format!("tag{two}").into()],
+        },
+        1 => Change::Join {
+            waiter: Waiter {
+                id: "waiter".into(),
+                mark: new,
+                session: Session::NONE,
+                ticket: 0,
+                term: Term::Session,
+                since: Wall::default(),
+            },
+            strike,
+        },
+        2 => Change::Leave { strike },
+        3 => Change::Renew {
+            of: if flag { of } else { new },
+            mark: Mark::from_u128(u128::from(record.next_ticket) + 1_000_000),
+            term: Term::Forever,
+            session: Session::NONE,
+            renewed: Wall::default(),
+            stamp,
+        },
+        _ => Change::Release {
+            of: if flag { of } else { new },
+            mark: new,
+            next: waiting(one),
+            strike,
+            at: Wall::default(),
+            stamp,
+        },
+    }
+}
+
+#[test]
+fn tags_are_added_once_and_a_second_life_of_the_record_has_a_higher_token() {
+    let tags = vec!["b".into(), "a".into(), "b".into()];
+    let mut claim = Claim::new(Config { tags, ..config(1) });
+    let mut reg = Register::default();
+    start(&mut claim, Patience::Forever, at(0.0), &mut reg);
+    let kept: Vec<_> = reg.record.as_ref().unwrap().tags.iter().map(|t| &**t).collect();
+    assert_eq!(kept, ["a", "b"]);
+    reg.delete();
+    wake(&mut claim, at(1.0), &mut reg);
+    claim.acquire(Patience::Forever);
+    let (reports, _) = drive(&mut claim, at(1.0), &mut reg);
+    assert_eq!(acquired(&reports).map(Token::get), Some(2));
+}
