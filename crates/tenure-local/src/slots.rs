@@ -190,7 +190,7 @@ pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, known: u64) -> Plan {
         if is(newest, durable) { Some(newest) } else { (0..SLOTS).find(|i| is(*i, durable)) };
     let free = |i: &usize| {
         let suspect = slots[*i].good().is_some_and(|h| h.synced && h.sequence > durable);
-        *i != newest && Some(*i) != anchor && !suspect
+        *i != newest && Some(*i) != anchor
     };
     // A bad slot has no sequence and so comes first.
     let oldest = (0..SLOTS).filter(free).min_by_key(|i| slots[*i].good().map(|h| h.sequence));
@@ -201,3 +201,6 @@ pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, known: u64) -> Plan {
 pub(crate) fn durable(slots: &[Slot; SLOTS], known: u64) -> u64 {
     slots.iter().filter_map(Slot::good).map(|h| h.durable).fold(known, u64::max)
 }
+
+#[cfg(test)]
+mod tests;
