@@ -35,11 +35,11 @@ impl Display {
         }
         let place = match waiting.place {
             None => String::new(),
-            Some(0) => "; next in line".to_owned(),
-            Some(ahead) => format!("; {ahead} ahead in line"),
+            Some(0) => ", next in line".to_owned(),
+            Some(ahead) => format!(", {ahead} ahead in line"),
         };
         let by = held_by(&waiting.held_by);
-        let text = format!("waiting for `{}`: {by}{place}", shorten(lock));
+        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
         if live {
             self.redraw(text);
         } else {
@@ -58,10 +58,8 @@ impl Display {
 
     fn redraw(&mut self, text: String) {
         if text != self.shown {
-            let width = rustix::termios::tcgetwinsize(rustix::stdio::stderr())
-                .map_or(80, |size| usize::from(size.ws_col));
             // A line that wraps cannot be taken away again.
-            let line = fit(&format!("tenure: {text}"), width.saturating_sub(1).max(20));
+            let line = fit(&format!("tenure: {text}"), width() - 1);
             let _ = stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
             self.shown = text;
         }
@@ -74,15 +72,21 @@ fn foreground() -> bool {
     rustix::termios::tcgetpgrp(stderr).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-/// Who is in the way, since when.
+/// Of the terminal on stderr, in cells; never zero.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(80)
+}
+
+/// Who is in the way, since when; the identity last, as it is long and may be cut off.
 pub(crate) fn held_by(by: &HeldBy) -> String {
     let id = shorten_id(&by.id);
     let since = local_time(by.since.as_micros());
-    let pid = by.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
     match (by.orphan, by.token) {
-        (Some(orphan), _) => format!("kept by orphan pid {orphan} of {id} since {since}"),
-        (None, Some(_)) => format!("held by {id}{pid} since {since}"),
-        (None, None) => format!("{id}{pid} is next, in line since {since}"),
+        (Some(orphan), _) => format!("kept by orphan pid {orphan} since {since} ({id})"),
+        (None, Some(_)) => format!("held {pid}since {since} ({id})"),
+        (None, None) => format!("next in line {pid}since {since} ({id})"),
     }
 }
 
