@@ -39,7 +39,7 @@ impl Display {
             Some(ahead) => format!(", {ahead} ahead in line"),
         };
         let by = held_by(&waiting.held_by);
-        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
+        let text = format!("waiting for `{}`{place}; {by}", shorten(lock));
         if live {
             self.redraw(text);
         } else {
@@ -78,15 +78,15 @@ fn width() -> usize {
     size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(80)
 }
 
-/// Who is in the way, since when.
+/// Who is in the way, since when; the identity last, as it is long and may be cut off.
 pub(crate) fn held_by(by: &HeldBy) -> String {
     let id = shorten_id(&by.id);
     let since = local_time(by.since.as_micros());
-    let pid = by.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
     match (by.orphan, by.token) {
-        (Some(orphan), _) => format!("kept by orphan pid {orphan} of {id} since {since}"),
-        (None, Some(_)) => format!("held by {id}{pid} since {since}"),
-        (None, None) => format!("{id}{pid} is next, in line since {since}"),
+        (Some(orphan), _) => format!("kept by orphan pid {orphan} since {since} ({id})"),
+        (None, Some(_)) => format!("held {pid}since {since} ({id})"),
+        (None, None) => format!("next in line {pid}since {since} ({id})"),
     }
 }
 

@@ -54,7 +54,7 @@ impl Mark {
 /// A source of marks: 128 random bits given once, then a counter added to them.
 ///
 /// Two sources meet only if their random starts are closer than the number of marks drawn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Marks(u128);
 
 impl Marks {

@@ -25,7 +25,7 @@ pub enum Term {
 }
 
 /// Who has the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
     /// Identity, for people. Never proof of ownership.
     pub id: Text,
@@ -48,7 +48,7 @@ pub struct Holder {
 }
 
 /// Who stands in line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Waiter {
     /// Identity, for people.
     pub id: Text,
@@ -78,7 +78,7 @@ pub enum End {
 }
 
 /// A hold that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Past {
     /// Who held it.
     pub id: Text,
@@ -95,7 +95,7 @@ pub struct Past {
 }
 
 /// The whole record of one lock.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Who has it, if anyone.
     pub holder: Option<Holder>,
@@ -112,7 +112,7 @@ pub struct Record {
 }
 
 /// One change of a record. It is proposed against a version and applied all or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Become the holder: the lock is free, or what stood in it has ended as `ended` says.
     Take {

@@ -26,7 +26,7 @@ const ATTEMPTS: u32 = 3;
 const TTL_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// What a user asks for; everything but the ttl has a default that follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimingSpec {
     /// How long a hold lives after its last renewal.
     pub ttl: Duration,
@@ -104,7 +104,7 @@ impl Default for TimingSpec {
 }
 
 /// Timing whose numbers fit together. Its only constructor is [`Timing::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     ttl: Duration,
     renew_every: Duration,

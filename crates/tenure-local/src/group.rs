@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use tenure_core::{Session, Token};
 
@@ -63,14 +64,21 @@ pub fn end_group(
         let proves =
             |m: &(u32, Stat)| known.contains(&(m.0, m.1.start)) || evidence.is_shown_by(m.0);
         let proven = members.iter().any(proves);
-        let killed: Vec<_> =
-            members.iter().filter(|_| proven).filter_map(|m| kill(*m, group)).collect();
         known = members.iter().filter(|_| proven).map(|m| (m.0, m.1.start)).collect();
-        let left = patience.saturating_sub(start.elapsed());
-        if killed.is_empty() || left.is_zero() {
-            return GroupEnd::Left(members.into_iter().map(|(pid, _)| pid).collect());
+        let (mut ended, mut left) = (Vec::new(), Vec::new());
+        for member in members {
+            match kill(member, group, proven) {
+                Kill::Sent(pidfd) => ended.push((member.0, pidfd)),
+                Kill::Gone => {}
+                Kill::NotOurs => left.push(member.0),
+            }
         }
-        await_end(&killed, left.min(ROUND));
+        let patience = patience.saturating_sub(start.elapsed());
+        if patience.is_zero() || ended.is_empty() && !left.is_empty() {
+            left.extend(ended.iter().map(|(pid, _)| *pid));
+            return GroupEnd::Left(left);
+        }
+        await_end(&ended, patience.min(ROUND));
     }
 }
 
@@ -124,24 +132,45 @@ fn members_of(group: u32) -> Vec<(u32, Stat)> {
     living.filter(ours).collect()
 }
 
+enum Kill {
+    Sent(OwnedFd),
+    Gone,
+    NotOurs,
+}
+
 /// Kills one member, if it is ours to kill.
-fn kill((pid, seen): (u32, Stat), group: u32) -> Option<OwnedFd> {
-    let pidfd = process::open(pid, seen.start)?;
-    let unchanged = stat_of(pid).is_some_and(|s| s.start == seen.start && s.group == group);
-    let user = rustix::process::geteuid().as_raw();
-    let same_user = fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user);
-    let same_space = facts::namespace(&format!("/proc/{pid}/ns/pid")).ok()
-        == facts::namespace("/proc/self/ns/pid").ok();
-    if !(unchanged && same_user && same_space) {
-        return None;
+fn kill((pid, seen): (u32, Stat), group: u32, proven: bool) -> Kill {
+    let Some(pidfd) = process::open(pid, seen.start) else { return Kill::Gone };
+    // From here on the number cannot pass to another process without this being noticed below.
+    let ours = proven && is_ours(pid);
+    match stat_of(pid).filter(|now| now.start == seen.start && !now.has_ended()) {
+        // Ended, or left the group, while we looked.
+        None => return Kill::Gone,
+        Some(now) if now.group != group => return Kill::Gone,
+        Some(_) if !ours => return Kill::NotOurs,
+        Some(_) => {}
     }
-    pidfd_send_signal(&pidfd, Signal::KILL).ok().map(|()| pidfd)
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) => Kill::Sent(pidfd),
+        Err(Errno::SRCH) => Kill::Gone,
+        Err(_) => Kill::NotOurs,
+    }
+}
+
+/// Whether a process runs as our user and in our pid namespace.
+fn is_ours(pid: u32) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let space = |of: &str| facts::namespace(&format!("/proc/{of}/ns/pid")).ok();
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user)
+        && space("self").is_some_and(|here| space(&pid.to_string()) == Some(here))
 }
 
 /// Waits until the first of these processes has ended; the next search finds the rest.
-fn await_end(processes: &[OwnedFd], at_most: Duration) {
-    let mut fds: Vec<_> = processes.iter().map(|p| PollFd::new(p, PollFlags::IN)).collect();
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(at_most.subsec_nanos()) };
+fn await_end(processes: &[(u32, OwnedFd)], at_most: Duration) {
+    let mut fds: Vec<_> =
+        processes.iter().map(|(_, pidfd)| PollFd::new(pidfd, PollFlags::IN)).collect();
+    let nanos = if fds.is_empty() { 0 } else { at_most.subsec_nanos() };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: nanos.into() };
     // An early return only means an early search.
     let _ = poll(&mut fds, Some(&timeout));
 }

@@ -240,3 +240,6 @@ fn check_length(body: &[u8]) -> Result<()> {
         "the record would be {len} bytes long, the longest is {BODY_MAX}; use fewer waiters or tags"
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ mod turn;
 mod wait;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod testing;
 
 pub use driver::LocalClaim;

@@ -14,8 +14,8 @@ pub struct Stored {
     pub record: Arc<Record>,
     /// Which state of which incarnation this is.
     pub version: Version,
-    /// How long before the answer its holder's entry was last written, by the store's own clock;
-    /// `None` where the store has none. Never more than the truth.
+    /// How long ago, by the store's own clock, the last write of its holder's entry was sent;
+    /// `None` where the store cannot tell. Never more than the truth.
     pub age: Option<Duration>,
 }
 

@@ -52,10 +52,11 @@ pub type Watch = BoxStream<'static, Result<Snapshot>>;
 /// **Tokens.** Every hold that begins gets a token above all earlier ones of that name, also across
 /// deletion and creation; a renewal keeps it. The token stands in the record's holder.
 ///
-/// **Liveness.** A session lives from when [`session`](Self::session) gave it until its handle is
-/// dropped (the last clone of it) or it is lost. What is then said of it depends on
+/// **Liveness.** A session lives from when [`session`](Self::session) gave it until its process has
+/// ended, or the last clone of its handle is dropped. What is then said of it depends on
 /// [`Capabilities::liveness`]:
-/// [`Process`](Liveness::Process): [`probe`](Self::probe) says `Dead`, and never before;
+/// [`Process`](Liveness::Process): [`probe`](Self::probe) says `Dead`, and never before. As long as
+/// the process runs on it may fail instead, since work may run on too;
 /// [`Server`](Liveness::Server): the store itself takes its entries out of every record;
 /// [`Observed`](Liveness::Observed): nothing, and the session is [`Session::NONE`].
 ///
@@ -117,8 +118,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// States that are replaced before they were delivered may be left out, but no state is older
     /// than one delivered before it, and **a watch is never silent about a state that stays**: it
-    /// delivers it, or an error, or ends. An error is its last item. After either, watch anew.
-    /// Dropping it ends it, whatever it was doing.
+    /// delivers it, or an error as its last item. It ends for no other reason than an error; then
+    /// watch anew. Dropping it ends it, whatever it was doing.
     fn watch(&self, name: &Name) -> Watch;
 
     /// All locks that have a record, in no order. One written or deleted meanwhile may be in it or

@@ -49,13 +49,16 @@ pub fn block_on_for<F: Future>(limit: Duration, future: F) -> Option<F::Output> 
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     let began = Instant::now();
+    let mut over = false;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Some(output);
         }
-        if !alarm.rings_within(began, limit) {
+        if over || !alarm.rings_within(began, limit) {
             return None;
         }
+        // What rings without end gets no more time than what never rings.
+        over = began.elapsed() >= limit;
     }
 }
 
@@ -69,6 +72,11 @@ mod tests {
     fn it_gives_up_on_what_never_wakes_and_waits_for_what_does() {
         assert_eq!(block_on_for(Duration::ZERO, future::ready(1)), Some(1));
         assert_eq!(block_on_for(Duration::from_millis(5), future::pending::<()>()), None);
+        let restless = future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert_eq!(block_on_for(Duration::from_millis(5), restless), None);
         let mut polls = 0;
         let thrice = future::poll_fn(|cx| {
             polls += 1;

@@ -9,7 +9,7 @@ use crate::{Change, Mark, Term, Time};
 const DOUBTS: usize = 8;
 
 /// What a write was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Take,
     Join,
@@ -31,7 +31,7 @@ impl Kind {
 }
 
 /// One write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     pub(super) mark: Mark,
     pub(super) kind: Kind,
@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     pub(super) expected: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempts {
     flight: Option<Attempt>,
     doubts: [Option<Attempt>; DOUBTS],

@@ -46,7 +46,7 @@ pub use types::{
 };
 
 /// One contender for one lock. See the module's documentation for how to drive it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     config: Config,
     phase: Phase,
@@ -61,7 +61,7 @@ pub struct Claim {
     report: Option<Report>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Contending(Wanting),
@@ -71,7 +71,7 @@ enum Phase {
 }
 
 /// Wanting the lock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Wanting {
     patience: Patience,
     /// Cancelled; and when nothing that may still land can be left of it.
@@ -89,7 +89,7 @@ struct Wanting {
 }
 
 /// A write of ours that made us the holder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Won {
     mark: Mark,
     sent: Time,
@@ -97,7 +97,7 @@ struct Won {
 }
 
 /// Having the lock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Hold {
     mark: Mark,
     token: Token,
@@ -111,7 +111,7 @@ struct Hold {
 }
 
 /// Giving the lock back, or leaving a remainder of it behind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
     mark: Mark,
     /// No use trying after this: nothing of ours can be left.
@@ -122,7 +122,7 @@ struct Ending {
 }
 
 /// What for a hold is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Goal {
     /// To give the lock back.
     Free,

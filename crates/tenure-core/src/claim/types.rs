@@ -20,7 +20,7 @@ pub enum Liveness {
 }
 
 /// Everything a claim is told once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// Identity, for people and for formats that store one.
     pub id: Text,
@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 /// How long to want the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Patience {
     /// Not at all: busy is an answer.
     Now,
@@ -91,7 +91,7 @@ pub enum Probed {
 }
 
 /// Answer to a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It happened.
     Done {
@@ -109,7 +109,7 @@ pub enum Outcome {
 }
 
 /// What the driver must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read the record, call [`Claim::handle_read`](super::Claim::handle_read), poll again. It is
     /// asked for again by every poll until it succeeds: pause after one that failed, and poll at
@@ -133,7 +133,7 @@ pub enum Action {
 }
 
 /// A conditional write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Names this attempt in the answer.
     pub attempt: Mark,
@@ -146,7 +146,7 @@ pub struct Write {
 }
 
 /// What a claim tells its user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
     /// It has to wait.
     Waiting {
@@ -184,7 +184,7 @@ pub enum Report {
 }
 
 /// Why a hold was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// No renewal was acknowledged in time.
     Deadline,
@@ -200,7 +200,7 @@ pub enum Cause {
 }
 
 /// Who is in the way, and for how long at most.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeldBy {
     /// Identity.
     pub id: Text,
@@ -234,7 +234,7 @@ pub enum State {
 }
 
 /// A holder's entry as first seen, and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
     id: Text,
     mark: Mark,

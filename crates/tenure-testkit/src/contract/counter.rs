@@ -13,6 +13,7 @@ use crate::Contender;
 
 const WRITERS: usize = 5;
 const TIMES: u64 = 20;
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Takes the lock `name` so many times, and does `work` with its token each time it has it.
 ///
@@ -38,10 +39,10 @@ pub fn count_up(
 pub(super) fn claims_count_exactly(subject: &Subject) -> Verdict {
     let counter = AtomicU64::new(0);
     let tokens = Mutex::new(Vec::new());
-    // Reads, lets others run, writes: two at once lose a count.
+    // Reads, lets others run, writes: two at once lose a count. The pause is what makes them meet.
     let work = |token| {
         let before = counter.load(Ordering::Relaxed);
-        thread::yield_now();
+        thread::sleep(PAUSE);
         counter.store(before + 1, Ordering::Relaxed);
         tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
         Ok(())

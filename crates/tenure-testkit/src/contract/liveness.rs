@@ -10,12 +10,12 @@ use super::hand::{Hand, answered};
 use super::{Subject, Verdict, ensure};
 use crate::block_on_for;
 
-pub(super) fn a_session_lives_as_long_as_its_handle(subject: &Subject) -> Verdict {
+pub(super) fn a_session_lives_as_long_as_its_process(subject: &Subject) -> Verdict {
     let (a, b) = (subject.hand("session")?, subject.hand("session")?);
     let again = answered(b.patience, "session", b.store.session())?;
     ensure!(again == b.session, "one handle has two sessions, {:?} and {again:?}", b.session);
     match a.store.capabilities().liveness {
-        Liveness::Process => probed(&a, b),
+        Liveness::Process => probed(subject, &a, b),
         Liveness::Server => taken_out(&a, b),
         Liveness::Observed => {
             let session = a.session;
@@ -25,24 +25,30 @@ pub(super) fn a_session_lives_as_long_as_its_handle(subject: &Subject) -> Verdic
     }
 }
 
-/// Alive while its handle is there, dead afterwards.
-fn probed(a: &Hand, b: Hand) -> Verdict {
+/// Alive while its process runs and its handle is there, dead when the process has ended.
+fn probed(subject: &Subject, a: &Hand, b: Hand) -> Verdict {
     ensure!(a.session != b.session, "two handles have the one session {:?}", a.session);
-    let session = b.session;
-    let clone = b.store.clone();
-    for (dies, holder) in [(false, Some(b)), (false, None)] {
+    let elsewhere = subject.elsewhere()?;
+    for (whose, session) in [
+        ("one's own", a.session),
+        ("another handle's", b.session),
+        ("another's", elsewhere.session),
+    ] {
         let probed = answered(a.patience, "probe", a.store.probe(session))?;
-        ensure!(probed == Probed::Alive, "a session with its handle there is {probed:?} ({dies})");
-        drop(holder);
+        ensure!(probed == Probed::Alive, "{whose} session is {probed:?}");
     }
-    drop(clone);
-    let probed = answered(a.patience, "probe", a.store.probe(session))?;
-    ensure!(probed == Probed::Dead, "a session whose handle was dropped is {probed:?}");
-    let probed = answered(a.patience, "probe", a.store.probe(a.session))?;
+    (elsewhere.end)();
+    let probed = answered(a.patience, "probe", a.store.probe(elsewhere.session))?;
+    ensure!(probed == Probed::Dead, "a session whose process has ended is {probed:?}");
+    let session = b.session;
+    drop(b);
+    let probed = block_on_for(a.patience, a.store.probe(session));
     ensure!(
-        probed == Probed::Alive,
-        "one handle was dropped and the session of another {probed:?}"
+        matches!(probed, Some(Ok(Probed::Dead) | Err(_))),
+        "a session whose handle was dropped is {probed:?}"
     );
+    let probed = answered(a.patience, "probe", a.store.probe(a.session))?;
+    ensure!(probed == Probed::Alive, "others have ended and one's own session is {probed:?}");
     Ok(())
 }
 

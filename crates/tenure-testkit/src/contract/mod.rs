@@ -27,6 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenure_core::Session;
 use tenure_store::Store;
 
 pub use counter::count_up;
@@ -38,24 +39,55 @@ pub type Verdict = Result<(), String>;
 /// A store that nobody has used before, to be opened by many.
 pub struct Subject {
     open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    elsewhere: Option<Box<dyn Fn() -> Elsewhere>>,
     /// How long to wait for an answer or a piece of news before it counts as never coming.
     pub patience: Duration,
+}
+
+/// A session of another process.
+pub struct Elsewhere {
+    /// The session, which lives.
+    pub session: Session,
+    /// Ends the process, and returns once it has ended.
+    pub end: Box<dyn FnOnce()>,
 }
 
 impl Subject {
     /// A store that `open` opens anew with each call: a handle with a session of its own, as
     /// another process would have it. Patience is 10 s.
     pub fn new(open: impl Fn() -> Arc<dyn Store> + Send + Sync + 'static) -> Self {
-        Self { open: Box::new(open), patience: Duration::from_secs(10) }
+        Self { open: Box::new(open), elsewhere: None, patience: Duration::from_secs(10) }
+    }
+
+    /// For stores that look at processes: how to open a session in another one. Without it, to drop
+    /// a handle has to be as good as to end its process.
+    #[must_use]
+    pub fn with_elsewhere(mut self, open: impl Fn() -> Elsewhere + 'static) -> Self {
+        self.elsewhere = Some(Box::new(open));
+        self
     }
 
     fn open(&self) -> Arc<dyn Store> {
         (self.open)()
     }
 
+    fn elsewhere(&self) -> Result<Elsewhere, String> {
+        if let Some(open) = &self.elsewhere {
+            return Ok(open());
+        }
+        let hand = self.hand("elsewhere")?;
+        Ok(Elsewhere { session: hand.session, end: Box::new(move || drop(hand)) })
+    }
+
     /// A handle of its own, ready to write to the lock `name`.
     fn hand(&self, name: &str) -> Result<Hand, String> {
         Hand::new(self.open(), name, self.patience)
+    }
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elsewhere").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -96,7 +128,7 @@ pub const CHECKS: &[Check] = checks![
     line::waiters_stand_in_line_where_the_store_has_one,
     tokens::every_hold_gets_a_larger_token_and_keeps_it,
     tokens::tokens_rise_across_deletion,
-    liveness::a_session_lives_as_long_as_its_handle,
+    liveness::a_session_lives_as_long_as_its_process,
     liveness::what_is_no_session_is_refused,
     liveness::an_age_is_never_more_than_the_truth,
     names::names_have_nothing_to_do_with_each_other,

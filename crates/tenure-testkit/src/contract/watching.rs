@@ -115,9 +115,10 @@ pub(super) fn watches_do_not_disturb_each_other(subject: &Subject) -> Verdict {
     }
     first.until_is(&taken)?;
     second.until_is(&taken)?;
+    let mut told = other.rest(&alarms[3].1)?;
     let theirs = two.take(None)?;
-    let before = other.until_is(&theirs)?;
-    let foreign = before
+    told.extend(other.until_is(&theirs)?);
+    let foreign = told
         .iter()
         .find(|news| news.stored().is_some_and(|s| held(&s.record) == held(&taken.record)));
     ensure!(foreign.is_none(), "the watch on {} tells what happened to {}", two.name, one.name);
