@@ -190,7 +190,7 @@ pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, known: u64) -> Plan {
         if is(newest, durable) { Some(newest) } else { (0..SLOTS).find(|i| is(*i, durable)) };
     let free = |i: &usize| {
         let suspect = slots[*i].good().is_some_and(|h| h.synced && h.sequence > durable);
-        *i != newest && Some(*i) != anchor
+        *i != newest && Some(*i) != anchor && !suspect
     };
     // A bad slot has no sequence and so comes first.
     let oldest = (0..SLOTS).filter(free).min_by_key(|i| slots[*i].good().map(|h| h.sequence));
