@@ -1,4 +1,5 @@
-//! `docs/recipes.md`, run: each block is taken from the page and executed as its reader would.
+//! `docs/recipes.md` and the README's main job, run: each block is taken from the page and executed
+//! as its reader would.
 //!
 //! Owns no recipe: a block that is not on the page fails its test. `TENURE_STORE` is set for all of
 //! them, because root's default store is the machine's own.
@@ -14,9 +15,13 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes, so that only a hang reaches it.
 const LONG: Duration = Duration::from_secs(30);
 
-/// The `number`th block in `language` under the heading.
+/// The `number`th block in `language` under the heading of the page of recipes.
 fn block(heading: &str, language: &str, number: usize) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipes.md");
+    block_of("docs/recipes.md", heading, language, number)
+}
+
+fn block_of(page: &str, heading: &str, language: &str, number: usize) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
     let page = fs::read_to_string(file).unwrap();
     let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
@@ -260,4 +265,19 @@ fn a_script_that_locks_itself() {
     assert_eq!(String::from_utf8(out.stdout).unwrap(), "report on may june\n");
     assert!(out.status.success());
     home.while_held(&["tenure", "run", "report", "--"], || assert_eq!(code(report()), 1));
+}
+
+#[test]
+fn the_main_job_of_the_readme() {
+    let home = Home::new("readme");
+    let line = block_of("README.md", "Two commands", "sh", 0);
+    // Built already, and not in this home.
+    let build = "cargo run -q --release -p tenure-cli -- run ";
+    assert!(line.starts_with(build), "{line}");
+    let line = line.replace(build, "tenure run ");
+    let mut sh = home.command("/bin/sh");
+    sh.args(["-c", &line]);
+    let out = run(sh);
+    assert_eq!(String::from_utf8(out.stdout).unwrap(), "working\n");
+    assert!(out.status.success());
 }
