@@ -1,24 +1,25 @@
-//! What happens in the child between fork and exec, and the process state it must restore.
+//! What happens in the child between its birth and exec, and the process state it must restore.
 //!
 //! The only file of the workspace with unsafe code. Three things need it:
-//! * [`Command::pre_exec`]: the closure runs after fork, where only async-signal-safe calls are
-//!   sound. Everything [`Hook::run`] calls is a plain system call without allocation or locks.
+//! * [`Hook::start`] makes the child as posix_spawn(3) does, in the parent's memory on a stack of
+//!   its own while the parent stands still: copying the address space, as fork(2) does, costs more
+//!   than all of tenure's own work. posix_spawn itself has no room for a hook. Everything
+//!   [`Hook::run`] calls is a plain system call without allocation or locks.
 //! * The child must see the signal dispositions that tenure was started with, but Rust's runtime
 //!   ignores SIGPIPE before `main`; only a function that the loader calls earlier can look. It
 //!   also undoes an ignored SIGCHLD, with which the kernel would throw the child's exit code away
 //!   (as flock(1) does), and the hook puts that back.
-//! * The hook addresses descriptors by number, because nothing can be borrowed across a fork.
+//! * The hook addresses descriptors by number, because the child has its own table of them.
 //!
 //! Invariant: the work's first instruction runs in its own process group, recorded in the session
 //! file, with the parent's death arranged for; or not at all.
 #![allow(unsafe_code)]
 
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::signal::SigSet;
@@ -85,9 +86,12 @@ fn set_disposition(number: i32, to: libc::sighandler_t) {
     }
 }
 
-/// All that the hook needs, copied before the fork.
+/// What the child needs of the stack beside its arguments: exec's search copies a path on it.
+const STACK: usize = 64 << 10;
+
+/// All that the hook needs.
 pub(crate) struct Hook {
-    /// The process whose death must end the child: the caller of fork.
+    /// The process whose death must end the child: the caller of [`start`](Self::start).
     pub(crate) parent: Pid,
     /// The session's descriptor, to be inherited, and where in its file the group is recorded.
     pub(crate) session: Option<(RawFd, u64)>,
@@ -99,12 +103,47 @@ pub(crate) struct Hook {
     pub(crate) mask: SigSet,
 }
 
+/// What the child reads in its parent's memory, and its one answer.
+struct Birth<'a> {
+    hook: &'a Hook,
+    args: &'a [*const c_char],
+    env: &'a [*const c_char],
+    /// Why there is no work; zero once it runs.
+    failure: AtomicI32,
+}
+
 impl Hook {
-    /// Has `command` run the hook in its child.
-    pub(crate) fn install(self, command: &mut Command) {
-        // SAFETY: `run` calls async-signal-safe functions only, see there.
-        unsafe {
-            command.pre_exec(move || self.run());
+    /// Starts `args`, the program first, which is searched as execvp(3) does, in the environment
+    /// `env`. Returns once the work runs or has failed to.
+    ///
+    /// # Errors
+    /// What the hook or exec said.
+    pub(crate) fn start(&self, args: &[CString], env: &[CString]) -> io::Result<Pid> {
+        let (args, env) = (pointers(args), pointers(env));
+        let birth = Birth { hook: self, args: &args, env: &env, failure: AtomicI32::new(0) };
+        // A script without a first line is run with all arguments copied on the stack.
+        let words = (STACK + 2 * size_of_val(&*args)) / size_of::<u128>();
+        let mut stack = Vec::<u128>::with_capacity(words);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let arg = (&raw const birth).cast_mut().cast::<c_void>();
+        // SAFETY: the stack is aligned for everything, grows down and is the child's alone; what
+        // `birth` refers to outlives the call, because CLONE_VFORK lets the parent go on only when
+        // the child has left this memory. `bear` has no way back into Rust's frames here and
+        // changes nothing but `failure` and errno. No signal handler can run in the child: there
+        // are none but the runtime's for faults.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr().add(words).cast::<c_void>();
+            libc::clone(bear, top, flags, arg)
+        };
+        let child = if pid == -1 { None } else { Pid::from_raw(pid) };
+        let Some(child) = child else { return Err(io::Error::last_os_error()) };
+        match birth.failure.into_inner() {
+            0 => Ok(child),
+            failure => {
+                let ended = rustix::process::WaitIdOptions::EXITED;
+                let _ = rustix::process::waitid(rustix::process::WaitId::Pid(child), ended);
+                Err(io::Error::from_raw_os_error(failure))
+            }
         }
     }
 
@@ -131,15 +170,37 @@ impl Hook {
         if let Some(terminal) = self.terminal {
             take_foreground(terminal, own);
         }
-        for number in [libc::SIGPIPE, libc::SIGCHLD] {
-            if was_ignored(number) {
-                set_disposition(number, libc::SIG_IGN);
-            }
+        // The runtime ignores the one and `look_at_dispositions` undid the other.
+        let pipe = if was_ignored(libc::SIGPIPE) { libc::SIG_IGN } else { libc::SIG_DFL };
+        set_disposition(libc::SIGPIPE, pipe);
+        if was_ignored(libc::SIGCHLD) {
+            set_disposition(libc::SIGCHLD, libc::SIG_IGN);
         }
-        // std has emptied the mask by now.
         self.mask.thread_set_mask()?;
         Ok(())
     }
+}
+
+/// The child: becomes the work, or leaves the reason why not.
+extern "C" fn bear(birth: *mut c_void) -> c_int {
+    // SAFETY: `start` passes its own `Birth`, and waits.
+    let birth = unsafe { &*birth.cast_const().cast::<Birth<'_>>() };
+    let error = match birth.hook.run() {
+        Err(error) => error,
+        Ok(()) => {
+            // SAFETY: both lists end with a null and hold strings that end with a zero. glibc's
+            // search for the program allocates nothing but on the stack.
+            unsafe { libc::execvpe(birth.args[0], birth.args.as_ptr(), birth.env.as_ptr()) };
+            io::Error::last_os_error()
+        }
+    };
+    birth.failure.store(error.raw_os_error().unwrap_or(libc::EINVAL), Ordering::Relaxed);
+    // SAFETY: leaves at once; the parent's exit handlers are not this process's.
+    unsafe { libc::_exit(i32::from(crate::exit::FAILED)) }
+}
+
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Records the group in the session's file and lets exec keep the descriptor.

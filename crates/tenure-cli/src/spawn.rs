@@ -1,10 +1,10 @@
 //! Starting the command: its environment, its hook, and what a failure to start means.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use nix::libc;
 use rustix::process::{Pid, getpid};
@@ -41,18 +41,10 @@ pub(crate) struct Start<'a> {
 /// # Errors
 /// 127 if the command is not found, 126 if it cannot be run, 125 for everything else.
 pub(crate) fn spawn(start: &Start<'_>, signals: &Signals) -> Result<Pid, Failure> {
-    let (program, args) = start
-        .command
-        .split_first()
-        .ok_or_else(|| Failure::new("missing command; give it behind `--`"))?;
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("TENURE_LOCK", start.env.lock)
-        .env("TENURE_STORE", start.env.store)
-        .env("TENURE_TOKEN", start.env.token.to_string())
-        .env("TENURE_HOLDER", start.env.holder);
-    Hook {
+    let Some(program) = start.command.first() else {
+        return Err(Failure::new("missing command; give it behind `--`"));
+    };
+    let hook = Hook {
         parent: getpid(),
         session: Some((start.session.0.as_raw_fd(), start.session.1)),
         // Descriptors 0 to 2 are the child's in any case, `--status-fd 2` included.
@@ -62,14 +54,32 @@ pub(crate) fn spawn(start: &Start<'_>, signals: &Signals) -> Result<Pid, Failure
             .filter(|t| t.is_ours())
             .map(|_| rustix::stdio::stdin().as_fd().as_raw_fd()),
         mask: signals.mask_before(),
-    }
-    .install(&mut command);
-    // The handle is not kept: `child.rs` waits for the process itself.
-    let child = command.spawn().map_err(|e| explain(&program.to_string_lossy(), &e))?;
-    i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| Failure::new("the child has no process number"))
+    };
+    let args = start.command.iter().map(|arg| c_string(&[arg])).collect::<io::Result<Vec<_>>>();
+    args.and_then(|args| hook.start(&args, &environment(&start.env)?))
+        .map_err(|e| explain(&program.to_string_lossy(), &e))
+}
+
+/// Our own environment and what it says of the hold.
+fn environment(hold: &HoldEnv<'_>) -> io::Result<Vec<CString>> {
+    let token = hold.token.to_string();
+    let told = [
+        ("TENURE_LOCK", hold.lock),
+        ("TENURE_STORE", hold.store),
+        ("TENURE_TOKEN", &token),
+        ("TENURE_HOLDER", hold.holder),
+    ];
+    let is_told = |key: &OsStr| told.iter().any(|(told, _)| key == *told);
+    let kept = std::env::vars_os().filter(|(key, _)| !is_told(key));
+    let kept = kept.map(|(key, value)| c_string(&[&key, OsStr::new("="), &value]));
+    let told = told.iter().map(|(key, value)| c_string(&[key, "=", value].map(OsStr::new)));
+    kept.chain(told).collect()
+}
+
+fn c_string(parts: &[&OsStr]) -> io::Result<CString> {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 1);
+    parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    Ok(CString::new(bytes)?)
 }
 
 fn explain(program: &str, error: &io::Error) -> Failure {
@@ -86,7 +96,8 @@ fn explain(program: &str, error: &io::Error) -> Failure {
         Some(libc::ENOENT) if program.contains('/') => {
             Failure::with_code(NOT_FOUND, format!("command `{shown}` not found"))
         }
-        Some(libc::ENOENT) => {
+        // execvp says EACCES also for a folder of PATH that may not be searched.
+        Some(libc::ENOENT | libc::EACCES) if !program.contains('/') && !is_in_path(program) => {
             Failure::with_code(NOT_FOUND, format!("command `{shown}` not found in PATH"))
         }
         Some(libc::EAGAIN | libc::ENOMEM | libc::ESRCH | libc::EMFILE | libc::ENFILE) => {
@@ -94,4 +105,9 @@ fn explain(program: &str, error: &io::Error) -> Failure {
         }
         _ => Failure::with_code(CANNOT_RUN, format!("cannot run `{shown}`: {error}")),
     }
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

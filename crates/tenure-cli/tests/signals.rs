@@ -28,8 +28,7 @@ fn signals_reach_the_child_and_its_code_comes_back() {
         running.signal(signal);
         assert_eq!(running.line(), name);
     }
-    let ran = running.end();
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(5), ""));
+    assert_eq!(running.end().code, Some(5));
     assert_eq!(bench.show("x")["state"], "free");
 }
 
@@ -118,7 +117,9 @@ fn killing_us_ends_a_scripts_own_children_before_the_next_holds() {
     let bench = Bench::new();
     let mut holder = bench.start(&["run", "x", "-c", "sleep 1000 & echo $!; wait"]);
     let grandchild: i32 = holder.line().parse().unwrap();
-    let line = format!("kill -0 {grandchild} 2>/dev/null && echo both || echo alone");
+    // A killed process may be a zombie for as long as its new parent likes.
+    let state = format!("cut -d' ' -f3 /proc/{grandchild}/stat 2>/dev/null");
+    let line = format!("case $({state}) in ''|Z|X) echo alone;; *) echo both;; esac");
     let waiter = bench.start(&["run", "x", "-c", &line]);
     bench.wait_for_queue("x", 1);
     holder.signal(Signal::KILL);
