@@ -39,7 +39,7 @@ impl Display {
             Some(ahead) => format!(", {ahead} ahead in line"),
         };
         let by = held_by(&waiting.held_by);
-        let text = format!("waiting for `{}`{place}; {by}", shorten(lock));
+        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
         if live {
             self.redraw(text);
         } else {

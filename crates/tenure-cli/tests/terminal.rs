@@ -182,7 +182,7 @@ fn a_waiter_shows_who_holds_and_leaves_the_line_when_stopped() {
     let holder = bench.hold("x");
     let mut terminal = Terminal::with_shell(&bench);
     terminal.keys("\"$TENURE\" run x -- echo r''an\n");
-    terminal.sees("waiting for `x`, next in line; held by");
+    terminal.sees("waiting for `x`, next in line: held by");
     bench.wait_for_queue("x", 1);
     terminal.keys(CTRL_Z);
     terminal.sees("Stopped");
