@@ -165,7 +165,8 @@ fn a_stop_that_nobody_could_end_stops_nothing() {
     }
     assert!(!is_stopped(running.pid()));
     // Opening the pipe for writing waits for the reader: a stopped child would hang this test.
-    let write = std::thread::spawn(move || std::fs::write(bench.path("p"), "on\n"));
+    let pipe = bench.path("p");
+    let write = std::thread::spawn(move || std::fs::write(pipe, "on\n"));
     assert_eq!(running.end().code, Some(8));
     write.join().unwrap().unwrap();
 }
