@@ -271,6 +271,6 @@ impl Turn<'_> {
     }
 }
 
-fn is_detached(record: &Record) -> bool {
+pub(crate) fn is_detached(record: &Record) -> bool {
     record.holder.as_ref().is_some_and(|h| h.term != Term::Session)
 }
