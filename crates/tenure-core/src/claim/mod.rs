@@ -383,8 +383,11 @@ impl Claim {
         }
     }
 
-    /// Notes when the holder's entry was first seen as it is now.
+    /// Notes when the holder's entry was first seen as it is now. Only who wants the lock asks.
     fn observe(&mut self, now: Time, view: &View<'_>) {
+        if !matches!(self.phase, Phase::Contending(_)) {
+            return;
+        }
         let View::Is { record, age, .. } = view else {
             if matches!(view, View::Absent { .. }) {
                 self.seen = None;
