@@ -1,2 +1,50 @@
-//! Repository chores: `cargo xtask check`, `cargo xtask fix`.
-fn main() {}
+//! Repository chores: `cargo xtask check`, `cargo xtask fix`, `cargo xtask test`.
+//!
+//! Owns what CI asks of the tree. Knows nothing of locks. `check` never writes a tracked file;
+//! whatever it refuses names the command that mends it.
+
+mod api;
+mod arrows;
+mod check;
+mod documents;
+mod files;
+mod packages;
+mod purity;
+mod steps;
+mod suite;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  check   every static check of CI; writes nothing
+  fix     writes what check can have mended: formatting, clippy's fixes, crates/*/api.txt
+  test    check, then every test, crate by crate; what CI runs";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let command = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["check"] => check::check,
+        ["fix"] => check::fix,
+        ["test"] => suite::test,
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("xtask: no such command: {:?}\n\n{USAGE}", args.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match Workspace::load().and_then(|workspace| command(&workspace)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("\nxtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,2 +1,71 @@
-//! The `tenure` command.
-fn main() {}
+//! The `tenure` command: run a command under a lock, and see who holds what.
+//!
+//! `main` calls and picks the exit code; everything else stands in a file of its own. What the
+//! user typed becomes plain structs (`args`), those become resolved options (`options`), and the
+//! verbs work on these alone. Protocol decisions are the library's.
+
+use std::process::ExitCode;
+
+mod args;
+mod child;
+mod cli;
+mod clock;
+mod display;
+mod duration;
+mod exit;
+mod help;
+mod hook;
+mod json;
+mod list;
+mod options;
+mod pages;
+mod parent;
+mod run;
+mod signals;
+mod spawn;
+mod status;
+mod supervise;
+mod terminal;
+mod wait;
+
+use args::{Args, Stop};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let done = match args::parse(std::env::args_os()) {
+        Ok(args) => dispatch(args),
+        Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),
+        Err(Stop::Usage(failure)) => Err(failure),
+    };
+    done.map_or_else(Failure::report, ExitCode::from)
+}
+
+fn dispatch(args: Args) -> Result<u8, Failure> {
+    let out = &mut std::io::stdout();
+    let store_env = || std::env::var_os("TENURE_STORE");
+    match args {
+        Args::Run(args) => run::run(&options::RunOptions::resolve(*args, store_env())?),
+        Args::Ls(args) => {
+            let output = options::Output::resolve(&args)?;
+            list::ls(&options::store(args.store, store_env())?, output, out)
+        }
+        Args::Show(name, args) => {
+            let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);
+            list::show(&options::store(args.store, store_env())?, &name, output, out)
+        }
+        Args::Completions(shell) => printed(pages::completions(&shell, out)),
+        Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),
+    }
+}
+
+fn printed(result: std::io::Result<()>) -> Result<u8, Failure> {
+    result.map(|()| 0).map_err(|e| printing(&e))
+}
+
+/// A reader that went away early, such as `head`, has what it wanted.
+fn printing(error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return Failure { code: 0, text: None };
+    }
+    Failure::new(format!("cannot print: {error}"))
+}

@@ -1,1 +1,59 @@
-//! Internal to tenure.
+//! Internal to tenure: the embedded store of one machine.
+//!
+//! ```text
+//!   folder ──> tokens                   where the store is; the floor of all fencing tokens
+//!     └─> guard ──> image ──> slots     one lock's file under its flock; its bytes
+//!     │                └────> codec
+//!     ├─> session, wait                 who lives; waking waiters
+//!     ├─> list                          all locks at once
+//!     └─> process, group                what /proc says; ending what a dead holder left
+//! ```
+//!
+//! Everything here is synchronous. `FORMAT.md` describes the stored bytes.
+//!
+//! **No lock is free because a file cannot be read, and no token is given twice**, whatever was
+//! killed, lost its power, was deleted or damaged in between.
+
+mod adaptor;
+mod codec;
+mod driver;
+mod error;
+mod facts;
+mod folder;
+mod group;
+mod guard;
+mod image;
+mod list;
+mod lock;
+mod lockwait;
+mod name;
+mod process;
+mod session;
+mod show;
+mod slots;
+mod store;
+mod sys;
+mod tokens;
+mod turn;
+mod wait;
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod testing;
+
+pub use adaptor::Adaptor;
+pub use driver::LocalClaim;
+pub use error::{Error, Result};
+pub use facts::{Clock, Facts};
+pub use folder::Folder;
+pub use group::{GroupEnd, end_group};
+pub use guard::{Guard, LockFile, Stored};
+pub use list::{Listed, list};
+pub use lock::{LocalLock, Settings};
+pub use name::{LockName, NAME_MAX};
+pub use process::pidfd_of;
+pub use session::{About, GROUP_OFFSET, Identity, OwnSession, Verdict, about, probe, sweep};
+pub use show::{Shown, ShownHolder, pid_of};
+pub use store::{LocalStore, Options, default_id};
+pub use wait::{WaitPipe, Woken, wake};

@@ -355,6 +355,12 @@ impl Claim {
         matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
     }
 
+    /// Whether it wants the lock only if it is free.
+    #[must_use]
+    pub const fn is_impatient(&self) -> bool {
+        matches!(&self.phase, Phase::Contending(Wanting { patience: Patience::Now, .. }))
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn config(&self) -> &Config {

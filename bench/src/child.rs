@@ -1,0 +1,210 @@
+//! What the program does when it is started as a measured process: `tenure-bench child WHAT ARG...`
+//!
+//! Owns the work of the processes that the rows start. Judges nothing. **A child talks in lines:
+//! what it is told on its standard input, what it found on its standard output**, times in
+//! microseconds of the monotonic clock.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
+use tenure::blocking::{Attempt, Lock, connect};
+
+use crate::proc::now_us;
+
+/// Does what `args` say.
+///
+/// # Errors
+/// Whatever goes wrong; the parent sees the exit code and a line on standard error.
+pub fn main(args: &[String]) -> Result<()> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["stamp", file] => stamp(file),
+        ["add", counter, order] => add(counter, order),
+        ["waiter", url, name] => waiter(url, name),
+        ["reader"] => reader(),
+        ["churn", kind, place, name, millis] => {
+            churn(Turn::open(kind, place, name)?, Duration::from_millis(millis.parse()?))
+        }
+        ["hold", url, count] => hold(url, count.parse()?),
+        ["phases", url, durable, count] => phases(url, durable == "durable", count.parse()?),
+        ["traced", program, ref rest @ ..] => traced(program, rest),
+        _ => bail!("no such child: {args:?}"),
+    }
+}
+
+/// Appends when it began and when it ended.
+fn stamp(file: &str) -> Result<()> {
+    let start = now_us();
+    let mut file = OpenOptions::new().append(true).create(true).open(file)?;
+    Ok(file.write_all(format!("{start} {}\n", now_us()).as_bytes())?)
+}
+
+/// Adds one to a number in a file, in a way that loses counts unless it is alone; then appends
+/// whose turn it was.
+fn add(counter: &str, order: &str) -> Result<()> {
+    let count: u64 = fs::read_to_string(counter)?.trim().parse()?;
+    std::thread::yield_now();
+    fs::write(counter, format!("{}\n", count + 1))?;
+    let holder = std::env::var("TENURE_HOLDER").context("TENURE_HOLDER")?;
+    let token = std::env::var("TENURE_TOKEN").context("TENURE_TOKEN")?;
+    let mut order = OpenOptions::new().append(true).create(true).open(order)?;
+    Ok(order.write_all(format!("{token} {holder}\n").as_bytes())?)
+}
+
+/// For every line: acquires, says when it had the lock, releases.
+fn waiter(url: &str, name: &str) -> Result<()> {
+    let lock = connect(url)?.lock(name)?;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let guard = lock.acquire()?;
+        let at = now_us();
+        let _ = guard.release()?;
+        say(at)?;
+    }
+    Ok(())
+}
+
+/// For every byte: says when it came.
+fn reader() -> Result<()> {
+    let mut byte = [0];
+    let mut input = std::io::stdin().lock();
+    // The buffer of standard input reads as much as there is: one byte, woken by its write.
+    while input.read(&mut byte)? > 0 {
+        say(now_us())?;
+    }
+    Ok(())
+}
+
+/// One unit of work in [`churn`].
+enum Turn {
+    /// Acquire and release.
+    Lock(Lock),
+    /// Lock and unlock with flock(2).
+    Flock(File),
+    /// Write 512 bytes and sync them, twice, as acquire and release do.
+    Raw(File),
+}
+
+impl Turn {
+    fn open(kind: &str, place: &str, name: &str) -> Result<Self> {
+        let file = |size| -> Result<File> {
+            let path = Path::new(place).join(name);
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+            file.write_all_at(&vec![0; size], 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        Ok(match kind {
+            "plain" => Self::Lock(connect(place)?.lock(name)?),
+            "durable" => Self::Lock(connect(place)?.lock(name)?.durable(true)),
+            "flock" => Self::Flock(file(0)?),
+            "raw" => Self::Raw(file(8_192)?),
+            _ => bail!("no such turn: {kind}"),
+        })
+    }
+
+    /// Takes its turn once: how long the wait for it was.
+    fn take(&self) -> Result<Duration> {
+        let start = Instant::now();
+        Ok(match self {
+            Self::Lock(lock) => {
+                let guard = lock.acquire()?;
+                let waited = start.elapsed();
+                let _ = guard.release()?;
+                waited
+            }
+            Self::Flock(file) => {
+                flock(file, FlockOperation::LockExclusive)?;
+                let waited = start.elapsed();
+                flock(file, FlockOperation::Unlock)?;
+                waited
+            }
+            Self::Raw(file) => {
+                write_synced(file, 512)?;
+                let waited = start.elapsed();
+                write_synced(file, 4_608)?;
+                waited
+            }
+        })
+    }
+}
+
+/// The least that a durable change can cost: one sector written in place, one fdatasync.
+///
+/// # Errors
+/// If the disk fails.
+pub fn write_synced(file: &File, at: u64) -> Result<()> {
+    file.write_all_at(&[at as u8; 512], at)?;
+    Ok(rustix::fs::fdatasync(file)?)
+}
+
+/// Takes turns for `time` from a line on: says how many, and the longest wait.
+fn churn(turn: Turn, time: Duration) -> Result<()> {
+    turn.take()?;
+    say("ready")?;
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    let start = Instant::now();
+    let (mut turns, mut worst) = (0_u64, Duration::ZERO);
+    while start.elapsed() < time {
+        worst = worst.max(turn.take()?);
+        turns += 1;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    say(turns as f64 / seconds)?;
+    say(worst.as_secs_f64() * 1e6)
+}
+
+/// Holds so many locks until its input ends.
+fn hold(url: &str, count: usize) -> Result<()> {
+    let client = connect(url)?;
+    let mut guards = Vec::new();
+    for i in 0..count {
+        match client.lock(&format!("lock-{i:05}"))?.try_acquire()? {
+            Attempt::Acquired(guard) => guards.push(guard),
+            Attempt::HeldBy(held) => bail!("lock {i} is held by {}", held.id),
+        }
+    }
+    say("ready")?;
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Acquires and releases with a system call between them that nothing else makes, so that who
+/// traces it can tell the phases apart.
+fn phases(url: &str, durable: bool, count: usize) -> Result<()> {
+    let lock = connect(url)?.lock("phases")?.durable(durable);
+    for _ in 0..count {
+        mark();
+        let guard = lock.acquire()?;
+        mark();
+        ensure!(guard.token() > 0, "no token");
+        let _ = guard.release()?;
+    }
+    mark();
+    Ok(())
+}
+
+fn mark() {
+    let _ = rustix::process::getpriority_process(None);
+}
+
+/// Becomes `program`, traced by the parent from there on.
+fn traced(program: &str, rest: &[&str]) -> Result<()> {
+    nix::sys::ptrace::traceme().context("traceme")?;
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)?;
+    Err(Command::new(program).args(rest).exec().into())
+}
+
+fn say(what: impl std::fmt::Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{what}\n").as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,126 @@
+//! The library in one process, and between two.
+//!
+//! Every value of a round is the median of many operations where one is too short to time alone.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::fs::{FlockOperation, flock};
+use tenure::blocking::{Lock, connect};
+
+use super::Place;
+use crate::child::write_synced;
+use crate::pairs::interleave;
+use crate::proc::{Running, now_us, until};
+use crate::report::{Line, Unit};
+use crate::stats::{Goal, Stat};
+
+/// Operations per value.
+const BATCH: usize = 200;
+
+/// Acquire and release of a free lock; beside them flock(2) and its unlock on an open file.
+pub(super) fn uncontended(place: &Place<'_>) -> Result<Vec<Line>> {
+    let lock = connect(&place.url)?.lock("L")?;
+    let file = File::create(place.path("flock"))?;
+    let peer = || {
+        batch(|| {
+            let start = Instant::now();
+            flock(&file, FlockOperation::LockExclusive)?;
+            let locked = start.elapsed();
+            flock(&file, FlockOperation::Unlock)?;
+            Ok([locked, start.elapsed() - locked])
+        })
+    };
+    let [acquire, release] =
+        interleave(place.rounds(200, 1_000), Stat::Median, || batch(|| once(&lock)), peer)?;
+    let line = |what, trio: &crate::pairs::Trio| {
+        let (peer, goal) = (Some(trio.peer.as_slice()), Goal::AtMost(5.0));
+        Line::own(place.row, what, Unit::Micros, &trio.subject, peer, Stat::Median, goal)
+    };
+    Ok(vec![
+        line("acquire (peer: flock(2))", &acquire),
+        line("release (peer: flock(2) unlock)", &release),
+    ])
+}
+
+/// How long one acquire and one release take.
+fn once(lock: &Lock) -> Result<[Duration; 2]> {
+    let start = Instant::now();
+    let guard = lock.acquire()?;
+    let acquired = start.elapsed();
+    let _ = guard.release()?;
+    Ok([acquired, start.elapsed() - acquired])
+}
+
+/// The medians of many, in microseconds.
+fn batch(mut both: impl FnMut() -> Result<[Duration; 2]>) -> Result<[f64; 2]> {
+    let (mut first, mut second) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    for _ in 0..BATCH {
+        let [a, b] = both()?;
+        first.push(micros(a));
+        second.push(micros(b));
+    }
+    Ok([Stat::Median.of(&mut first), Stat::Median.of(&mut second)])
+}
+
+fn micros(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e6
+}
+
+/// Durable acquire beside one sector written in place and synced.
+pub(super) fn durable(place: &Place<'_>) -> Result<Vec<Line>> {
+    let lock = connect(&place.url)?.lock("L")?.durable(true);
+    let file = File::create(place.path("raw"))?;
+    write_synced(&file, 4_608)?;
+    file.sync_all()?;
+    let [acquire, release] = interleave(
+        place.rounds(1_500, 6_000),
+        Stat::Median,
+        || Ok(once(&lock)?.map(micros)),
+        || {
+            let mut took = [0.0; 2];
+            for (value, at) in took.iter_mut().zip([512, 4_608]) {
+                let start = Instant::now();
+                write_synced(&file, at)?;
+                *value = micros(start.elapsed());
+            }
+            Ok(took)
+        },
+    )?;
+    let line =
+        |what, trio, goal| Line::ratio(place.row, what, Unit::Micros, trio, Stat::Median, goal);
+    Ok(vec![line("acquire", &acquire, Goal::AtMost(1.2)), line("release", &release, Goal::None)])
+}
+
+/// From just before the release in this process to acquired in another that sleeps; beside it from
+/// a byte written into a pipe to having read it.
+pub(super) fn wake_up(place: &Place<'_>) -> Result<Vec<Line>> {
+    let client = connect(&place.url)?;
+    let lock = client.lock("L")?;
+    let mut waiter = Running::talking(&mut place.child(&["waiter", &place.url, "L"]))?;
+    let mut reader = Running::talking(&mut place.child(&["reader"]))?;
+    let asleep = || std::thread::sleep(Duration::from_millis(2));
+    let subject = || {
+        let guard = lock.acquire()?;
+        waiter.tell("")?;
+        until("the waiter to queue", || Ok(client.show("L")?.queue.len() == 1))?;
+        asleep();
+        let start = now_us();
+        let _ = guard.release()?;
+        Ok([waiter.hear_number()? - start])
+    };
+    let peer = || {
+        asleep();
+        let start = now_us();
+        reader.tell("")?;
+        Ok([reader.hear_number()? - start])
+    };
+    let [wake] = interleave(place.rounds(1_000, 4_000), Stat::Median, subject, peer)?;
+    let ratio = Goal::AtMost(3.0);
+    let p99 = Goal::AtMost(200.0);
+    Ok(vec![
+        Line::ratio(place.row, "peer: a pipe", Unit::Micros, &wake, Stat::Median, ratio),
+        Line::own(place.row, "tail", Unit::Micros, &wake.subject, Some(&wake.peer), Stat::P99, p99),
+    ])
+}

@@ -1,0 +1,181 @@
+//! From clap's matches to plain structs, and from clap's errors to one line.
+//!
+//! Knows clap; nothing behind this file does. Values are still what the user typed.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Error};
+
+use crate::exit::Failure;
+
+/// One call of the command, as typed.
+#[derive(Debug)]
+pub(crate) enum Args {
+    Run(Box<RunArgs>),
+    Ls(ListArgs),
+    Show(OsString, ListArgs),
+    Completions(String),
+    Man(Option<String>),
+}
+
+/// `tenure run`, as typed.
+#[derive(Debug, Default)]
+pub(crate) struct RunArgs {
+    pub(crate) name: OsString,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) shell: Option<OsString>,
+    pub(crate) no_wait: bool,
+    pub(crate) wait: Option<OsString>,
+    pub(crate) conflict_exit_code: Option<OsString>,
+    pub(crate) connect_timeout: Option<OsString>,
+    pub(crate) ttl: Option<OsString>,
+    pub(crate) grace: Option<OsString>,
+    pub(crate) at_least: Option<OsString>,
+    pub(crate) tags: Vec<OsString>,
+    pub(crate) durable: bool,
+    pub(crate) id: Option<OsString>,
+    pub(crate) status_fd: Option<OsString>,
+    pub(crate) quiet: bool,
+    pub(crate) store: Option<OsString>,
+}
+
+/// What `ls` and `show` share, as typed.
+#[derive(Debug, Default)]
+pub(crate) struct ListArgs {
+    pub(crate) output: Option<OsString>,
+    pub(crate) store: Option<OsString>,
+}
+
+/// Reads a whole command line, the program's name included.
+///
+/// # Errors
+/// [`Stop::Print`] for `--help` and `--version`, else [`Stop::Usage`].
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Stop> {
+    let matches = crate::cli::parse(args).map_err(Stop::from_clap)?;
+    let (verb, mut given) = matches
+        .subcommand()
+        .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
+    Ok(match verb {
+        "run" => Args::Run(Box::new(run(&mut given))),
+        "ls" => Args::Ls(list(&mut given)),
+        "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
+        "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
+        _ => Args::Man(given.remove_one("verb")),
+    })
+}
+
+fn run(given: &mut ArgMatches) -> RunArgs {
+    RunArgs {
+        name: take(given, "name").unwrap_or_default(),
+        command: given.remove_many("cmd").map(Iterator::collect).unwrap_or_default(),
+        shell: take(given, "shell"),
+        no_wait: given.get_flag("no-wait"),
+        wait: take(given, "wait"),
+        conflict_exit_code: take(given, "conflict-exit-code"),
+        connect_timeout: take(given, "connect-timeout"),
+        ttl: take(given, "ttl"),
+        grace: take(given, "grace"),
+        at_least: take(given, "at-least"),
+        tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
+        durable: given.get_flag("durable"),
+        id: take(given, "id"),
+        status_fd: take(given, "status-fd"),
+        quiet: given.get_flag("quiet"),
+        store: take(given, "store"),
+    }
+}
+
+fn list(given: &mut ArgMatches) -> ListArgs {
+    ListArgs { output: take(given, "output"), store: take(given, "store") }
+}
+
+fn take(given: &mut ArgMatches, name: &str) -> Option<OsString> {
+    given.remove_one(name)
+}
+
+/// Why there are no arguments to work with.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Help or version was asked for.
+    Print(Error),
+    /// The command line is wrong.
+    Usage(Failure),
+}
+
+impl Stop {
+    fn from_clap(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Print(error),
+            _ => Self::Usage(Failure::new(one_line(&error))),
+        }
+    }
+}
+
+/// clap's own message spans lines and does not always say what would be right.
+fn one_line(error: &Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" or "),
+        _ => String::new(),
+    };
+    let input = crate::duration::shorten(&match error.kind() {
+        ErrorKind::InvalidSubcommand => context(ContextKind::InvalidSubcommand),
+        ErrorKind::InvalidValue => context(ContextKind::InvalidValue),
+        _ => context(ContextKind::InvalidArg),
+    });
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            format!("unknown verb `{input}`; verbs: {}", crate::cli::VERBS.join(", "))
+        }
+        ErrorKind::MissingSubcommand => {
+            format!("missing verb; verbs: {}; see `tenure --help`", crate::cli::VERBS.join(", "))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("missing {}; see `{}`", input.trim_matches(['<', '>']), help_of(error))
+        }
+        ErrorKind::InvalidValue if input.is_empty() => {
+            format!("{} needs a value; see `{}`", context(ContextKind::InvalidArg), help_of(error))
+        }
+        ErrorKind::InvalidValue => format!(
+            "{}: unknown value `{input}`; known: {}",
+            context(ContextKind::InvalidArg),
+            context(ContextKind::ValidValue).replace(" or ", ", ")
+        ),
+        ErrorKind::TooManyValues | ErrorKind::UnknownArgument => unknown(error, &input),
+        ErrorKind::ArgumentConflict => {
+            format!("{input} is given twice; give it once")
+        }
+        _ => first_line(error),
+    }
+}
+
+fn unknown(error: &Error, input: &str) -> String {
+    if input.starts_with('-') {
+        return match error.get(ContextKind::SuggestedArg) {
+            Some(ContextValue::String(known)) => {
+                format!("unknown option `{input}`; did you mean `{known}`?")
+            }
+            _ => format!("unknown option `{input}`; see `{}`", help_of(error)),
+        };
+    }
+    if help_of(error).contains(" run ") {
+        return format!(
+            "unexpected `{input}` behind the lock's name; the command goes behind `--`"
+        );
+    }
+    format!("unexpected `{input}`; see `{}`", help_of(error))
+}
+
+/// The help to read: that of the verb whose usage the error quotes.
+fn help_of(error: &Error) -> String {
+    let text = error.to_string();
+    let verb = crate::cli::VERBS.iter().find(|verb| text.contains(&format!("tenure {verb}")));
+    verb.map_or_else(|| "tenure --help".to_owned(), |verb| format!("tenure {verb} --help"))
+}
+
+fn first_line(error: &Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}

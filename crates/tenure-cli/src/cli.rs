@@ -1,0 +1,183 @@
+//! What the command line may look like: one description for parsing, help, man page and
+//! completions.
+//!
+//! Owns names, short texts and which options exclude each other syntactically. It checks no
+//! value: values stay text until `options.rs`. A verb's options are built only when that verb is
+//! used (`defer`), because the start of `run` is paid by every cron job.
+
+use std::ffi::OsString;
+
+use clap::builder::{OsStringValueParser, PossibleValuesParser};
+use clap::{Arg, ArgAction, Command};
+
+use crate::help;
+
+/// The verbs, in the order of the help.
+pub(crate) const VERBS: [&str; 5] = ["run", "ls", "show", "completions", "man"];
+
+/// The whole description.
+pub(crate) fn command() -> Command {
+    Command::new("tenure")
+        .version(clap::crate_version!())
+        .about(help::ABOUT)
+        .after_help(help::AFTER)
+        .subcommand_required(true)
+        .max_term_width(100)
+        .disable_help_subcommand(true)
+        .subcommand(Command::new("run").about(help::RUN_ABOUT).defer(run))
+        .subcommand(Command::new("ls").about("List the locks of a store").defer(ls))
+        .subcommand(Command::new("show").about("Show one lock").defer(show))
+        .subcommand(
+            Command::new("completions").about("Print completions for a shell").defer(completions),
+        )
+        .subcommand(Command::new("man").about("Print a manual page").defer(man))
+}
+
+/// The same with a name that help and usage print in full, for one verb's manual page.
+pub(crate) fn verb(name: &str) -> Option<Command> {
+    let mut whole = command();
+    whole.build();
+    whole.find_subcommand(name).cloned()
+}
+
+fn run(command: Command) -> Command {
+    command
+        .long_about(help::RUN_LONG)
+        .after_long_help(help::RUN_AFTER)
+        .override_usage(
+            "tenure run [OPTIONS] NAME -- CMD [ARG]...\n       tenure run [OPTIONS] NAME -c STRING",
+        )
+        .args(waiting())
+        .args(holding())
+        .args(reporting())
+        .arg(store())
+        .arg(value("shell", "STRING").short('c').help("Run `/bin/sh -c STRING` instead of CMD"))
+        .arg(name())
+        .arg(
+            Arg::new("cmd")
+                .value_name("CMD")
+                .help("The command and its arguments, behind `--`")
+                .value_parser(OsStringValueParser::new())
+                .num_args(1..)
+                .last(true),
+        )
+}
+
+fn waiting() -> [Arg; 4] {
+    [
+        flag("no-wait").short('n').help("Do not wait: exit 124 when the lock is busy"),
+        value("wait", "DUR")
+            .short('w')
+            .help("Wait at most DUR, then exit 124; 0 is the same as -n [default: for ever]"),
+        value("conflict-exit-code", "N")
+            .short('E')
+            .help("Exit with N (0 to 255) instead of 124 when busy or timed out"),
+        value("connect-timeout", "DUR").help(
+            "How long the first contact with the store may take before tenure gives up \
+             [default: 10s]",
+        ),
+    ]
+}
+
+fn holding() -> [Arg; 6] {
+    [
+        value("ttl", "DUR").help(
+            "How long the lock outlives a holder that fell silent [default: 15s]. No effect on \
+             local:, where the lock ends with its processes",
+        ),
+        value("grace", "DUR").help(
+            "Time between TERM and KILL when the lock is lost [default: a fifth of the ttl, at \
+             most 10s; never more than 2s after a loss]",
+        ),
+        value("at-least", "DUR").help(
+            "Keep the lock at least DUR from acquiring it, even if the command ends sooner; \
+             tenure does not wait for that",
+        ),
+        value("tag", "TEXT")
+            .action(ArgAction::Append)
+            .help("Label the lock, for ls and show; may be repeated"),
+        flag("durable").help("Sync every write, so that a power cut forgets nothing"),
+        value("id", "TEXT").help("Who holds, for people [default: <hostname>_<uuid>]"),
+    ]
+}
+
+fn reporting() -> [Arg; 2] {
+    [
+        value("status-fd", "N").help(
+            "Write one JSON object per event to the open descriptor N: waiting, acquired, \
+             renewed, stopping, lost, exited, released",
+        ),
+        flag("quiet").short('q').help("Say nothing while waiting"),
+    ]
+}
+
+fn ls(command: Command) -> Command {
+    command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())
+}
+
+fn show(command: Command) -> Command {
+    command
+        .long_about(help::SHOW_LONG)
+        .after_help(help::SHOW_AFTER)
+        .arg(output())
+        .arg(store())
+        .arg(name())
+}
+
+fn completions(command: Command) -> Command {
+    let shells = ["bash", "elvish", "fish", "powershell", "zsh"];
+    command.after_help(help::COMPLETIONS_AFTER).arg(
+        Arg::new("shell")
+            .value_name("SHELL")
+            .help("The shell to print them for")
+            .value_parser(PossibleValuesParser::new(shells))
+            .required(true),
+    )
+}
+
+fn man(command: Command) -> Command {
+    command.after_help(help::MAN_AFTER).arg(
+        Arg::new("verb")
+            .value_name("VERB")
+            .help("The page of this verb [default: the page of tenure itself]")
+            .value_parser(PossibleValuesParser::new(VERBS)),
+    )
+}
+
+fn name() -> Arg {
+    Arg::new("name")
+        .value_name("NAME")
+        .help("The lock's name")
+        .value_parser(OsStringValueParser::new())
+        .required(true)
+}
+
+fn store() -> Arg {
+    value("store", "URL")
+        .help("The store: local: or local:/absolute/folder [default: TENURE_STORE, else local:]")
+}
+
+fn output() -> Arg {
+    value("output", "FORMAT").help("text or json [default: text]")
+}
+
+fn flag(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
+
+/// An option with a value. The value may begin with a hyphen, so that `-w -5` is told what is
+/// wrong with `-5`.
+fn value(name: &'static str, placeholder: &'static str) -> Arg {
+    let arg = Arg::new(name)
+        .value_name(placeholder)
+        .value_parser(OsStringValueParser::new())
+        .allow_hyphen_values(true);
+    if name == "shell" { arg } else { arg.long(name) }
+}
+
+/// Parses the process's arguments.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<clap::ArgMatches, clap::Error> {
+    command().try_get_matches_from(args)
+}

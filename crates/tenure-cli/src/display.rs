@@ -1,0 +1,113 @@
+//! What a waiter shows to people: a live line on a terminal, one line in a pipe.
+//!
+//! Owns wording and the cursor; writes only when something changed, so an idle waiter sleeps.
+
+use std::io::{Write as _, stderr};
+
+use jiff::tz::TimeZone;
+use tenure::blocking::{HeldBy, Waiting};
+
+use crate::duration::shorten;
+use crate::exit::complain;
+use crate::json;
+
+/// How waiting is shown.
+#[derive(Debug)]
+pub(crate) struct Display {
+    quiet: bool,
+    /// What the live line says; empty when there is none.
+    shown: String,
+    /// Whether the one line was printed that stands for a live one.
+    said: bool,
+}
+
+impl Display {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, shown: String::new(), said: false }
+    }
+
+    /// Shows the latest news.
+    pub(crate) fn show(&mut self, lock: &str, waiting: &Waiting) {
+        // A job in the background must not draw over its shell's prompt.
+        let live = !self.quiet && foreground();
+        if self.quiet || (self.said && !live) {
+            return;
+        }
+        let place = match waiting.place {
+            None => String::new(),
+            Some(0) => ", next in line".to_owned(),
+            Some(ahead) => format!(", {ahead} ahead in line"),
+        };
+        let by = held_by(&waiting.held_by);
+        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
+        if live {
+            self.redraw(text);
+        } else {
+            complain(&text);
+            self.said = true;
+        }
+    }
+
+    /// Takes the live line away.
+    pub(crate) fn clear(&mut self) {
+        if !self.shown.is_empty() {
+            self.shown.clear();
+            let _ = stderr().write_all(b"\r\x1b[K");
+        }
+    }
+
+    fn redraw(&mut self, text: String) {
+        if text != self.shown {
+            // A line that wraps cannot be taken away again.
+            let line = fit(&format!("tenure: {text}"), width() - 1);
+            let _ = stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
+            self.shown = text;
+        }
+    }
+}
+
+/// Whether stderr is a terminal whose foreground is ours.
+fn foreground() -> bool {
+    let stderr = rustix::stdio::stderr();
+    rustix::termios::tcgetpgrp(stderr).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Of the terminal on stderr, in cells; never zero.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(80)
+}
+
+/// Who is in the way, since when; the identity last, as it is long and may be cut off.
+pub(crate) fn held_by(by: &HeldBy) -> String {
+    let id = shorten_id(&by.id);
+    let since = local_time(by.since.as_micros());
+    let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
+    match (by.orphan, by.token) {
+        (Some(orphan), _) => format!("kept by orphan pid {orphan} since {since} ({id})"),
+        (None, Some(_)) => format!("held {pid}since {since} ({id})"),
+        (None, None) => format!("next in line {pid}since {since} ({id})"),
+    }
+}
+
+/// In this machine's time zone, to the second.
+pub(crate) fn local_time(micros: u64) -> String {
+    let time = json::timestamp(micros).to_zoned(TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn shorten_id(id: &str) -> String {
+    id.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+/// The beginning of `text` that fills at most `width` cells.
+fn fit(text: &str, width: usize) -> String {
+    use unicode_width::UnicodeWidthChar as _;
+    let mut used = 0;
+    text.chars()
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= width
+        })
+        .collect()
+}

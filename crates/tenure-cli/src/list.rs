@@ -1,0 +1,161 @@
+//! `ls` and `show`: what the store says, as text for people or JSON for scripts.
+//!
+//! Reads only; takes no lock and writes nothing.
+
+use std::io::{self, Write};
+
+use tenure::blocking::connect;
+use tenure::{HolderInfo, LockInfo, LockState};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::display::local_time;
+use crate::exit::{FAILED, Failure, complain};
+use crate::json;
+use crate::options::Output;
+
+/// Prints every lock. Records that cannot be read are named on stderr, and the code is 125.
+pub(crate) fn ls(store: &str, output: Output, out: &mut impl Write) -> Result<u8, Failure> {
+    let client = connect(store).map_err(Failure::new)?;
+    let mut locks = Vec::new();
+    let mut code = 0;
+    for listed in client.list().map_err(Failure::new)? {
+        match listed {
+            Ok(lock) => locks.push(lock),
+            Err(error) => {
+                complain(&error.to_string());
+                code = FAILED;
+            }
+        }
+    }
+    let printed = match output {
+        Output::Json => print_json(&locks.iter().map(shape).collect::<Vec<_>>(), out),
+        Output::Text => table(&locks, out),
+    };
+    printed.map_err(|e| crate::printing(&e))?;
+    Ok(code)
+}
+
+/// Prints one lock, held or free.
+pub(crate) fn show(
+    store: &str,
+    name: &str,
+    output: Output,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    let client = connect(store).map_err(Failure::new)?;
+    let lock = client.show(name).map_err(Failure::new)?;
+    let printed = match output {
+        Output::Json => print_json(&shape(&lock), out),
+        Output::Text => print_lock(&lock, out),
+    };
+    printed.map_err(|e| crate::printing(&e))?;
+    Ok(0)
+}
+
+fn print_json(value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    out.write_all(&text)
+}
+
+fn shape(lock: &LockInfo) -> json::Lock<'_> {
+    json::Lock {
+        lock: &lock.name,
+        store: &lock.store,
+        state: state(lock.state),
+        mode: "exclusive",
+        ttl_ms: lock.ttl.map(json::millis),
+        holders: lock.holders.iter().map(holder).collect(),
+        queue: lock
+            .queue
+            .iter()
+            .map(|w| json::Waiter { id: &w.id, since: json::time(w.since.as_micros()) })
+            .collect(),
+        tags: &lock.tags,
+    }
+}
+
+fn holder(h: &HolderInfo) -> json::Holder<'_> {
+    json::Holder {
+        id: &h.id,
+        host: h.host.as_deref(),
+        pid: h.pid,
+        token: h.token,
+        since: json::time(h.since.as_micros()),
+        remaining_ms: h.remaining.map(json::millis),
+    }
+}
+
+const fn state(state: LockState) -> &'static str {
+    match state {
+        LockState::Free => "free",
+        LockState::Held => "held",
+        _ => "expired",
+    }
+}
+
+fn print_lock(lock: &LockInfo, out: &mut impl Write) -> io::Result<()> {
+    let mut text = format!("lock    {}\nstore   {}\n", lock.name, lock.store);
+    text += &format!("state   {}\n", state(lock.state));
+    for h in &lock.holders {
+        text += &format!("holder  {}\n", describe(h));
+    }
+    for (place, w) in lock.queue.iter().enumerate() {
+        let since = local_time(w.since.as_micros());
+        let pid = w.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        text += &format!("queue   {}. {}{pid}, since {since}\n", place + 1, w.id);
+    }
+    if !lock.tags.is_empty() {
+        text += &format!("tags    {}\n", lock.tags.join(", "));
+    }
+    out.write_all(text.as_bytes())
+}
+
+fn describe(h: &HolderInfo) -> String {
+    let mut text = h.id.clone();
+    if let Some(pid) = h.pid {
+        text += &format!(", pid {pid}");
+    }
+    text += &format!(", token {}, since {}", h.token, local_time(h.since.as_micros()));
+    if let Some(left) = h.remaining {
+        text += &format!(", ends in {:.1} s", left.as_secs_f64());
+    }
+    if let Some(orphan) = h.orphan {
+        text += &format!(", kept by orphan pid {orphan}");
+    }
+    text
+}
+
+fn table(locks: &[LockInfo], out: &mut impl Write) -> io::Result<()> {
+    let mut rows =
+        vec![["LOCK", "STATE", "HOLDER", "PID", "TOKEN", "SINCE", "WAITING"].map(String::from)];
+    rows.extend(locks.iter().map(row));
+    let width = |column: usize| rows.iter().map(|r| r[column].width()).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    out.write_all(text.as_bytes())
+}
+
+fn row(lock: &LockInfo) -> [String; 7] {
+    let dash = || "-".to_owned();
+    let first = lock.holders.first();
+    let of = |f: &dyn Fn(&HolderInfo) -> Option<String>| first.and_then(f).unwrap_or_else(dash);
+    [
+        lock.name.clone(),
+        state(lock.state).to_owned(),
+        of(&|h| Some(h.id.clone())),
+        of(&|h| h.pid.map(|pid| pid.to_string())),
+        of(&|h| Some(h.token.to_string())),
+        of(&|h| Some(local_time(h.since.as_micros()))),
+        lock.queue.len().to_string(),
+    ]
+}

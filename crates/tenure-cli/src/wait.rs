@@ -1,0 +1,201 @@
+//! From nothing to a held lock: the first contact with the store, and standing in line.
+//!
+//! Owns the event loop of a waiter: signals, the queue's descriptors and the clock in one poll.
+//! Invariant: whoever is told to end or to stop while waiting has left the line before it does.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use tenure::Error;
+use tenure::blocking::{Client, Guard, HeldBy, Lock, Patience, Pending, Step, Waiting, connect};
+
+use crate::display::{Display, held_by};
+use crate::duration::shorten;
+use crate::exit::Failure;
+use crate::options::RunOptions;
+use crate::signals::{News, Signals};
+use crate::status::{Event, Status};
+use crate::{clock, json};
+
+/// Pause before a store that could not be used is asked again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// One contender.
+pub(crate) struct Wait<'a> {
+    options: &'a RunOptions,
+    status: &'a mut Status,
+    signals: &'a mut Signals,
+    display: Display,
+    /// When waiting ends, if it does.
+    until: Option<Duration>,
+    /// When the first contact must have succeeded; `None` once it has.
+    contact_by: Option<Duration>,
+}
+
+/// What one stay in line came to.
+enum Stay {
+    Acquired(Guard),
+    /// Somebody pressed Ctrl-Z.
+    ToldToStop,
+}
+
+impl<'a> Wait<'a> {
+    pub(crate) fn new(
+        options: &'a RunOptions,
+        status: &'a mut Status,
+        signals: &'a mut Signals,
+    ) -> Self {
+        let now = clock::now();
+        let until = match options.patience {
+            Patience::For(limit) => Some(now + limit),
+            _ => None,
+        };
+        let display = Display::new(options.quiet);
+        let contact_by = Some(now + options.connect_timeout);
+        Self { options, status, signals, display, until, contact_by }
+    }
+
+    /// Opens the store.
+    pub(crate) fn connect(&mut self) -> Result<Client, Failure> {
+        let client = loop {
+            match connect(&self.options.store) {
+                Ok(client) => break client,
+                Err(error) => self.pause_after(error)?,
+            }
+        };
+        match &self.options.id {
+            Some(id) => client.with_id(id).map_err(Failure::new),
+            None => Ok(client),
+        }
+    }
+
+    /// Waits for the lock as long as the options say.
+    pub(crate) fn acquire(&mut self, lock: &Lock) -> Result<Guard, Failure> {
+        let done = loop {
+            match self.stay(lock) {
+                Ok(Stay::Acquired(guard)) => break Ok(guard),
+                Ok(Stay::ToldToStop) => {
+                    self.display.clear();
+                    self.signals.suspend();
+                }
+                Err(failure) => break Err(failure),
+            }
+        };
+        self.display.clear();
+        done
+    }
+
+    fn stay(&mut self, lock: &Lock) -> Result<Stay, Failure> {
+        let mut pending = loop {
+            match lock.start(self.patience()) {
+                Ok(pending) => break pending,
+                Err(error) => self.pause_after(error)?,
+            }
+        };
+        loop {
+            match pending.poll() {
+                Ok(Some(Step::Acquired(guard))) => return Ok(Stay::Acquired(guard)),
+                Ok(Some(Step::Busy(by))) => return Err(self.busy(&by)),
+                Ok(Some(Step::TimedOut(by))) => return Err(self.timed_out(&by)),
+                Ok(Some(Step::Waiting(waiting))) => self.show(&waiting),
+                Ok(_) => self.sleep(&pending),
+                Err(error) => self.pause_after(error)?,
+            }
+            if let Some(news) = self.told_to_leave() {
+                leave(pending);
+                return match news.ending() {
+                    Some(signal) => Err(Failure::by_signal(signal as i32)),
+                    None => Ok(Stay::ToldToStop),
+                };
+            }
+        }
+    }
+
+    /// What is left of the patience after a stop.
+    fn patience(&self) -> Patience {
+        match self.until {
+            Some(until) => Patience::For(until.saturating_sub(clock::now())),
+            None => self.options.patience,
+        }
+    }
+
+    fn told_to_leave(&mut self) -> Option<News> {
+        while let Some(news) = self.signals.next() {
+            if news.ending().is_some() || matches!(news, News::Stop | News::NeedsTerminal) {
+                return Some(news);
+            }
+        }
+        None
+    }
+
+    fn sleep(&mut self, pending: &Pending) {
+        self.contact_by = None;
+        let readable = pending.fds().chain(std::iter::once(self.signals.as_fd()));
+        clock::wait(readable, self.status.waits_for(), pending.wake_after());
+        self.status.flush();
+    }
+
+    /// Waits before the next try, or gives up: at once if trying again cannot help, and when the
+    /// first contact takes too long.
+    fn pause_after(&mut self, error: Error) -> Result<(), Failure> {
+        let now = clock::now();
+        if !error.is_retryable() || self.contact_by.is_some_and(|by| now >= by) {
+            return Err(Failure::new(error));
+        }
+        let by = [self.contact_by, self.until].into_iter().flatten().min();
+        if self.until.is_some_and(|until| now >= until) {
+            return Err(Failure::with_code(self.options.busy_code, error));
+        }
+        let pause = by.map_or(RETRY, |by| by.saturating_sub(now).min(RETRY));
+        clock::wait(std::iter::once(self.signals.as_fd()), None, Some(pause));
+        match self.signals.ending() {
+            Some(signal) => Err(Failure::by_signal(signal as i32)),
+            None => Ok(()),
+        }
+    }
+
+    fn show(&mut self, waiting: &Waiting) {
+        self.contact_by = None;
+        self.display.show(&self.options.name, waiting);
+        let by = &waiting.held_by;
+        self.status.tell(Event {
+            event: "waiting",
+            lock: &self.options.name,
+            place: waiting.place,
+            ticket: waiting.ticket,
+            held_by: Some(json::HeldBy {
+                id: &by.id,
+                pid: by.pid,
+                token: by.token,
+                since: json::time(by.since.as_micros()),
+            }),
+            ..Event::default()
+        });
+    }
+
+    fn busy(&self, by: &HeldBy) -> Failure {
+        self.conflict(format!("lock `{}` is {}", shorten(&self.options.name), held_by(by)))
+    }
+
+    fn timed_out(&self, by: &HeldBy) -> Failure {
+        let again = by.takeover_in.map_or_else(String::new, |d| {
+            format!("; a wait of {:.1} s more would take it", d.as_secs_f64())
+        });
+        self.conflict(format!(
+            "the wait for lock `{}` ended: it is {}{again}",
+            shorten(&self.options.name),
+            held_by(by)
+        ))
+    }
+
+    /// Who called for code 0 takes a busy lock for success, and cron mails every line.
+    fn conflict(&self, text: String) -> Failure {
+        let silent = self.options.quiet || self.options.busy_code == 0;
+        Failure { code: self.options.busy_code, text: (!silent).then_some(text) }
+    }
+}
+
+/// A place in line that cannot be given up now is struck out by whoever finds us gone.
+fn leave(pending: Pending) {
+    let _ = pending.cancel();
+}

@@ -1,0 +1,158 @@
+//! Round trips, and bytes that nobody wrote.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn text() -> impl Strategy<Value = Text> {
+    prop_oneof![Just("same".into()), "\\PC{0,20}".prop_map(Text::from)]
+}
+
+fn wall() -> impl Strategy<Value = Wall> {
+    any::<u64>().prop_map(Wall::from_micros)
+}
+
+fn session() -> impl Strategy<Value = Session> {
+    prop_oneof![Just([0; 32]), any::<[u8; 32]>()].prop_map(Session::from_bytes)
+}
+
+fn term() -> impl Strategy<Value = Term> {
+    let ttl = (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(s, n)| Duration::new(s, n));
+    prop_oneof![Just(Term::Session), Just(Term::Forever), ttl.prop_map(Term::Ttl)]
+}
+
+fn holder() -> impl Strategy<Value = Holder> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    (text(), any::<u128>(), session(), term(), numbers, (wall(), wall())).prop_map(
+        |(id, mark, session, term, (token, ticket, stamp), (since, renewed))| Holder {
+            id,
+            mark: Mark::from_u128(mark),
+            session,
+            token: Token::new(token),
+            term,
+            ticket,
+            since,
+            renewed,
+            stamp: Time::from_nanos(stamp),
+        },
+    )
+}
+
+fn waiter() -> impl Strategy<Value = Waiter> {
+    (text(), any::<u128>(), session(), any::<u64>(), term(), wall()).prop_map(
+        |(id, mark, session, ticket, term, since)| Waiter {
+            id,
+            mark: Mark::from_u128(mark),
+            session,
+            ticket,
+            term,
+            since,
+        },
+    )
+}
+
+fn past() -> impl Strategy<Value = Past> {
+    let end =
+        prop_oneof![Just(End::Released), Just(End::Died), Just(End::Expired), Just(End::Stolen)];
+    (text(), any::<u64>(), any::<u64>(), wall(), wall(), end).prop_map(
+        |(id, token, ticket, since, until, end)| Past {
+            id,
+            token: Token::new(token),
+            ticket,
+            since,
+            until,
+            end,
+        },
+    )
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let lists = (vec(waiter(), 0..4), vec(text(), 0..4), vec(past(), 0..9));
+    (proptest::option::of(holder()), lists, any::<u64>(), any::<u64>()).prop_map(
+        |(holder, (queue, tags, history), next_ticket, last_token)| Record {
+            holder,
+            queue: queue.into(),
+            next_ticket,
+            last_token: Token::new(last_token),
+            tags,
+            history: history.into(),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        record in record(),
+        incarnation: u64,
+        name in "\\PC{1,40}",
+        boot: u64,
+        time_namespace: u32,
+    ) {
+        let clock = match record.holder {
+            Some(_) => Clock { boot, time_namespace },
+            None => Clock::default(),
+        };
+        let mut bytes = Vec::new();
+        encode(incarnation, &name, clock, &record, &mut bytes);
+        prop_assert_eq!(decode(&bytes), Some(Body { incarnation, name: &name, clock, record }));
+        // All of it is needed, and no more is taken.
+        for len in 0..bytes.len() {
+            prop_assert_eq!(decode(&bytes[..len]), None);
+        }
+        bytes.push(0);
+        prop_assert_eq!(decode(&bytes), None);
+    }
+
+    #[test]
+    fn every_record_has_one_encoding(
+        record in record(),
+        at: prop::sample::Index,
+        byte: u8,
+    ) {
+        let mut bytes = Vec::new();
+        encode(7, "name", Clock::default(), &record, &mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Some(body) = decode(&bytes) {
+            let mut again = Vec::new();
+            encode(body.incarnation, body.name, body.clock, &body.record, &mut again);
+            prop_assert_eq!(again, bytes);
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused_or_read_without_harm(bytes in vec(any::<u8>(), 0..400)) {
+        if let Some(body) = decode(&bytes) {
+            let mut again = Vec::new();
+            encode(body.incarnation, body.name, body.clock, &body.record, &mut again);
+            prop_assert_eq!(again, bytes);
+        }
+    }
+}
+
+#[test]
+fn numbers_have_one_encoding_and_an_end() {
+    let read = |bytes: &[u8]| Reader::new(bytes).number();
+    for n in [0, 1, 127, 128, 16_383, 16_384, u64::MAX - 1, u64::MAX] {
+        let mut bytes = Vec::new();
+        Writer(&mut bytes).number(n);
+        assert_eq!(read(&bytes), Some(n));
+    }
+    let max = [0xFF; 9];
+    assert_eq!(read(&[&max[..], &[1]].concat()), Some(u64::MAX));
+    for refused in [&[][..], &[0x80], &[0x80, 0], &[0xFF; 11], &[&max[..], &[2]].concat()] {
+        assert_eq!(read(refused), None, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_huge_count_takes_no_memory() {
+    let mut bytes = Vec::new();
+    let mut w = Writer(&mut bytes);
+    w.number(u64::MAX);
+    bytes.extend([0; 100]);
+    assert!(Reader::new(&bytes).many(Reader::text).is_none());
+    assert!(Reader::new(&bytes).str().is_none());
+}

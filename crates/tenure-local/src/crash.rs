@@ -1,0 +1,5 @@
+//! What is left after a power cut, or after a process was killed, at any point.
+
+mod disk;
+mod kill;
+mod power;

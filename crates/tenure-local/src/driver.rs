@@ -1,0 +1,438 @@
+//! Drives one [`Claim`] over the files: the guard around each look, the wake-ups between them.
+//!
+//! ```text
+//! step ─> guard ─> read ─> Claim::poll ─┬─> write (still under the guard)
+//!                                       ├─> probe a session
+//!                                       └─> wait ─> unlock ─> wake whom the write made the holder
+//! ```
+//!
+//! Everything between reading and writing happens under the lock's guard, so a write never meets a
+//! conflict here. Waiting happens outside it: on the own pipe, on the process that stands directly
+//! ahead (the holder for the first in line), and on a backstop of a second.
+//!
+//! Because each waiter watches only the one ahead, a release wakes one process, however long the
+//! line: the next in line by its pipe. And since the one ahead becomes the holder before us, the
+//! same descriptor tells of its death as a waiter and as a holder.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::{
+    Cause, Claim, Config, Liveness, Mark, Patience, Report, Session, State, Term, Time, View,
+};
+
+use crate::guard::LockFile;
+use crate::session::{OwnSession, Verdict};
+use crate::turn::{Position, Rest, Turn};
+use crate::wait::WaitPipe;
+use crate::{Error, LocalLock, LocalStore, Result, session};
+
+/// The longest time between two looks of a waiter that nobody wakes.
+const BACKSTOP: Duration = Duration::from_secs(1);
+/// One who is further back than this looks less often: nothing comes to it before the others.
+const NEAR: u32 = 8;
+/// Every so many quiet backstops a waiter looks closely all the same.
+const CLOSELY: u32 = 8;
+/// How long orphans that were ended are waited for at short intervals.
+const ORPHANS: Duration = Duration::from_millis(500);
+/// First and longest pause between two looks at orphans that were just ended.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+/// How long `Drop` waits for a busy guard before it leaves the release to a thread.
+const DROP_LIMIT: Duration = Duration::from_millis(5);
+
+/// One contender for one lock, and its hold.
+///
+/// Dropping it leaves the line and gives back what is held.
+#[derive(Debug)]
+pub struct LocalClaim {
+    lock: Arc<LocalLock>,
+    session: Arc<OwnSession>,
+    claim: Claim,
+    file: LockFile,
+    reports: VecDeque<Report>,
+    pipe: Option<WaitPipe>,
+    ahead: Ahead,
+    /// No need to look before this, unless something wakes us. `None`: look now.
+    next_look: Option<Time>,
+    /// The record's revision at the last look.
+    seen: u64,
+    /// How many backstops passed without a close look.
+    quiet: u32,
+    /// Since when the holder's orphans are waited for, and the next pause.
+    orphans: Option<(Time, Duration)>,
+    ending: EndedBy,
+}
+
+/// Who ends this contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndedBy {
+    /// Whoever asks for it, and waits for a busy guard as long as usual.
+    Caller,
+    /// `Drop`, which must not keep its thread for long.
+    Drop,
+    /// A thread of its own.
+    Helper,
+}
+
+/// Who stands directly ahead.
+#[derive(Debug, Default)]
+struct Ahead {
+    session: Session,
+    /// Becomes readable when that process ends; `None` where it cannot be watched.
+    end: Option<OwnedFd>,
+    /// Whether that is the holder.
+    holds: bool,
+}
+
+/// What a look leaves to be done once the guard is given back.
+#[derive(Debug, Default)]
+struct Left {
+    to_wake: Option<Mark>,
+    dead: Vec<(Session, Option<Mark>)>,
+}
+
+impl LocalClaim {
+    /// Where a child writes its process group into the session's file.
+    pub const GROUP_OFFSET: u64 = session::GROUP_OFFSET;
+
+    /// A contender for `lock`. Nothing is written to it before [`step`](Self::step).
+    ///
+    /// # Errors
+    /// What the system says when this process's session cannot be opened.
+    pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+        let settings = &lock.settings;
+        let session = lock.store.session(&settings.id)?;
+        let mut claim = Claim::new(Config {
+            id: settings.id.clone(),
+            session: session.session(),
+            term: Term::Session,
+            timing: settings.timing,
+            liveness: Liveness::Process,
+            queue: true,
+            adopt: false,
+            max_clock_skew: Duration::ZERO,
+            tags: settings.tags.clone(),
+            marks: lock.store.marks(),
+        });
+        claim.acquire(patience);
+        Ok(Self {
+            lock: Arc::clone(lock),
+            session,
+            claim,
+            file: lock.file(),
+            reports: VecDeque::new(),
+            pipe: None,
+            ahead: Ahead::default(),
+            next_look: None,
+            seen: 0,
+            quiet: 0,
+            orphans: None,
+            ending: EndedBy::Caller,
+        })
+    }
+
+    /// Does what can be done now and returns the next news; `None`: wait for
+    /// [`wake_fds`](Self::wake_fds) or [`wake_after`](Self::wake_after), then call again.
+    ///
+    /// # Errors
+    /// A record that cannot be read, a disk that cannot be used, a guard that stays busy. What may
+    /// have been written is undone when this is dropped.
+    pub fn step(&mut self) -> Result<Option<Report>> {
+        if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
+            self.look()?;
+        }
+        Ok(self.reports.pop_front())
+    }
+
+    /// Whether there is a reason to look at the record under its guard.
+    fn is_due(&mut self) -> Result<bool> {
+        let woken = self.pipe.as_ref().is_some_and(WaitPipe::drain);
+        let Some(next_look) = self.next_look else { return Ok(true) };
+        if woken || self.ahead.has_ended() {
+            return Ok(true);
+        }
+        let now = self.lock.store.now();
+        if now < next_look {
+            return Ok(false);
+        }
+        if self.ahead.holds || self.quiet >= CLOSELY || !self.is_quiet()? {
+            return Ok(true);
+        }
+        self.quiet += 1;
+        self.next_look = Some(now.after(BACKSTOP));
+        Ok(false)
+    }
+
+    /// At the backstop of one who is not next: nothing was written, and the one ahead can still
+    /// move up. One that was stopped since would not notice the holder's death for us.
+    fn is_quiet(&mut self) -> Result<bool> {
+        let seen = self.seen;
+        let same = self.file.peek()?.is_some_and(|s| s.version.revision == seen);
+        Ok(same && self.lock.store.probe(self.ahead.session)? == Verdict::Alive)
+    }
+
+    /// Looks at the record under its guard and does what is to be done about it.
+    fn look(&mut self) -> Result<()> {
+        self.quiet = 0;
+        loop {
+            let Rest::Waits(position) = self.guarded()? else { return Ok(()) };
+            if !position.orphaned {
+                self.orphans = None;
+                self.watch(&position, BACKSTOP);
+                return Ok(());
+            }
+            // The holder is dead but its children keep its session: end them, look again soon.
+            self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
+            let now = self.lock.store.now();
+            let (since, pause) = self.orphans.unwrap_or((now, LOOK_AGAIN.0));
+            let patient = now.since(since) >= ORPHANS;
+            self.orphans = Some((since, (pause * 2).min(LOOK_AGAIN.1)));
+            self.watch(&position, if patient { BACKSTOP } else { pause });
+            if !position.held_back {
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// One look under the guard; then, outside it, wakes whom it made the holder.
+    fn guarded(&mut self) -> Result<Rest> {
+        let mut left = Left::default();
+        let rest = self.turn(&mut left);
+        while let Some(mark) = left.to_wake.take() {
+            if !self.lock.store.wake(mark)? {
+                self.hand_on(mark, &mut left)?;
+            }
+        }
+        for (session, mark) in left.dead {
+            self.lock.store.sweep(session, mark);
+        }
+        rest
+    }
+
+    fn turn(&mut self, left: &mut Left) -> Result<Rest> {
+        let now = self.lock.store.now();
+        let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
+        let patience = self.lock.store.folder().guard_wait();
+        let mut turn = Turn {
+            store: &self.lock.store,
+            name: self.lock.name(),
+            session: &self.session,
+            durable: self.lock.settings.durable,
+            claim: &mut self.claim,
+            reports: &mut self.reports,
+            pipe: &mut self.pipe,
+            to_wake: &mut left.to_wake,
+            dead: &mut left.dead,
+            verdicts: Vec::new(),
+            limit: if self.ending == EndedBy::Drop { DROP_LIMIT } else { patience },
+            hold_back_for_orphans: ending,
+        };
+        let rest = turn.take(&mut self.file)?;
+        if let Rest::Waits(position) = &rest {
+            self.seen = position.revision;
+        }
+        Ok(rest)
+    }
+
+    /// Whom we made the holder was gone before it could be woken: hand the lock on. If it only was
+    /// quicker than we, or has no pipe any more because it saw the record itself, nothing is done.
+    fn hand_on(&mut self, mark: Mark, left: &mut Left) -> Result<()> {
+        let config = Config { marks: self.lock.store.marks(), ..self.claim.config().clone() };
+        let mut claim = Claim::new(config);
+        claim.hand_on(mark);
+        std::mem::swap(&mut claim, &mut self.claim);
+        let mut reports = std::mem::take(&mut self.reports);
+        let dead = match self.file.peek()?.and_then(|stored| stored.record.holder) {
+            Some(holder) if holder.mark == mark => {
+                self.lock.store.probe(holder.session)? == Verdict::Dead
+            }
+            _ => false,
+        };
+        let outcome = if dead { self.turn(left).map(drop) } else { Ok(()) };
+        std::mem::swap(&mut claim, &mut self.claim);
+        std::mem::swap(&mut reports, &mut self.reports);
+        outcome
+    }
+
+    /// Notes whom to watch and when to look again.
+    fn watch(&mut self, position: &Position, backstop: Duration) {
+        // A descriptor that has fired stays readable: an orphan's waiter would never rest.
+        if self.ahead.session != position.ahead || self.ahead.has_ended() {
+            self.ahead.end = self.lock.store.watch_process(position.ahead);
+            self.ahead.session = position.ahead;
+        }
+        self.ahead.holds = position.next;
+        let further = u32::try_from(position.place.unwrap_or(0)).unwrap_or(u32::MAX) / NEAR;
+        let backstop = backstop.saturating_mul(further.saturating_add(1));
+        let look = self.lock.store.now().after(backstop);
+        self.next_look = Some(position.until.map_or(look, |until| until.min(look)));
+    }
+
+    /// Descriptors that become readable when there is something to do.
+    pub fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let pipe = self.pipe.as_ref().map(AsFd::as_fd);
+        pipe.into_iter().chain(self.ahead.end.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Come back after this long at the latest; `None`: there is nothing to wait for.
+    #[must_use]
+    pub fn wake_after(&self) -> Option<Duration> {
+        if !self.reports.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next_look = self.next_look.unwrap_or(Time::ZERO);
+        (self.claim.state() == State::Contending).then(|| next_look.since(self.lock.store.now()))
+    }
+
+    /// Blocks until there is something to do.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn block(&self) -> Result<()> {
+        crate::wait::block(self.wake_fds(), self.wake_after())
+    }
+
+    /// Leaves the line, and gives back what arrived meanwhile.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn cancel(&mut self) -> Result<()> {
+        self.claim.cancel(self.lock.store.now());
+        self.end().map(drop)
+    }
+
+    /// Gives the lock back. Returns [`Report::Released`] or [`Report::Lost`].
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn release(&mut self) -> Result<Option<Report>> {
+        self.claim.release(self.lock.store.now());
+        self.end()
+    }
+
+    /// Ends the hold, but leaves it in the record for `ttl`.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn detach(&mut self, ttl: Duration) -> Result<Option<Report>> {
+        self.claim.detach(self.lock.store.now(), ttl);
+        self.end()
+    }
+
+    /// Drives an ending claim to its end; returns the last thing it reported.
+    fn end(&mut self) -> Result<Option<Report>> {
+        while !matches!(self.claim.state(), State::Ended | State::Idle) {
+            self.reports.clear();
+            self.guarded()?;
+        }
+        self.pipe = None;
+        Ok(self.reports.drain(..).next_back())
+    }
+
+    /// Whether the record still names this hold: `None` if it does.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn check(&mut self) -> Result<Option<Cause>> {
+        let stored = self.file.peek()?;
+        let view = match &stored {
+            Some(s) => View::Is { record: &s.record, version: s.version, age: None },
+            None => View::Absent { revision: 0 },
+        };
+        let now = self.lock.store.now();
+        self.claim.handle_read(now, &view);
+        match self.claim.poll(now, self.lock.store.wall(), &view) {
+            tenure_core::Action::Report(Report::Lost(cause)) => Ok(Some(cause)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The fencing token, while held.
+    #[must_use]
+    pub fn token(&self) -> Option<tenure_core::Token> {
+        self.claim.token()
+    }
+
+    /// The contender's identity.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.claim.config().id
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.lock.name().as_str()
+    }
+
+    /// The descriptor whose lock says that this process lives.
+    #[must_use]
+    pub fn session_fd(&self) -> BorrowedFd<'_> {
+        self.session.as_fd()
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &LocalStore {
+        &self.lock.store
+    }
+}
+
+impl Drop for LocalClaim {
+    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
+    /// Where the disk refuses, the hold ends with this process's session.
+    fn drop(&mut self) {
+        let now = self.lock.store.now();
+        match self.claim.state() {
+            State::Contending => self.claim.cancel(now),
+            State::Held => self.claim.release(now),
+            State::Ending | State::Idle | State::Ended => {}
+        }
+        if self.ending == EndedBy::Caller {
+            self.ending = EndedBy::Drop;
+        }
+        match self.end() {
+            Err(Error::Busy { .. }) if self.ending == EndedBy::Drop => self.leave_to_helper(),
+            // There is nobody left to tell.
+            _ => {
+                let file = self.take_file();
+                self.lock.give_back(file);
+            }
+        }
+    }
+}
+
+impl LocalClaim {
+    fn leave_to_helper(&mut self) {
+        let rest = Self {
+            lock: Arc::clone(&self.lock),
+            session: Arc::clone(&self.session),
+            claim: self.claim.clone(),
+            file: self.take_file(),
+            reports: VecDeque::new(),
+            pipe: self.pipe.take(),
+            ahead: Ahead::default(),
+            next_look: None,
+            seen: 0,
+            quiet: 0,
+            orphans: None,
+            ending: EndedBy::Helper,
+        };
+        // Without a thread the hold ends with the session.
+        let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));
+    }
+
+    fn take_file(&mut self) -> LockFile {
+        let none = LockFile::new(self.lock.store.folder(), self.lock.name().clone());
+        std::mem::replace(&mut self.file, none)
+    }
+}
+
+impl Ahead {
+    fn has_ended(&self) -> bool {
+        self.end.as_ref().is_some_and(crate::wait::is_readable)
+    }
+}

@@ -1,0 +1,429 @@
+//! One lock's file, opened, and the guard under which its record is read and changed.
+//!
+//! Owns the exclusive `flock` around every change, the creation and the deletion of the file, and
+//! which token comes next; knows nothing of what a change means. **A record is written only under
+//! the guard, only after it was read under the same guard, and never in a file that was unlinked.**
+//! A file that cannot be read is an error, never a free lock.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tenure_core::{Mark, Record, Time, Token, Version};
+
+use crate::image::{self, Image, Loaded, Place};
+use crate::lockwait::lock_exclusive;
+use crate::session::OwnSession;
+use crate::slots::{self, Header, Plan};
+use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
+
+/// How far sequences jump when a newer record may have been lost.
+const SEQUENCE_JUMP: u64 = 1 << 32;
+
+/// What a lock's file says, and what must be known to judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The record.
+    pub record: Record,
+    /// Which state of which file it is.
+    pub version: Version,
+    /// The clock the holder's stamp was read from. If it is not [`Folder::clock`], the stamp means
+    /// nothing here.
+    pub clock: Clock,
+    /// Whether a part of the file could not be read, so that a newer record may be lost.
+    pub damaged: bool,
+}
+
+/// The file of one lock.
+#[derive(Debug)]
+pub struct LockFile {
+    folder: Arc<Folder>,
+    name: LockName,
+    opened: Option<Opened>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: OwnedFd,
+    /// The newest sequence of this very file that this process itself synced.
+    known: u64,
+}
+
+/// The exclusive right to change one lock's record. Dropping it gives the right back.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    folder: &'a Folder,
+    name: &'a LockName,
+    opened: &'a mut Opened,
+    scratch: &'a mut Vec<u8>,
+    state: Option<State>,
+}
+
+/// What was read under the guard, kept up with what was written since.
+#[derive(Debug)]
+struct State {
+    image: Image,
+    incarnation: u64,
+    last_token: Token,
+    /// The holder's proof and stamp, to tell whether a write makes a new stamp.
+    stamp: Option<(Mark, Time)>,
+    clock: Clock,
+    /// Whether the floor was raised for damage seen in `image`.
+    raised: bool,
+    /// A token that was computed from the floor on the disk.
+    fresh: Option<Token>,
+    /// Whether we ourselves synced the folder's entry of the file.
+    entry_known: bool,
+}
+
+impl LockFile {
+    /// The file of the lock `name` in `folder`; it need not exist.
+    #[must_use]
+    pub fn new(folder: &Arc<Folder>, name: LockName) -> Self {
+        Self { folder: Arc::clone(folder), name, opened: None, scratch: Vec::new() }
+    }
+
+    /// The name of the lock.
+    #[must_use]
+    pub fn name(&self) -> &LockName {
+        &self.name
+    }
+
+    /// Reads without the guard; `None` if there is no record. What is returned was the record at
+    /// some moment, but may be outdated by now: for showing, and for deciding to look closer.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
+    pub fn peek(&mut self) -> Result<Option<Stored>> {
+        loop {
+            let Some((opened, place)) = self.open()? else { return Ok(None) };
+            if !is_unlinked(&opened.file, place)? {
+                return image::load_unguarded(&opened.file, place).map(|l| Some(l.stored));
+            }
+            self.opened = None;
+        }
+    }
+
+    /// Takes the guard; `None` if there is no record yet: [`create`](Self::create) one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process does not give the guard back in time.
+    pub fn lock(&mut self) -> Result<Option<Guard<'_>>> {
+        let wait = self.folder.guard_wait();
+        self.lock_within(wait)
+    }
+
+    /// The same, but it waits for a busy guard only as long as `wait`.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_within(&mut self, wait: Duration) -> Result<Option<Guard<'_>>> {
+        loop {
+            let Some((opened, place)) = self.open()? else { return Ok(None) };
+            lock_exclusive(&opened.file, wait, || place.path())?;
+            let unlinked = is_unlinked(&opened.file, place);
+            if matches!(unlinked, Ok(false)) {
+                break;
+            }
+            sys::unlock(&opened.file);
+            unlinked?;
+            // Deleted while we waited for it: a guard on it would guard nothing.
+            self.opened = None;
+        }
+        Ok(self.guard(None))
+    }
+
+    /// Creates the record that `make` returns for its token, durably, and keeps its guard; `None`
+    /// if another process created one first.
+    ///
+    /// `make` may be called again with a later token.
+    ///
+    /// # Errors
+    /// What the system says. After [`Error::NotDurable`] the record is there.
+    pub fn create(
+        &mut self,
+        session: &OwnSession,
+        mut make: impl FnMut(Token) -> Record,
+    ) -> Result<Option<(Guard<'_>, Record)>> {
+        // Whoever deletes a lock's file by hand raises nothing, so every birth raises the floor.
+        let token = Token::new(self.folder.tokens().raise()?);
+        let mut record = make(token);
+        let incarnation = facts::random_u64()?;
+        let stamp = proof(&record);
+        let clock = if stamp.is_some() { self.folder.clock() } else { Clock::default() };
+        self.scratch.clear();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, &mut self.scratch);
+        let Some(image) = self.give_birth(&session.temp_name(), token)? else { return Ok(None) };
+        let last_token = record.last_token;
+        let (raised, fresh, entry_known) = (false, None, true);
+        let state =
+            State { image, incarnation, last_token, stamp, clock, raised, fresh, entry_known };
+        let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
+        // The lock may have been deleted, and the floor raised for it, between the reading of the
+        // floor and the birth of this file: then this token was perhaps given before.
+        let floor = guard.folder.tokens().fresh_floor()?;
+        let again = token.max(Token::new(floor));
+        if let Some(state) = &mut guard.state {
+            state.fresh = Some(again);
+        }
+        if again != token {
+            record = make(again);
+            guard.write(&record, true)?;
+        }
+        Ok(Some((guard, record)))
+    }
+
+    /// Writes a new file from the body in `scratch` under a temporary name, whole, locked and
+    /// synced, and only then gives it its name.
+    fn give_birth(&mut self, temp: &str, token: Token) -> Result<Option<Image>> {
+        let dir = self.folder.dir();
+        let place = self.place();
+        let file = self.folder.complete(|| sys::create(dir, temp)).map_err(place.fail("create"))?;
+        match Self::deliver(&self.folder, &file, temp, place, &self.scratch, token) {
+            Ok(Some(image)) => {
+                if let Err(e) = sys::sync_dir(dir, "locks") {
+                    sys::unlock(&file);
+                    return Err(place.not_durable()(e));
+                }
+                self.opened = Some(Opened { file, known: token.get() });
+                Ok(Some(image))
+            }
+            other => {
+                // Whatever went wrong before matters more than a leftover, which `sweep` finds.
+                let _ = sys::remove(dir, temp);
+                other
+            }
+        }
+    }
+
+    fn deliver(
+        folder: &Folder,
+        file: &OwnedFd,
+        temp: &str,
+        place: Place<'_>,
+        body: &[u8],
+        token: Token,
+    ) -> Result<Option<Image>> {
+        sys::try_lock(file, false).map_err(place.fail("lock"))?;
+        let image = image::write_new(file, place, body, token.get())?;
+        sys::sync(file).map_err(place.fail("sync"))?;
+        match folder.complete(|| sys::rename_new(folder.dir(), temp, place.file)) {
+            Ok(()) => Ok(Some(image)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(e) => Err(place.fail("create")(e)),
+        }
+    }
+
+    /// Opens the file unless it is open; `None` if there is none.
+    fn open(&mut self) -> Result<Option<(&Opened, Place<'_>)>> {
+        if self.opened.is_none() {
+            match sys::open(self.folder.dir(), self.name.file()) {
+                Ok(file) => self.opened = Some(Opened { file, known: 0 }),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(e) => return Err(self.place().fail("open")(e)),
+            }
+        }
+        Ok(self.opened.as_ref().map(|opened| (opened, self.place())))
+    }
+
+    fn place(&self) -> Place<'_> {
+        place(&self.folder, &self.name)
+    }
+
+    /// The guard, which the caller has.
+    fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
+        let Self { folder, name, opened, scratch } = self;
+        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, state })
+    }
+}
+
+impl Guard<'_> {
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
+    pub fn read(&mut self) -> Result<Stored> {
+        let loaded = image::load(&self.opened.file, place(self.folder, self.name))?;
+        self.state = Some(State::of(&loaded));
+        Ok(loaded.stored)
+    }
+
+    /// The token of a hold that begins with the next write.
+    ///
+    /// # Errors
+    /// What the system says when the floor must be read or raised.
+    pub fn next_token(&mut self) -> Result<Token> {
+        let tokens = self.folder.tokens();
+        let state = self.mended()?;
+        let due = state.raised || state.image.header.floor_due;
+        let token = tokens.next(state.last_token, due)?;
+        state.fresh = due.then_some(token).or(state.fresh);
+        Ok(token)
+    }
+
+    /// Writes the record; `synced`: so that it survives a power cut. Returns its version.
+    ///
+    /// # Errors
+    /// After [`Error::NotDurable`] the record is there; after any other it is not.
+    pub fn write(&mut self, record: &Record, synced: bool) -> Result<Version> {
+        let (folder, place) = (self.folder, place(self.folder, self.name));
+        let state = self.mended()?;
+        let stamp = proof(record);
+        // A stamp that is only carried along keeps its clock.
+        let clock = match stamp {
+            None => Clock::default(),
+            Some(_) if stamp == state.stamp => state.clock,
+            Some(_) => folder.clock(),
+        };
+        let header = state.next_header(record.last_token, synced, folder.tokens().floor());
+        if header.synced && header.entry_due {
+            sys::sync_dir(folder.dir(), "locks").map_err(place.fail("sync"))?;
+            state.entry_known = true;
+        }
+        let header = Header { entry_due: header.entry_due && !state.entry_known, ..header };
+        let incarnation = state.incarnation;
+        self.scratch.clear();
+        codec::encode(incarnation, self.name.as_str(), clock, record, self.scratch);
+        let state = self.put(header)?;
+        self.state = Some(State { stamp, clock, last_token: record.last_token, ..state });
+        if header.synced {
+            sys::sync(&self.opened.file).map_err(place.not_durable())?;
+            self.opened.known = header.sequence;
+        }
+        Ok(Version { incarnation: incarnation.into(), revision: header.sequence })
+    }
+
+    /// Deletes the record, after raising the floor above every token it ever gave.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn delete(mut self) -> Result<()> {
+        let (folder, place) = (self.folder, place(self.folder, self.name));
+        let state = self.mended()?;
+        let used = state.image.header.sequence.max(state.last_token.get());
+        folder.tokens().raise_to(used.saturating_add(1))?;
+        sys::remove(folder.dir(), place.file).map_err(place.fail("delete"))?;
+        sys::sync_dir(folder.dir(), "locks").map_err(place.not_durable())
+    }
+
+    /// Replaces a record that cannot be read by `record`, whose tokens will be above all given so
+    /// far; a record that can be read is replaced like by [`write`](Self::write).
+    ///
+    /// # Errors
+    /// What the system says; [`Error::NewerFormat`] if only this version cannot read it.
+    pub fn repair(&mut self, mut record: Record) -> Result<Version> {
+        match self.read() {
+            Err(Error::Damaged { .. }) => {}
+            Err(e) => return Err(e),
+            Ok(_) => return self.write(&record, true),
+        }
+        let place = place(self.folder, self.name);
+        let floor = self.folder.tokens().raise()?;
+        record.last_token = record.last_token.max(Token::new(floor));
+        let incarnation = facts::random_u64()?;
+        let clock = if record.holder.is_some() { self.folder.clock() } else { Clock::default() };
+        self.scratch.clear();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, self.scratch);
+        let file = &self.opened.file;
+        sys::truncate(file, 0).map_err(place.fail("truncate"))?;
+        image::write_new(file, place, self.scratch, floor)?;
+        sys::sync(file).map_err(place.not_durable())?;
+        self.opened.known = floor;
+        self.read().map(|stored| stored.version)
+    }
+
+    /// The state, read if need be, with the floor raised if damage was seen: what is lost may have
+    /// given tokens.
+    fn mended(&mut self) -> Result<&mut State> {
+        if self.state.is_none() {
+            self.read()?;
+        }
+        let raise = |state: &State| state.image.damaged && !state.raised;
+        if self.state.as_ref().is_some_and(raise) {
+            self.folder.tokens().raise()?;
+        }
+        let place = place(self.folder, self.name);
+        let state = self.state.as_mut().ok_or_else(|| place.fail("read")(Errno::BADF))?;
+        state.raised = state.image.damaged;
+        Ok(state)
+    }
+
+    /// Writes the body in `scratch` into the slot that is due. Until that has worked the record
+    /// must be read again.
+    fn put(&mut self, header: Header) -> Result<State> {
+        let place = place(self.folder, self.name);
+        let Opened { file, known } = &mut *self.opened;
+        let mut state = self.state.take().ok_or_else(|| place.fail("write")(Errno::BADF))?;
+        let target = loop {
+            match slots::plan(&state.image.slots, state.image.newest, *known) {
+                Plan::Write(target) => break target,
+                Plan::SyncFirst => {
+                    sys::sync(file).map_err(place.fail("sync"))?;
+                    *known = state.image.header.sequence;
+                }
+            }
+        };
+        let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
+        image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
+        Ok(state)
+    }
+}
+
+impl State {
+    fn of(loaded: &Loaded) -> Self {
+        let record = &loaded.stored.record;
+        Self {
+            image: loaded.image,
+            incarnation: loaded.incarnation,
+            last_token: record.last_token,
+            stamp: proof(record),
+            clock: loaded.stored.clock,
+            raised: false,
+            fresh: None,
+            entry_known: false,
+        }
+    }
+
+    /// The header of the next write, but for what depends on the slot it goes to.
+    fn next_header(&self, last_token: Token, synced: bool, floor: u64) -> Header {
+        let (last, damaged) = (&self.image.header, self.image.damaged);
+        // What was lost may have been seen by others: its sequences are never used again.
+        let sequence = if damaged {
+            last.sequence.saturating_add(SEQUENCE_JUMP).max(floor)
+        } else {
+            last.sequence.saturating_add(1)
+        };
+        let settled = self.fresh.is_some_and(|token| last_token >= token);
+        Header {
+            sequence,
+            // There must be two good slots again before one is written without care.
+            synced: synced || damaged,
+            floor_due: (last.floor_due || damaged) && !settled,
+            entry_due: last.entry_due && !self.entry_known,
+            ..Header::default()
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        sys::unlock(&self.opened.file);
+    }
+}
+
+fn place<'a>(folder: &'a Folder, name: &'a LockName) -> Place<'a> {
+    Place { folder: folder.path(), file: name.file(), lock: Some(name.as_str()) }
+}
+
+fn proof(record: &Record) -> Option<(Mark, Time)> {
+    record.holder.as_ref().map(|h| (h.mark, h.stamp))
+}
+
+fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
+    sys::stat(file).map(|stat| stat.st_nlink == 0).map_err(place.fail("read"))
+}
+
+#[cfg(test)]
+mod tests;

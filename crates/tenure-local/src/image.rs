@@ -1,0 +1,251 @@
+//! One lock's file as read and written: slots and areas brought together with system calls.
+//!
+//! Owns which bytes are read and in which order they are written; leaves the choice of the slot to
+//! [`slots`](crate::slots) and the meaning of a body to [`codec`](crate::codec). A body outside its
+//! slot is written before the header that names it, and room for it is synced before that.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tenure_core::Version;
+
+use crate::guard::Stored;
+use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
+use crate::{Error, Result, codec, sys};
+
+/// How much one read asks for: a whole page, so that a small record takes one system call.
+const PAGE: usize = 4096;
+/// The smallest area for a long body.
+const AREA_MIN: usize = 4096;
+
+/// How often a reader without the guard looks before it believes in damage.
+const LOOKS: usize = 8;
+/// The pause between those looks; a write takes a few microseconds.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Where a file is, for messages; the path is only put together when there is one to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// The store folder.
+    pub(crate) folder: &'a Path,
+    /// The file in it.
+    pub(crate) file: &'a CStr,
+    /// The lock, if its name is known.
+    pub(crate) lock: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join(self.file.to_string_lossy().as_ref())
+    }
+
+    /// Turns a system error into ours.
+    pub(crate) fn fail(self, doing: &'static str) -> impl FnOnce(Errno) -> Error + 'a {
+        move |e| Error::system(doing, &self.path(), e)
+    }
+
+    pub(crate) fn not_durable(self) -> impl FnOnce(Errno) -> Error + 'a {
+        move |source| Error::NotDurable { path: self.path(), source }
+    }
+
+    /// The record there cannot be used, and why.
+    pub(crate) fn damaged(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+        let lock = self.lock.map_or_else(|| self.file.to_string_lossy(), Into::into).into_owned();
+        Error::Damaged { lock, path: self.path(), problem: problem.into() }
+    }
+}
+
+/// The headers of a file, and which of its slots is the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    pub(crate) slots: [Slot; SLOTS],
+    /// Index of the newest whole slot.
+    pub(crate) newest: usize,
+    /// Its header.
+    pub(crate) header: Header,
+    /// Whether any slot is not whole.
+    pub(crate) damaged: bool,
+}
+
+/// What [`load`] found.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) image: Image,
+    pub(crate) incarnation: u64,
+    pub(crate) name: String,
+    pub(crate) stored: Stored,
+}
+
+/// Reads the newest whole record of a file.
+pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
+    let mut page = [0; PAGE];
+    let n = sys::read_at(file, &mut page, 0).map_err(place.fail("read"))?;
+    let page = &page[..n];
+    let mut slots = [Slot::Bad; SLOTS];
+    for (i, slot) in slots.iter_mut().enumerate() {
+        *slot = Slot::decode(page.get(i * SLOT..).unwrap_or_default());
+        if let Slot::Newer(found) = *slot {
+            return Err(Error::NewerFormat { path: place.path(), found, known: slots::VERSION });
+        }
+    }
+    let mut long = Vec::new();
+    for newest in slots::by_age(&slots) {
+        let Slot::Good(header) = slots[newest] else { continue };
+        let bytes = match inline(page, newest, &header) {
+            Some(bytes) => bytes,
+            None => in_area(file, &header, &mut long).map_err(place.fail("read"))?,
+        };
+        let body = if header.fits(bytes) { codec::decode(bytes) } else { None };
+        let Some(body) = body else {
+            slots[newest] = Slot::Bad;
+            continue;
+        };
+        if let Some(lock) = place.lock.filter(|lock| *lock != body.name) {
+            let name = body.name;
+            return Err(place.damaged(format!("it is the record of {name:?}, not of {lock:?}")));
+        }
+        let damaged = slots.contains(&Slot::Bad);
+        let version = Version { incarnation: body.incarnation.into(), revision: header.sequence };
+        let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
+        return Ok(Loaded {
+            image: Image { slots, newest, header, damaged },
+            incarnation: body.incarnation,
+            name,
+            stored: Stored { record: body.record, version, clock: body.clock, damaged },
+        });
+    }
+    Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
+}
+
+/// The same without the guard, while others may be writing: a record that is just being written
+/// looks damaged for a moment, so it looks again before it believes that.
+pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
+    for _ in 1..LOOKS {
+        match load(file, place) {
+            Ok(loaded) if loaded.image.damaged => {}
+            Err(Error::Damaged { .. }) => {}
+            result => return result,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    load(file, place)
+}
+
+fn inline<'a>(page: &'a [u8], slot: usize, header: &Header) -> Option<&'a [u8]> {
+    let start = slot * SLOT + HEADER;
+    let len = header.len as usize;
+    header.is_inline().then(|| page.get(start..start + len).unwrap_or_default())
+}
+
+fn in_area<'a>(
+    file: &OwnedFd,
+    header: &Header,
+    long: &'a mut Vec<u8>,
+) -> rustix::io::Result<&'a [u8]> {
+    long.resize(header.len as usize, 0);
+    let n = sys::read_at(file, long, header.area.offset)?;
+    Ok(&long[..n])
+}
+
+/// Writes a whole new file: `body` three times, each as durable as the other.
+pub(crate) fn write_new(
+    file: &OwnedFd,
+    place: Place<'_>,
+    body: &[u8],
+    sequence: u64,
+) -> Result<Image> {
+    check_length(body)?;
+    let meant = Header {
+        sequence,
+        durable: sequence,
+        synced: true,
+        floor_due: true,
+        entry_due: true,
+        ..Header::default()
+    };
+    let mut header = meant.with_body(body);
+    let capacity = if header.is_inline() { 0 } else { capacity_for(body) };
+    let mut bytes = vec![0; if capacity == 0 { FILE } else { PAGE + SLOTS * capacity }];
+    let mut slots = [Slot::Bad; SLOTS];
+    for (i, slot) in slots.iter_mut().enumerate() {
+        let offset = PAGE + i * capacity;
+        let start = if capacity == 0 { i * SLOT + HEADER } else { offset };
+        header.area = area(if capacity == 0 { 0 } else { offset as u64 }, capacity);
+        bytes[start..start + body.len()].copy_from_slice(body);
+        bytes[i * SLOT..i * SLOT + HEADER].copy_from_slice(&header.encode());
+        *slot = Slot::Good(header);
+    }
+    sys::write_at(file, &bytes, 0).map_err(place.fail("write"))?;
+    let Slot::Good(header) = slots[0] else { return Err(place.damaged("no slot")) };
+    Ok(Image { slots, newest: 0, header, damaged: false })
+}
+
+/// Writes `body` into slot `target` under a header that says what `meant` says.
+pub(crate) fn write_slot(
+    file: &OwnedFd,
+    place: Place<'_>,
+    image: &mut Image,
+    target: usize,
+    meant: Header,
+    body: &mut Vec<u8>,
+) -> Result<()> {
+    check_length(body)?;
+    let kept = image.slots[target].good().map(|h| h.area).unwrap_or_default();
+    let mut header = Header { area: kept, ..meant.with_body(body) };
+    image.slots[target] = Slot::Bad;
+    let start = (target * SLOT) as u64;
+    if header.is_inline() {
+        body.splice(0..0, header.encode());
+        sys::write_at(file, body, start).map_err(place.fail("write"))?;
+    } else {
+        if (header.area.capacity as usize) < body.len() {
+            header.area = grow(file, place, body)?;
+        } else {
+            sys::write_at(file, body, header.area.offset).map_err(place.fail("write"))?;
+        }
+        sys::write_at(file, &header.encode(), start).map_err(place.fail("write"))?;
+    }
+    image.slots[target] = Slot::Good(header);
+    (image.newest, image.header) = (target, header);
+    image.damaged = image.slots.contains(&Slot::Bad);
+    Ok(())
+}
+
+/// Makes a new area at the end of the file, with `body` in it. It is written to its full length
+/// and synced, so that a full disk is noticed now and not when a holder wants to release.
+fn grow(file: &OwnedFd, place: Place<'_>, body: &[u8]) -> Result<Area> {
+    let stat = sys::stat(file).map_err(place.fail("read"))?;
+    let end = u64::try_from(stat.st_size).unwrap_or(0).max(PAGE as u64);
+    let offset = end.next_multiple_of(PAGE as u64);
+    let capacity = capacity_for(body);
+    let mut bytes = body.to_vec();
+    bytes.resize(capacity, 0);
+    sys::write_at(file, &bytes, offset).map_err(place.fail("write"))?;
+    sys::sync(file).map_err(place.fail("sync"))?;
+    Ok(area(offset, capacity))
+}
+
+fn capacity_for(body: &[u8]) -> usize {
+    body.len().next_power_of_two().max(AREA_MIN)
+}
+
+fn area(offset: u64, capacity: usize) -> Area {
+    // No capacity exceeds the longest body, which fits.
+    Area { offset, capacity: u32::try_from(capacity).unwrap_or(u32::MAX) }
+}
+
+fn check_length(body: &[u8]) -> Result<()> {
+    if body.len() <= BODY_MAX {
+        return Ok(());
+    }
+    let len = body.len();
+    Err(Error::Invalid(format!(
+        "the record would be {len} bytes long, the longest is {BODY_MAX}; use fewer waiters or tags"
+    )))
+}
+
+#[cfg(test)]
+mod tests;

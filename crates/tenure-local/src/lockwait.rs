@@ -1,0 +1,80 @@
+//! Waiting for an exclusive `flock` with a limit, and naming who is in the way.
+//!
+//! Owns the pauses between attempts and the message at the end; knows nothing of what is locked.
+//! Blocking `flock` is not used: it has no limit, and a stopped process would stop everybody.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::facts::try_read_proc;
+use crate::process::stat_of;
+use crate::{Error, Result, sys};
+
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// Locks `file`, for which it waits as long as `wait`.
+pub(crate) fn lock_exclusive(
+    file: &OwnedFd,
+    wait: Duration,
+    path: impl Fn() -> PathBuf,
+) -> Result<()> {
+    let attempt = || sys::try_lock(file, false).map_err(|e| Error::system("lock", &path(), e));
+    if attempt()? {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        std::thread::sleep(pause);
+        if attempt()? {
+            return Ok(());
+        }
+        let waited = start.elapsed();
+        if waited >= wait {
+            return Err(Error::Busy { path: path(), by: owner(file), waited });
+        }
+        pause = (pause * 2).min(PAUSE_MAX).min(wait - waited);
+    }
+}
+
+/// Who has `file` locked, as far as the kernel shows it to us.
+fn owner(file: &OwnedFd) -> String {
+    let unknown = || "a process that is not visible from here".to_owned();
+    let (Ok(stat), Ok(locks)) = (sys::stat(file), try_read_proc("/proc/locks")) else {
+        return unknown();
+    };
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let target = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    let Some(pid) = locks.lines().find_map(|line| pid_of(line, &target)) else { return unknown() };
+    match stat_of(pid).ok().flatten() {
+        Some(stat) if matches!(stat.state, 'T' | 't') => format!("process {pid} (stopped)"),
+        Some(_) => format!("process {pid}"),
+        None => format!("process {pid} (its children, or not visible from here)"),
+    }
+}
+
+/// The process of a line such as `1: FLOCK  ADVISORY  WRITE 708 08:01:131 0 EOF`.
+fn pid_of(line: &str, target: &str) -> Option<u32> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (kind, _, mode) = (fields.next()?, fields.next()?, fields.next()?);
+    let (pid, file) = (fields.next()?, fields.next()?);
+    let ours = kind == "FLOCK" && mode == "WRITE" && file == target;
+    ours.then(|| pid.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_proc_locks_are_told_apart() {
+        let line = "1: FLOCK  ADVISORY  WRITE 708 08:01:131 0 EOF";
+        assert_eq!(pid_of(line, "08:01:131"), Some(708));
+        assert_eq!(pid_of(line, "08:01:13"), None);
+        assert_eq!(pid_of("2: POSIX  ADVISORY  WRITE 708 08:01:131 0 EOF", "08:01:131"), None);
+        assert_eq!(pid_of("1: -> FLOCK  ADVISORY  WRITE 9 08:01:131 0 EOF", "08:01:131"), None);
+        assert_eq!(pid_of("", "08:01:131"), None);
+    }
+}

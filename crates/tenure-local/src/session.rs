@@ -1,0 +1,315 @@
+//! Sessions: one locked file per process, which says that the process, or a child of it, lives.
+//!
+//! Owns the files in `sessions/` and the verdict on a session found in a record; knows nothing of
+//! what was held. **A session file is locked before any record names it, and is unlinked only by
+//! one who has its lock**, so a missing file means that the owner ended it, and a free lock means
+//! that the owner and everything that inherited the descriptor are gone. Nothing else says "dead".
+
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use tenure_core::{Mark, Session};
+
+use crate::codec::{Reader, Writer};
+use crate::process::{self, Standing};
+use crate::{Error, Folder, Result, facts, sys, wait};
+
+/// Where in a session file the command's child writes its number, which is its process group's,
+/// as four bytes, little end first.
+pub const GROUP_OFFSET: u64 = 8;
+const MAGIC: [u8; 8] = *b"tenure-s";
+const TEXT_OFFSET: usize = 16;
+/// More of a command line than this is not worth showing.
+const TEXT_MAX: usize = 4000;
+
+/// What stands in a [`Session`]'s 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Number of the process, in its own namespace.
+    pub pid: u32,
+    /// Inode of its pid namespace.
+    pub pid_namespace: u32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+    /// The boot and the time namespace it runs in.
+    pub clock: crate::Clock,
+    /// Tells sessions of one process apart.
+    pub random: u32,
+}
+
+impl Identity {
+    /// Reads the bytes of a session.
+    #[must_use]
+    pub fn of(session: Session) -> Self {
+        let b = session.as_bytes();
+        let quad = |i: usize| u32::from_le_bytes([b[i], b[i + 1], b[i + 2], b[i + 3]]);
+        let word = |i: usize| u64::from(quad(i)) | u64::from(quad(i + 4)) << 32;
+        Self {
+            pid: quad(0),
+            pid_namespace: quad(4),
+            start: word(8),
+            clock: crate::Clock { boot: word(16), time_namespace: quad(24) },
+            random: quad(28),
+        }
+    }
+
+    /// The session with this identity.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&self.pid.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.pid_namespace.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.start.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.clock.boot.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.clock.time_namespace.to_le_bytes());
+        bytes[28..].copy_from_slice(&self.random.to_le_bytes());
+        Session::from_bytes(bytes)
+    }
+
+    fn own(folder: &Folder) -> Result<Self> {
+        let stat = process::own_stat()?.ok_or_else(|| {
+            Error::Invalid("/proc/self/stat cannot be understood; is /proc the system's?".into())
+        })?;
+        Ok(Self {
+            pid: std::process::id(),
+            pid_namespace: facts::namespace("/proc/self/ns/pid")?,
+            start: stat.start,
+            clock: folder.clock(),
+            random: (facts::random_u64()? >> 32) as u32,
+        })
+    }
+
+    /// How the process stands, if it can be seen from here.
+    fn standing(&self, folder: &Folder) -> Result<Option<Standing>> {
+        self.is_visible(folder).then(|| process::standing(self.pid, self.start)).transpose()
+    }
+
+    /// Whether its number and start time mean the same here: same boot, same namespaces.
+    pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
+        let here = facts::namespace("/proc/self/ns/pid");
+        self.clock == folder.clock() && here.is_ok_and(|here| self.pid_namespace == here)
+    }
+}
+
+/// What a session file says about its owner, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Identity of the owner.
+    pub id: String,
+    /// Name of its host.
+    pub host: String,
+    /// Its command line.
+    pub command: String,
+}
+
+/// This process's session. Dropping it ends it.
+#[derive(Debug)]
+pub struct OwnSession {
+    folder: Arc<Folder>,
+    file: OwnedFd,
+    session: Session,
+    temps: AtomicU64,
+}
+
+impl OwnSession {
+    /// Creates and locks a session file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(folder: &Arc<Folder>, about: &About) -> Result<Self> {
+        loop {
+            let session = Identity::own(folder)?.session();
+            let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
+            let name = file_name(session);
+            let file = folder.complete(|| sys::create(folder.dir(), name.as_str()));
+            let file = file.map_err(fail("create"))?;
+            // A sweep may have come between the creation and the lock.
+            let locked = sys::try_lock(&file, false).map_err(fail("lock"))?;
+            if !locked || sys::stat(&file).map_err(fail("read"))?.st_nlink == 0 {
+                continue;
+            }
+            let folder = Arc::clone(folder);
+            let own = Self { folder, file, session, temps: AtomicU64::new(0) };
+            sys::write_at(&own.file, &describe(about), 0).map_err(fail("write"))?;
+            return Ok(own);
+        }
+    }
+
+    /// What records name.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        self.session
+    }
+
+    /// Ends the session, which must no longer hold anything.
+    pub fn end(self) {}
+
+    /// A name for a file that is not yet in its place, in a folder that [`sweep`] looks through.
+    pub(crate) fn temp_name(&self) -> String {
+        let n = self.temps.fetch_add(1, Ordering::Relaxed);
+        format!("new/{}.{n}", hex(self.session))
+    }
+}
+
+impl AsFd for OwnSession {
+    /// The locked descriptor. It is close-on-exec; a child that shall keep the session alive clears
+    /// that flag in itself.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for OwnSession {
+    fn drop(&mut self) {
+        // While still locked. What cannot be removed is found dead and swept by others.
+        let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
+        sys::unlock(&self.file);
+        if *self.temps.get_mut() > 0 {
+            remove_temps(&self.folder, &hex(self.session));
+        }
+    }
+}
+
+/// What is known about a session's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It and everything that kept its session are gone.
+    Dead,
+    /// Something keeps the session.
+    Alive,
+    /// The owner keeps it, but was stopped.
+    Stopped,
+    /// The owner is gone, and something that inherited the session keeps it.
+    Orphaned {
+        /// The owner that is gone.
+        pid: u32,
+        /// The process group of its child, if it wrote one.
+        group: Option<u32>,
+    },
+}
+
+/// Judges a session that a record names.
+///
+/// # Errors
+/// [`Error::SessionLost`] if the file is gone although the process runs, or what the system says.
+pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
+    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
+    let identity = Identity::of(session);
+    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => {
+            return match identity.standing(folder)? {
+                Some(Standing::Running | Standing::Stopped) => {
+                    Err(Error::SessionLost { pid: identity.pid, path: path(folder, session) })
+                }
+                Some(Standing::Gone) | None => Ok(Verdict::Dead),
+            };
+        }
+        Err(e) => return Err(fail("open")(e)),
+    };
+    if sys::try_lock(&file, true).map_err(fail("lock"))? {
+        sys::unlock(&file);
+        return Ok(Verdict::Dead);
+    }
+    Ok(match identity.standing(folder)? {
+        Some(Standing::Stopped) => Verdict::Stopped,
+        Some(Standing::Gone) => {
+            Verdict::Orphaned { pid: identity.pid, group: group_of(&file).map_err(fail("read"))? }
+        }
+        Some(Standing::Running) | None => Verdict::Alive,
+    })
+}
+
+/// The process group that the owner's child recorded; `None` if there is none or it is not known.
+#[must_use]
+pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    group_of(&file).ok().flatten()
+}
+
+/// What a session file says about its owner; `None` if it is gone or unreadable.
+#[must_use]
+pub fn about(folder: &Folder, session: Session) -> Option<About> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    let mut bytes = vec![0; TEXT_OFFSET + 2 * TEXT_MAX];
+    let n = sys::read_at(&file, &mut bytes, 0).ok()?;
+    let text = bytes.get(TEXT_OFFSET..n).filter(|_| bytes.starts_with(&MAGIC))?;
+    let mut reader = Reader::new(text);
+    let mut next = || reader.str().map(str::to_owned);
+    Some(About { id: next()?, host: next()?, command: next()? })
+}
+
+/// Removes what a dead session left behind: its file, its unfinished files, and the pipe it waited
+/// with under `mark`. Does nothing if it is not dead, or somebody else is looking at it right now.
+pub fn sweep(folder: &Folder, session: Session, mark: Option<Mark>) {
+    let name = file_name(session);
+    if let Ok(file) = sys::open(folder.dir(), name.as_str()) {
+        if !sys::try_lock(&file, false).unwrap_or(false) {
+            return;
+        }
+        // Failing to tidy up is no failure of what is being done.
+        let _ = sys::remove(folder.dir(), name.as_str());
+        sys::unlock(&file);
+    }
+    if let Some(mark) = mark {
+        wait::remove(folder, mark);
+    }
+    remove_temps(folder, &hex(session));
+}
+
+fn remove_temps(folder: &Folder, session: &str) {
+    let Ok(dir) = sys::open_dir(folder.dir(), "new") else { return };
+    let Ok(entries) = rustix::fs::Dir::new(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_bytes().starts_with(session.as_bytes()) {
+            let name = entry.file_name().to_string_lossy();
+            let _ = sys::remove(folder.dir(), format!("new/{name}").as_str());
+        }
+    }
+}
+
+fn describe(about: &About) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.resize(TEXT_OFFSET, 0);
+    let mut writer = Writer(&mut bytes);
+    for text in [&about.id, &about.host, &about.command] {
+        let end = text.floor_char_boundary(TEXT_MAX / 3);
+        writer.text(&text[..end]);
+    }
+    bytes
+}
+
+/// The open file's device and inode, for finding it among a process's descriptors.
+pub(crate) fn file_identity(folder: &Folder, session: Session) -> Option<(u64, u64)> {
+    let file = sys::open(folder.dir(), file_name(session).as_str()).ok()?;
+    sys::stat(&file).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+fn group_of(file: &OwnedFd) -> rustix::io::Result<Option<u32>> {
+    let mut bytes = [0; 4];
+    sys::read_at(file, &mut bytes, GROUP_OFFSET)?;
+    Ok(Some(u32::from_le_bytes(bytes)).filter(|group| *group != 0))
+}
+
+fn file_name(session: Session) -> String {
+    format!("sessions/{}", hex(session))
+}
+
+fn path(folder: &Folder, session: Session) -> PathBuf {
+    folder.path().join(file_name(session))
+}
+
+fn hex(session: Session) -> String {
+    session.as_bytes().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Sessions of living, stopped, dead and orphaned processes.
+//!
+//! The owner is this test binary, started again with one test and a role to play.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use super::*;
+use crate::testing::{Scratch, open_in, session_in, wait_until};
+use crate::{Facts, pidfd_of};
+
+const ROLE: &str = "TENURE_TEST_SESSION_IN";
+
+/// Plays the owner if this process was started for that: makes a session in the folder named by
+/// the environment, gives it to a child as `tenure run` does, and says so on its output.
+fn play_owner() {
+    let Some(path) = std::env::var_os(ROLE) else { return };
+    let folder = Folder::open(Some(Path::new(&path))).unwrap();
+    let own = OwnSession::create(&folder, &About::default()).unwrap();
+    let inherited = own.as_fd().try_clone_to_owned().unwrap();
+    let mut child = Command::new("/bin/sleep").arg("300").stdout(inherited).spawn().unwrap();
+    sys::write_at(&own.file, &child.id().to_le_bytes(), GROUP_OFFSET).unwrap();
+    println!("\nsession {} {}", hex(own.session()), child.id());
+    child.wait().unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Starts an owner for the test of this name; returns it with its session and its child.
+fn start_owner(test: &str, store: &Path) -> (Child, Session, Pid) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(ROLE, store);
+    let mut owner = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let line = lines.find(|l| l.as_ref().unwrap().starts_with("session ")).unwrap().unwrap();
+    let (session, child) = line["session ".len()..].split_once(' ').unwrap();
+    let bytes: Vec<_> =
+        (0..32).map(|i| u8::from_str_radix(&session[2 * i..2 * i + 2], 16).unwrap()).collect();
+    let session = Session::from_bytes(bytes.try_into().unwrap());
+    (owner, session, Pid::from_raw(child.parse().unwrap()).unwrap())
+}
+
+fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn an_owner_is_alive_then_stopped_then_an_orphan_remains_then_all_is_dead() {
+    play_owner();
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let test = "session::tests::\
+                an_owner_is_alive_then_stopped_then_an_orphan_remains_then_all_is_dead";
+    let (mut owner, session, child) = start_owner(test, folder.path());
+    let verdict = || probe(&folder, session).unwrap();
+    assert_eq!(Identity::of(session).pid, owner.id());
+    assert_eq!(verdict(), Verdict::Alive);
+    assert!(pidfd_of(&folder, session).is_some());
+    signal(&owner, Signal::STOP);
+    wait_until(|| verdict() == Verdict::Stopped);
+    signal(&owner, Signal::CONT);
+    wait_until(|| verdict() == Verdict::Alive);
+    sweep(&folder, session, None);
+    assert_eq!(verdict(), Verdict::Alive);
+    owner.kill().unwrap();
+    // Not waited for yet: a process that has ended counts as gone before its parent has looked.
+    let group = Some(u32::try_from(child.as_raw_nonzero().get()).unwrap());
+    wait_until(|| verdict() == Verdict::Orphaned { pid: owner.id(), group });
+    owner.wait().unwrap();
+    assert!(pidfd_of(&folder, session).is_none());
+    rustix::process::kill_process(child, Signal::KILL).unwrap();
+    wait_until(|| verdict() == Verdict::Dead);
+    assert!(path(&folder, session).exists());
+    sweep(&folder, session, None);
+    assert!(!path(&folder, session).exists());
+    assert_eq!(verdict(), Verdict::Dead);
+}
+
+#[test]
+fn a_session_that_ended_is_dead_unless_its_process_runs_on() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let own = session_in(&folder);
+    let session = own.session();
+    assert_eq!(probe(&folder, session).unwrap(), Verdict::Alive);
+    own.end();
+    assert!(!path(&folder, session).exists());
+    let error = probe(&folder, session).unwrap_err().to_string();
+    let pid = std::process::id().to_string();
+    assert!(error.contains(&pid) && error.contains("end that process"), "{error}");
+    let mut other = Identity::of(session);
+    other.start += 1;
+    assert_eq!(probe(&folder, other.session()).unwrap(), Verdict::Dead);
+}
+
+#[test]
+fn a_foreign_boot_is_dead_only_if_its_lock_is_free() {
+    let scratch = Scratch::new();
+    let old = scratch.open();
+    let own = session_in(&old);
+    let boot = Facts::read().unwrap().clock.boot ^ 1;
+    let folder = open_in(old.path(), Some(boot));
+    assert_eq!(probe(&folder, own.session()).unwrap(), Verdict::Alive);
+    sys::unlock(&own.file);
+    assert_eq!(probe(&folder, own.session()).unwrap(), Verdict::Dead);
+    drop(own);
+}
+
+#[test]
+fn a_sweep_takes_unfinished_files_and_the_pipe_and_nothing_else() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let (dead, living) = (session_in(&folder), session_in(&folder));
+    let mark = Mark::from_u128(5);
+    let left = [dead.temp_name(), dead.temp_name(), format!("wait/{:032x}", mark.as_u128())];
+    let kept = living.temp_name();
+    for file in left.iter().chain([&kept]) {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    let session = dead.session();
+    sys::unlock(&dead.file);
+    sweep(&folder, session, Some(mark));
+    assert!(left.iter().all(|file| !folder.path().join(file).exists()));
+    assert!(!path(&folder, session).exists());
+    assert!(folder.path().join(kept).exists() && path(&folder, living.session()).exists());
+}
+
+#[test]
+fn what_a_session_says_about_itself_is_cut_to_size() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut said = About { id: "host_1".into(), host: "host".into(), command: "a b".into() };
+    let own = OwnSession::create(&folder, &said).unwrap();
+    assert_eq!(about(&folder, own.session()), Some(said.clone()));
+    said.command = "ü".repeat(10_000);
+    let own = OwnSession::create(&folder, &said).unwrap();
+    let read = about(&folder, own.session()).unwrap();
+    assert!(said.command.starts_with(&read.command) && read.command.len() > 1_000);
+    sys::truncate(&own.file, 20).unwrap();
+    assert_eq!(about(&folder, own.session()), None);
+    assert_eq!(probe(&folder, own.session()).unwrap(), Verdict::Alive);
+}
+
+#[test]
+fn the_bytes_of_a_session_name_its_process() {
+    let scratch = Scratch::new();
+    let (a, b) = (session_in(&scratch.open()), session_in(&scratch.open()));
+    assert_ne!(a.session(), b.session());
+    let identity = Identity::of(a.session());
+    assert_eq!(identity.session(), a.session());
+    assert_eq!(identity.pid, std::process::id());
+    assert_eq!(identity.clock, Facts::read().unwrap().clock);
+    assert_ne!((identity.start, identity.pid_namespace), (0, 0));
+}

@@ -1,0 +1,133 @@
+//! What a lock's record says, with what is known of the processes it names, for people.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tenure_core::{Record, Session, Term};
+
+use crate::guard::{LockFile, Stored};
+use crate::list::{Listed, list};
+use crate::session::{self, Identity, Verdict};
+use crate::{LocalStore, LockName, Result, group};
+
+/// A lock as its record shows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Shown {
+    /// Its name.
+    pub name: String,
+    /// Its record; empty if the lock was never taken.
+    pub record: Record,
+    /// What is known of the holder, if the record names one.
+    pub holder: Option<ShownHolder>,
+}
+
+/// What is known of a holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShownHolder {
+    /// Its host.
+    pub host: Option<String>,
+    /// Its process; `None` for a hold that no process stands behind.
+    pub pid: Option<u32>,
+    /// A process that keeps the lock although the holder's own is gone.
+    pub orphan: Option<u32>,
+    /// How long the hold still lives; `None` if it does not end by time.
+    pub remaining: Option<Duration>,
+    /// Whether the hold has ended, and the next one to come takes the lock.
+    pub expired: bool,
+}
+
+/// Verdicts already found in this listing: many locks may name one session.
+type Known = HashMap<Session, Verdict>;
+
+impl LocalStore {
+    /// What is known of the lock `name`; a lock that was never taken is free.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn show(&self, name: &LockName) -> Result<Shown> {
+        let stored = LockFile::new(self.folder(), name.clone()).peek()?;
+        self.shown(name.as_str().to_owned(), stored, &mut Known::new())
+    }
+
+    /// Every lock, sorted by name. A record that cannot be read is an error in its place.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<Shown>>> {
+        let mut known = Known::new();
+        let mut all = Vec::new();
+        for Listed { name, stored } in list(self.folder())? {
+            all.push(stored.and_then(|stored| self.shown(name, Some(stored), &mut known)));
+        }
+        Ok(all)
+    }
+
+    fn shown(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
+        let Some(stored) = stored else {
+            return Ok(Shown { name, record: Record::default(), holder: None });
+        };
+        let holder = match &stored.record.holder {
+            None => None,
+            Some(h) if h.term == Term::Session => Some(self.bound(h.session, known)?),
+            Some(h) => Some(self.detached(h, &stored)),
+        };
+        Ok(Shown { name, record: stored.record, holder })
+    }
+
+    /// A hold that lives as long as its session.
+    fn bound(&self, session: Session, known: &mut Known) -> Result<ShownHolder> {
+        let verdict = match known.get(&session) {
+            Some(verdict) => *verdict,
+            None => {
+                let verdict = self.probe(session)?;
+                known.insert(session, verdict);
+                verdict
+            }
+        };
+        let about = session::about(self.folder(), session);
+        Ok(ShownHolder {
+            host: about.map(|about| about.host),
+            pid: Some(Identity::of(session).pid),
+            orphan: match verdict {
+                Verdict::Orphaned { .. } => self.keeper(session),
+                _ => None,
+            },
+            remaining: None,
+            expired: verdict == Verdict::Dead,
+        })
+    }
+
+    /// A hold that nobody stands behind.
+    fn detached(&self, h: &tenure_core::Holder, stored: &Stored) -> ShownHolder {
+        let remaining = match h.term {
+            Term::Ttl(ttl) if stored.clock == self.clock() => {
+                Some(ttl.saturating_sub(self.now().since(h.stamp)))
+            }
+            Term::Ttl(ttl) => Some(ttl),
+            Term::Session | Term::Forever => None,
+        };
+        let expired = remaining == Some(Duration::ZERO);
+        ShownHolder { host: None, pid: None, orphan: None, remaining, expired }
+    }
+
+    /// A process that keeps this session although its own is gone.
+    #[must_use]
+    pub fn orphan_of(&self, session: Session) -> Option<u32> {
+        match self.probe(session) {
+            Ok(Verdict::Orphaned { .. }) => self.keeper(session),
+            _ => None,
+        }
+    }
+
+    fn keeper(&self, session: Session) -> Option<u32> {
+        group::keeper(self.folder(), session)
+    }
+}
+
+/// The process of a session, for messages.
+#[must_use]
+pub fn pid_of(session: Session) -> Option<u32> {
+    Some(Identity::of(session).pid).filter(|pid| *pid != 0)
+}

@@ -1,0 +1,152 @@
+//! The embedded store as the drivers use it: a folder, and this process's session in it.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
+
+use crate::session::{self, About, OwnSession, Verdict};
+use crate::wait::{self, WaitPipe, Woken};
+use crate::{Clock, Folder, LockName, Result, group, process};
+
+/// How long the killed members of a group are waited for in one look.
+const ORPHANS_WAIT: Duration = Duration::from_millis(100);
+
+/// Where a store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Its folder; `None` is the default one of this user.
+    pub path: Option<PathBuf>,
+}
+
+/// An open store. Its session ends when it and everything taken through it is dropped.
+#[derive(Debug)]
+pub struct LocalStore {
+    folder: Arc<Folder>,
+    session: Mutex<Option<Arc<OwnSession>>>,
+    /// Where this store's marks start, and how many contenders have drawn a share of them.
+    marks: (u128, AtomicU64),
+}
+
+impl LocalStore {
+    /// Opens the store, and creates its folder if it is missing.
+    ///
+    /// # Errors
+    /// A folder that locks cannot be kept in, missing rights, a full disk.
+    pub fn open(options: &Options) -> Result<Self> {
+        Self::in_folder(Folder::open(options.path.as_deref())?)
+    }
+
+    /// A store in an open folder.
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
+        let marks = (random_mark()?, AtomicU64::new(0));
+        Ok(Self { folder, session: Mutex::new(None), marks })
+    }
+
+    /// Marks for one contender: a share of 2^40 of this store's own.
+    pub(crate) fn marks(&self) -> Marks {
+        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << 40;
+        Marks::new(self.marks.0.wrapping_add(share))
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    /// The boot-time clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.folder.now()
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn wall(&self) -> Wall {
+        self.folder.wall()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.folder.clock()
+    }
+
+    /// This process's session, created when it is first needed.
+    pub(crate) fn session(&self, id: &str) -> Result<Arc<OwnSession>> {
+        let mut slot = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*slot {
+            return Ok(Arc::clone(session));
+        }
+        let about = About { id: id.to_owned(), host: host(), command: command() };
+        let session = Arc::new(OwnSession::create(&self.folder, &about)?);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    pub(crate) fn pipe(&self, mark: Mark) -> Result<WaitPipe> {
+        WaitPipe::create(&self.folder, mark)
+    }
+
+    /// Wakes the waiter with this mark; whether it was there to be woken.
+    pub(crate) fn wake(&self, mark: Mark) -> Result<bool> {
+        Ok(wait::wake(&self.folder, mark)? == Woken::Yes)
+    }
+
+    pub(crate) fn probe(&self, session: Session) -> Result<Verdict> {
+        session::probe(&self.folder, session)
+    }
+
+    /// A descriptor that becomes readable when the session's process ends; `None` where it cannot
+    /// be seen from here or has ended already.
+    pub(crate) fn watch_process(&self, session: Session) -> Option<OwnedFd> {
+        if session.is_none() { None } else { process::pidfd_of(&self.folder, session) }
+    }
+
+    /// Ends what is left of the process group of a holder whose own process is gone. Who cannot be
+    /// ended and keeps the session keeps the lock, and is named by `show`.
+    pub(crate) fn end_orphans(&self, session: Session, token: Token, lock: &LockName) {
+        if let Some(group) = session::group(&self.folder, session) {
+            let _ = group::end_group(&self.folder, session, group, (lock, token), ORPHANS_WAIT);
+        }
+    }
+
+    /// Removes what a dead contender left behind.
+    pub(crate) fn sweep(&self, session: Session, mark: Option<Mark>) {
+        session::sweep(&self.folder, session, mark);
+    }
+}
+
+/// The name of this host.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn command() -> String {
+    let args: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    args.join(" ")
+}
+
+/// An identity nobody else has: `<hostname>_<uuid>`.
+///
+/// # Errors
+/// What the system says when it has no random numbers.
+pub fn default_id() -> Result<String> {
+    let bits = random_mark()?;
+    // Version 4, variant 1, as the uuid's specification has it.
+    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (4 << 76) | (2 << 62);
+    let hex = format!("{bits:032x}");
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    Ok(format!("{}_{a}-{b}-{c}-{d}-{e}", host()))
+}
+
+/// 128 random bits.
+pub(crate) fn random_mark() -> Result<u128> {
+    let (high, low) = (crate::facts::random_u64()?, crate::facts::random_u64()?);
+    Ok(u128::from(high) << 64 | u128::from(low))
+}

@@ -1,0 +1,156 @@
+//! When the floor rises, and that it never falls.
+
+use std::fs;
+
+use super::*;
+use crate::testing::{Scratch, open_in};
+use crate::{Folder, sys::record};
+
+/// Opens the store in another boot, or in ours, and returns a token that is given there.
+fn token(scratch: &Scratch, boot: Option<u64>) -> u64 {
+    given(&open_in(&scratch.path().join("store"), boot))
+}
+
+fn given(folder: &Folder) -> u64 {
+    folder.tokens().next(Token::default(), false).unwrap().get()
+}
+
+#[test]
+fn a_floor_stands_within_a_boot_and_rises_with_the_next() {
+    let scratch = Scratch::new();
+    let first = token(&scratch, None);
+    assert_eq!(token(&scratch, None), first);
+    let (second, third) = (token(&scratch, Some(1)), token(&scratch, Some(2)));
+    assert!(second >= first + BLOCK && third >= second + BLOCK);
+    assert_eq!(token(&scratch, Some(2)), third);
+}
+
+#[test]
+fn tokens_stay_below_the_high_water_on_the_disk() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let tokens = folder.tokens();
+    let mut last = Token::new(given(&folder) + BLOCK - 3);
+    for _ in 0..6 {
+        let next = tokens.next(last, false).unwrap();
+        let (level, sound) = tokens.read().unwrap();
+        assert!(next > last && next.get() < level.high && sound);
+        last = next;
+    }
+    // The raise made a new floor for every lock.
+    assert!(given(&folder) > last.get() - 6);
+}
+
+#[test]
+fn another_process_s_raise_is_seen_when_asked_for() {
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.open(), scratch.open());
+    let before = given(&a);
+    let raised = b.tokens().raise().unwrap();
+    assert_eq!(a.tokens().next(Token::default(), false).unwrap().get(), before);
+    assert_eq!(a.tokens().next(Token::default(), true).unwrap().get(), raised);
+    // A deleted lock's last token is left behind, and no more than that.
+    b.tokens().raise_to(raised + 7).unwrap();
+    b.tokens().raise_to(raised + 3).unwrap();
+    assert_eq!(a.tokens().fresh_floor().unwrap(), raised + 7);
+    b.tokens().raise_to(raised * 2).unwrap();
+    let (level, sound) = a.tokens().read().unwrap();
+    assert!(sound && level.floor == raised * 2 && level.high >= raised * 2 + BLOCK);
+}
+
+#[test]
+fn a_copied_or_damaged_file_raises_the_floor() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("store/tokens");
+    let mut last = token(&scratch, None);
+    let mut expect_above = |what: &str| {
+        let next = token(&scratch, None);
+        assert!(next >= last + BLOCK, "{what}");
+        last = next;
+    };
+    let bytes = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    // It may get the same inode again, and birth times are only so fine.
+    std::thread::sleep(Duration::from_millis(30));
+    fs::write(&file, bytes).unwrap();
+    expect_above("another inode");
+    for len in [COPY as u64, 512, 583] {
+        fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(len).unwrap();
+        expect_above("truncated");
+    }
+    for at in (0..COPY).chain(STRIDE..STRIDE + COPY) {
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&file, bytes).unwrap();
+        expect_above("a flipped bit");
+    }
+}
+
+#[test]
+fn where_the_file_is_lost_the_clock_helps() {
+    for len in [None, Some(0), Some(1), Some(COPY as u64 - 1)] {
+        let scratch = Scratch::new();
+        let file = scratch.path().join("store/tokens");
+        let last = token(&scratch, None);
+        match len {
+            None => fs::remove_file(&file).unwrap(),
+            Some(len) => {
+                fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(len).unwrap();
+            }
+        }
+        assert!(token(&scratch, None) > last, "{len:?}");
+    }
+}
+
+#[test]
+fn damage_of_one_copy_loses_nothing() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("store/tokens");
+    // Far beyond the clock, which therefore cannot help.
+    let far = CLOCK_MAX * 2;
+    let folder = scratch.open();
+    folder.tokens().raise_to(far).unwrap();
+    let mut last = far;
+    for copy in [0, STRIDE, 0] {
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[copy..copy + COPY].fill(0);
+        fs::write(&file, bytes).unwrap();
+        let next = token(&scratch, None);
+        assert!(next >= last + BLOCK);
+        last = next;
+    }
+}
+
+#[test]
+fn a_raise_cut_short_anywhere_never_gives_a_token_twice() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut last = CLOCK_MAX * 2;
+    folder.tokens().raise_to(last).unwrap();
+    for after in 0..4 {
+        record::fail(after, Errno::IO);
+        assert!(folder.tokens().raise().is_err());
+        record::heal();
+        let next = token(&scratch, None);
+        assert!(next >= last, "{after}");
+        last = token(&scratch, Some(u64::from(after)));
+        assert!(last > next);
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_and_the_end_of_numbers_is_an_error() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let error = folder.tokens().raise_to(u64::MAX - 5).unwrap_err().to_string();
+    assert!(error.contains("reached 64 bits"), "{error}");
+    let last = Token::new(u64::MAX);
+    assert!(folder.tokens().next(last, false).is_err());
+    let mut copy = Level::default().encode();
+    copy[8] = 2;
+    let sum = XxHash3_64::oneshot(&copy[..SUM]);
+    copy[SUM..].copy_from_slice(&sum.to_le_bytes());
+    fs::write(folder.path().join(FILE), copy).unwrap();
+    let error = Folder::open(Some(folder.path())).unwrap_err().to_string();
+    assert!(error.contains("newer tenure: format 2, this one knows 1"), "{error}");
+}

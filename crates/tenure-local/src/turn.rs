@@ -1,0 +1,312 @@
+//! One look at a lock under its guard: the machine is polled until it waits.
+//!
+//! Owns how the machine's actions become reads, probes and writes of this store, and the rule which
+//! writes are synced. Knows nothing of waiting.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tenure_core::{
+    Action, Change, Claim, End, Mark, Outcome, Probed, Record, Report, Session, State, Term, Time,
+    Token, View, Write,
+};
+
+use crate::guard::{Guard, LockFile, Stored};
+use crate::session::{OwnSession, Verdict};
+use crate::wait::WaitPipe;
+use crate::{LocalStore, LockName, Result};
+
+/// What a look needs and fills in.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) store: &'a LocalStore,
+    pub(crate) name: &'a LockName,
+    pub(crate) session: &'a OwnSession,
+    pub(crate) durable: bool,
+    pub(crate) claim: &'a mut Claim,
+    pub(crate) reports: &'a mut VecDeque<Report>,
+    pub(crate) pipe: &'a mut Option<WaitPipe>,
+    /// Whom the last write made the holder, or left without the one it watched.
+    pub(crate) to_wake: &'a mut Option<Mark>,
+    /// Who was found dead and struck out of the record: to be swept.
+    pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
+    /// What was asked of sessions in this look.
+    pub(crate) verdicts: Vec<(Session, Verdict)>,
+    /// How long a busy guard is waited for.
+    pub(crate) limit: Duration,
+    /// Whether one without patience waits a little for a dead holder's orphans to be ended.
+    pub(crate) hold_back_for_orphans: bool,
+}
+
+/// How a look ended.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// The machine waits.
+    Waits(Position),
+    /// There is nothing to wait for: held, ended, or news only.
+    Done,
+}
+
+/// Where a waiter stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Position {
+    /// Whom to watch: the nearest one ahead that can move up, else the holder.
+    pub(crate) ahead: Session,
+    /// Whether that is the holder.
+    pub(crate) next: bool,
+    /// How many stand ahead in line.
+    pub(crate) place: Option<usize>,
+    /// The holder's token.
+    pub(crate) token: Token,
+    /// The holder's process is gone, but something keeps its session.
+    pub(crate) orphaned: bool,
+    /// The machine was not asked, so that it need not call busy what is about to be free.
+    pub(crate) held_back: bool,
+    /// The latest instant for the next look.
+    pub(crate) until: Option<Time>,
+    /// The record's revision.
+    pub(crate) revision: u64,
+}
+
+impl Turn<'_> {
+    /// Polls the machine until it waits.
+    pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
+        loop {
+            if let Some(guard) = file.lock_within(self.limit)? {
+                return self.present(guard);
+            }
+            if let Some(rest) = self.absent(file)? {
+                return Ok(rest);
+            }
+        }
+    }
+
+    /// There is no record: the first to take the lock creates it. `None`: somebody else did.
+    fn absent(&mut self, file: &mut LockFile) -> Result<Option<Rest>> {
+        let view = View::Absent { revision: 0 };
+        loop {
+            let now = self.store.now();
+            match self.claim.poll(now, self.store.wall(), &view) {
+                Action::Read => self.claim.handle_read(now, &view),
+                Action::Probe(session) => self.claim.handle_probe(session, Probed::Dead),
+                Action::Report(report) => self.reports.push_back(report),
+                Action::Wait { .. } | Action::Idle => return Ok(Some(Rest::Done)),
+                Action::Write(write) => return self.create(file, &write),
+            }
+        }
+    }
+
+    fn create(&mut self, file: &mut LockFile, write: &Write) -> Result<Option<Rest>> {
+        let created = file.create(self.session, |token| {
+            let mut record = Record::default();
+            record.apply(&write.change, token);
+            record
+        });
+        let now = self.store.now();
+        match created {
+            Ok(Some((mut guard, record))) => {
+                let stored = guard.read()?;
+                let outcome = Outcome::Done { version: stored.version, token: record.last_token };
+                self.claim.handle_written(now, write.attempt, outcome);
+                self.poll(guard, stored).map(Some)
+            }
+            Ok(None) => {
+                self.claim.handle_written(now, write.attempt, Outcome::Conflict);
+                Ok(None)
+            }
+            Err(e) => {
+                self.claim.handle_written(now, write.attempt, Outcome::Unknown);
+                Err(e)
+            }
+        }
+    }
+
+    fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
+        let mut stored = guard.read()?;
+        self.restamp(&mut guard, &mut stored)?;
+        if self.hold_back_for_orphans && self.is_impatient() {
+            let position = self.position(&stored, None)?;
+            if position.orphaned {
+                return Ok(Rest::Waits(Position { held_back: true, ..position }));
+            }
+        }
+        self.poll(guard, stored)
+    }
+
+    fn poll(&mut self, mut guard: Guard<'_>, mut stored: Stored) -> Result<Rest> {
+        loop {
+            let now = self.store.now();
+            let view = self.view(now, &stored);
+            match self.claim.poll(now, self.store.wall(), &view) {
+                Action::Read => self.claim.handle_read(now, &view),
+                Action::Probe(session) => {
+                    let probed = self.probe(session)?;
+                    if probed == Probed::Dead {
+                        self.end_work_of(session, &stored.record);
+                    }
+                    self.claim.handle_probe(session, probed);
+                }
+                Action::Report(report) => self.reports.push_back(report),
+                Action::Write(write) => self.write(&mut guard, &mut stored, &write)?,
+                Action::Idle => return Ok(Rest::Done),
+                Action::Wait { until } if self.claim.state() == State::Contending => {
+                    return self.position(&stored, until).map(Rest::Waits);
+                }
+                Action::Wait { .. } => return Ok(Rest::Done),
+            }
+        }
+    }
+
+    fn view<'s>(&self, now: Time, stored: &'s Stored) -> View<'s> {
+        let holder = stored.record.holder.as_ref();
+        let age = holder.filter(|_| stored.clock == self.store.clock()).map(|h| now.since(h.stamp));
+        View::Is { record: &stored.record, version: stored.version, age }
+    }
+
+    fn write(&mut self, guard: &mut Guard<'_>, stored: &mut Stored, write: &Write) -> Result<()> {
+        let now = self.store.now();
+        let outcome = self.try_write(guard, stored, &write.change);
+        let told = outcome.as_ref().map_or(Outcome::Unknown, |outcome| *outcome);
+        self.claim.handle_written(now, write.attempt, told);
+        outcome.map(drop)
+    }
+
+    fn try_write(
+        &mut self,
+        guard: &mut Guard<'_>,
+        stored: &mut Stored,
+        change: &Change,
+    ) -> Result<Outcome> {
+        if let Change::Join { waiter, .. } = change {
+            *self.pipe = Some(self.store.pipe(waiter.mark)?);
+        }
+        let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
+        self.note_dead(&stored.record, change);
+        let behind = behind(&stored.record, change);
+        // A detached hold must survive a power cut, so what makes and what ends one must, too.
+        let detached = is_detached(&stored.record);
+        stored.record.apply(change, token);
+        let synced = self.durable || detached || is_detached(&stored.record);
+        stored.version = guard.write(&stored.record, synced)?;
+        if matches!(change, Change::Take { .. } | Change::Renew { .. }) || change.begins_hold() {
+            stored.clock = self.store.clock();
+        }
+        if let Change::Release { next: Some(next), .. } = change {
+            *self.to_wake = Some(*next);
+        } else if behind.is_some() {
+            *self.to_wake = behind;
+        }
+        Ok(Outcome::Done { version: stored.version, token })
+    }
+
+    /// Whom this change strikes out because their session is gone.
+    fn note_dead(&mut self, record: &Record, change: &Change) {
+        let strike = match change {
+            Change::Take { ended, strike, .. } => {
+                let died = record.holder.as_ref().filter(|_| *ended == Some(End::Died));
+                self.dead.extend(died.map(|h| (h.session, Some(h.mark))));
+                strike
+            }
+            Change::Join { strike, .. } | Change::Release { strike, .. } => strike,
+            Change::Leave { .. } | Change::Renew { .. } => return,
+        };
+        let struck = record.queue.iter().filter(|w| strike.contains(&w.mark));
+        let others = struck.filter(|w| w.session != self.session.session());
+        self.dead.extend(others.map(|w| (w.session, Some(w.mark))));
+    }
+
+    /// A detached hold from another boot counts its full ttl anew from the first time it is seen in
+    /// this one, and that is written down, so that short-lived contenders agree on it.
+    fn restamp(&self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
+        let clock = self.store.clock();
+        let Some(holder) = &mut stored.record.holder else { return Ok(()) };
+        if !matches!(holder.term, Term::Ttl(_)) || stored.clock.boot == clock.boot {
+            return Ok(());
+        }
+        holder.stamp = self.store.now().after(Duration::from_nanos(1));
+        stored.version = guard.write(&stored.record, true)?;
+        stored.clock = clock;
+        Ok(())
+    }
+
+    fn probe(&mut self, session: Session) -> Result<Probed> {
+        Ok(match self.verdict(session)? {
+            Verdict::Dead => Probed::Dead,
+            Verdict::Stopped => Probed::Stopped,
+            Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
+        })
+    }
+
+    /// What is known of a session, asked once in a look.
+    fn verdict(&mut self, session: Session) -> Result<Verdict> {
+        if session == self.session.session() {
+            return Ok(Verdict::Alive);
+        }
+        if let Some((_, verdict)) = self.verdicts.iter().find(|(known, _)| *known == session) {
+            return Ok(*verdict);
+        }
+        let verdict = self.store.probe(session)?;
+        self.verdicts.push((session, verdict));
+        Ok(verdict)
+    }
+
+    /// A dead holder's work may live on without the session: some programs close every descriptor
+    /// they inherited. It is ended before anybody takes over.
+    fn end_work_of(&self, session: Session, record: &Record) {
+        if let Some(holder) = record.holder.as_ref().filter(|h| h.session == session) {
+            self.store.end_orphans(session, holder.token, self.name);
+        }
+    }
+
+    fn is_impatient(&self) -> bool {
+        self.claim.state() == State::Contending && self.claim.is_impatient()
+    }
+
+    /// Where this contender stands and whom it has to watch.
+    fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
+        let record = &stored.record;
+        let place = self.claim.queued().and_then(|mark| record.place_of(mark));
+        let before = self.before(record, place.unwrap_or(0))?;
+        let holder = record.holder.as_ref();
+        let bound = holder.filter(|h| h.term == Term::Session).map(|h| h.session);
+        let ahead = before.or(bound).unwrap_or(Session::NONE);
+        let orphaned = match bound {
+            Some(session) if before.is_none() => {
+                matches!(self.verdict(session)?, Verdict::Orphaned { .. })
+            }
+            _ => false,
+        };
+        Ok(Position {
+            ahead,
+            next: before.is_none(),
+            place,
+            token: holder.map_or(Token::default(), |h| h.token),
+            orphaned,
+            held_back: false,
+            until,
+            revision: stored.version.revision,
+        })
+    }
+
+    /// The nearest one ahead in line that can move up. The dead and the stopped cannot, and so
+    /// would not notice for us what happens ahead of them.
+    fn before(&self, record: &Record, place: usize) -> Result<Option<Session>> {
+        for waiter in record.queue.iter().take(place).rev() {
+            if self.probe(waiter.session)? == Probed::Alive {
+                return Ok(Some(waiter.session));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Who stands behind one that leaves the line: it watched the one that leaves.
+fn behind(record: &Record, change: &Change) -> Option<Mark> {
+    let Change::Leave { strike } = change else { return None };
+    let place = record.place_of(*strike.first()?)?;
+    record.queue.get(place + 1).map(|waiter| waiter.mark)
+}
+
+pub(crate) fn is_detached(record: &Record) -> bool {
+    record.holder.as_ref().is_some_and(|h| h.term != Term::Session)
+}

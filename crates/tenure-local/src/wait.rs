@@ -1,0 +1,181 @@
+//! Pipes to wake waiters with: one named pipe per waiter, named by its mark.
+//!
+//! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
+//! at the record, and whoever gets none looks from time to time. **The owner keeps both ends open,
+//! so a pipe that nobody reads has lost its owner.**
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use tenure_core::Mark;
+
+use crate::{Error, Folder, Result, sys};
+
+/// A waiter's own pipe. Dropping it removes it.
+#[derive(Debug)]
+pub struct WaitPipe {
+    folder: Arc<Folder>,
+    file: OwnedFd,
+    mark: Mark,
+}
+
+/// What became of a wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The waiter will see it.
+    Yes,
+    /// There is no such waiter any more.
+    Gone,
+}
+
+impl WaitPipe {
+    /// Creates the pipe of the waiter with this mark. Do this before the mark is in the queue.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(folder: &Arc<Folder>, mark: Mark) -> Result<Self> {
+        let fail = |doing| move |e| Error::system(doing, &path(folder, mark), e);
+        let name = file_name(mark);
+        let mode = Mode::RUSR | Mode::WUSR;
+        folder
+            .complete(|| rustix::fs::mkfifoat(folder.dir(), name.as_str(), mode))
+            .map_err(fail("create"))?;
+        // Read and write: with a writer of its own it never sees the end of the pipe.
+        let file = sys::open(folder.dir(), name.as_str()).map_err(fail("open"))?;
+        rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
+        Ok(Self { folder: Arc::clone(folder), file, mark })
+    }
+
+    /// Takes in all wake-ups that have come; whether there were any.
+    pub fn drain(&self) -> bool {
+        let mut bytes = [0; 64];
+        let mut any = false;
+        loop {
+            match rustix::io::read(&self.file, &mut bytes) {
+                Ok(n) if n > 0 => any = true,
+                Err(Errno::INTR) => {}
+                // Empty.
+                _ => return any,
+            }
+        }
+    }
+}
+
+impl AsFd for WaitPipe {
+    /// Readable once somebody has woken this waiter.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for WaitPipe {
+    fn drop(&mut self) {
+        remove(&self.folder, self.mark);
+    }
+}
+
+/// Wakes the waiter with this mark. Do this after the guard was given back.
+///
+/// # Errors
+/// What the system says.
+pub fn wake(folder: &Folder, mark: Mark) -> Result<Woken> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let name = file_name(mark);
+    let file = match rustix::fs::openat(folder.dir(), name.as_str(), flags, Mode::empty()) {
+        Ok(file) => file,
+        // No pipe, or nobody has it open.
+        Err(Errno::NOENT | Errno::NXIO) => return Ok(Woken::Gone),
+        Err(e) => return Err(Error::system("open", &path(folder, mark), e)),
+    };
+    match rustix::io::retry_on_intr(|| rustix::io::write(&file, b"!")) {
+        // A full pipe holds wake-ups enough.
+        Ok(_) | Err(Errno::AGAIN) => Ok(Woken::Yes),
+        Err(Errno::PIPE) => Ok(Woken::Gone),
+        Err(e) => Err(Error::system("write", &path(folder, mark), e)),
+    }
+}
+
+/// Blocks until one of `fds` is readable or `limit` has passed.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn block<'f>(
+    fds: impl Iterator<Item = BorrowedFd<'f>>,
+    limit: Option<Duration>,
+) -> Result<()> {
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let limit =
+        limit.map(|d| Timespec::try_from(d).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
+    match rustix::event::poll(&mut fds, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(Error::system("wait for", Path::new("a pipe"), e)),
+    }
+}
+
+/// Whether `fd` can be read without blocking.
+pub(crate) fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0)
+}
+
+/// Removes the pipe of a waiter.
+pub(crate) fn remove(folder: &Folder, mark: Mark) {
+    // A leftover wakes nobody and is in nobody's way.
+    let _ = sys::remove(folder.dir(), file_name(mark).as_str());
+}
+
+fn file_name(mark: Mark) -> String {
+    format!("wait/{:032x}", mark.as_u128())
+}
+
+fn path(folder: &Folder, mark: Mark) -> PathBuf {
+    folder.path().join(file_name(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn a_waiter_is_woken_and_a_gone_one_is_told_apart() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let mark = Mark::from_u128(7);
+        assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
+        let pipe = WaitPipe::create(&folder, mark).unwrap();
+        assert!(!pipe.drain());
+        assert_eq!(wake(&folder, mark).unwrap(), Woken::Yes);
+        assert!(pipe.drain() && !pipe.drain());
+        drop(pipe);
+        assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
+    }
+
+    #[test]
+    fn a_pipe_whose_owner_died_wakes_nobody() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let mark = Mark::from_u128(8);
+        let name = file_name(mark);
+        rustix::fs::mkfifoat(folder.dir(), name.as_str(), Mode::RWXU).unwrap();
+        assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
+        remove(&folder, mark);
+        assert!(!folder.path().join(name).exists());
+    }
+
+    #[test]
+    fn more_wake_ups_than_a_pipe_holds_are_no_error() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let pipe = WaitPipe::create(&folder, Mark::from_u128(9)).unwrap();
+        for _ in 0..70_000 {
+            assert_eq!(wake(&folder, Mark::from_u128(9)).unwrap(), Woken::Yes);
+        }
+        assert!(pipe.drain());
+    }
+}

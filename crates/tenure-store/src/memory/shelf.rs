@@ -1,0 +1,176 @@
+//! What the mutex protects: the records, who watches them, the sessions.
+//!
+//! Knows no mutex and wakes nobody: what must be woken is handed out. Keeps nothing of a name that
+//! has neither a record nor a watcher.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::task::Waker;
+
+use tenure_core::{Change, Probed, Record, Session, Token, Version};
+
+use crate::{Listed, Name, Snapshot, Stored};
+
+/// Whom to wake once the mutex is given back.
+pub(super) type Wakers = Vec<Waker>;
+
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    /// Number of the last write to any name.
+    revision: u64,
+    registers: HashMap<Name, Register>,
+    last_session: u64,
+    last_watcher: u64,
+    pub(super) sessions: HashMap<Session, Probed>,
+}
+
+/// One name.
+#[derive(Debug, Default)]
+struct Register {
+    stored: Option<(Arc<Record>, Version)>,
+    /// Revision of the last deletion while somebody watched.
+    deleted: u64,
+    watchers: Vec<Watcher>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    number: u64,
+    waker: Option<Waker>,
+}
+
+impl Shelf {
+    pub(super) fn read(&self, name: &Name) -> Snapshot {
+        match self.registers.get(name).and_then(Register::stored) {
+            Some(stored) => Snapshot::Is(stored),
+            None => Snapshot::Absent { revision: 0 },
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let listed = |(name, register): (&Name, &Register)| {
+            Some(Listed { name: name.clone(), stored: Ok(register.stored()?) })
+        };
+        self.registers.iter().filter_map(listed).collect()
+    }
+
+    /// `None`: the name is not at `judged`.
+    pub(super) fn write(
+        &mut self,
+        name: &Name,
+        judged: Option<Version>,
+        change: &Change,
+    ) -> Option<(Stored, Wakers)> {
+        let current = self.registers.get(name).and_then(|r| r.stored.as_ref());
+        if current.map(|(_, version)| *version) != judged {
+            return None;
+        }
+        let mut record = current.map(|(record, _)| Record::clone(record)).unwrap_or_default();
+        self.revision += 1;
+        let revision = self.revision;
+        record.apply(change, Token::new(revision));
+        let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
+        let register = self.registers.entry(name.clone()).or_default();
+        register.stored = Some((Arc::new(record), Version { incarnation, revision }));
+        Some((register.stored()?, register.wakers()))
+    }
+
+    /// `None`: the name is not at `expected`.
+    pub(super) fn delete(&mut self, name: &Name, expected: Version) -> Option<Wakers> {
+        let register = self.registers.get_mut(name)?;
+        register.stored.take_if(|(_, version)| *version == expected)?;
+        self.revision += 1;
+        register.deleted = self.revision;
+        let wakers = register.wakers();
+        self.tidy(name);
+        Some(wakers)
+    }
+
+    /// Takes the entries of a session that has ended out of every record.
+    pub(super) fn take_out(&mut self, session: Session) -> Wakers {
+        let mut wakers = Wakers::new();
+        for register in self.registers.values_mut() {
+            let Some((record, version)) = &mut register.stored else { continue };
+            let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
+            if !holds && record.queue.iter().all(|w| w.session != session) {
+                continue;
+            }
+            self.revision += 1;
+            version.revision = self.revision;
+            let record = Arc::make_mut(record);
+            record.holder.take_if(|h| h.session == session);
+            record.queue.retain(|w| w.session != session);
+            wakers.extend(register.wakers());
+        }
+        wakers
+    }
+
+    pub(super) fn next_session(&mut self) -> u64 {
+        self.last_session += 1;
+        self.last_session
+    }
+
+    /// Begins to watch `name`; the number names the watcher.
+    pub(super) fn join_watch(&mut self, name: &Name) -> u64 {
+        self.last_watcher += 1;
+        let watcher = Watcher { number: self.last_watcher, waker: None };
+        self.registers.entry(name.clone()).or_default().watchers.push(watcher);
+        self.last_watcher
+    }
+
+    /// What the watcher is to see; `None`, and its waker is kept, if it is still at `seen`. The
+    /// waker kept before is handed out, because dropping one may run anything.
+    pub(super) fn poll_watch(
+        &mut self,
+        name: &Name,
+        number: u64,
+        seen: Option<u64>,
+        waker: &Waker,
+    ) -> (Option<Snapshot>, Option<Waker>) {
+        let Some(register) = self.registers.get_mut(name) else { return (None, None) };
+        let now = match register.stored() {
+            Some(stored) => Snapshot::Is(stored),
+            None => Snapshot::Absent { revision: register.deleted },
+        };
+        if seen != Some(now.revision()) {
+            return (Some(now), None);
+        }
+        let watcher = register.watchers.iter_mut().find(|w| w.number == number);
+        (None, watcher.and_then(|w| w.waker.replace(waker.clone())))
+    }
+
+    /// Ends a watch. Its waker is handed out, because dropping one may run anything.
+    pub(super) fn leave_watch(&mut self, name: &Name, number: u64) -> Option<Waker> {
+        let watchers = &mut self.registers.get_mut(name)?.watchers;
+        let place = watchers.iter().position(|w| w.number == number)?;
+        let waker = watchers.swap_remove(place).waker;
+        self.tidy(name);
+        waker
+    }
+
+    fn tidy(&mut self, name: &Name) {
+        if let Entry::Occupied(e) = self.registers.entry(name.clone())
+            && e.get().stored.is_none()
+            && e.get().watchers.is_empty()
+        {
+            e.remove();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn names(&self) -> usize {
+        self.registers.len()
+    }
+}
+
+impl Register {
+    fn stored(&self) -> Option<Stored> {
+        let (record, version) = self.stored.as_ref()?;
+        Some(Stored { record: Arc::clone(record), version: *version, age: None })
+    }
+
+    fn wakers(&mut self) -> Wakers {
+        self.watchers.iter_mut().filter_map(|w| w.waker.take()).collect()
+    }
+}

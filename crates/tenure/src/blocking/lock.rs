@@ -1,0 +1,138 @@
+//! A lock by name, and how to take it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::{Text, Timing, TimingSpec};
+use tenure_local::{LocalLock, LocalStore, LockName, Settings};
+
+use super::{Guard, HeldBy, Patience, Pending, Step};
+use crate::Error;
+
+/// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
+/// second one in the same process waits for the first.
+#[derive(Clone, Debug)]
+#[must_use = "a lock does nothing until it is acquired"]
+pub struct Lock {
+    lock: Arc<LocalLock>,
+}
+
+/// What [`Lock::try_acquire`] found.
+#[derive(Debug)]
+#[must_use = "an acquired lock that is dropped is released"]
+pub enum Attempt {
+    /// The lock is held from now on.
+    Acquired(Guard),
+    /// Somebody else has it.
+    HeldBy(HeldBy),
+}
+
+impl Lock {
+    pub(crate) fn new(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Result<Self, Error> {
+        let name = LockName::new(name)?;
+        let timing = Timing::default();
+        let settings = Settings { id, timing, tags: Vec::new(), durable: false };
+        Ok(Self { lock: Arc::new(LocalLock::new(store, name, settings)) })
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.lock.name().as_str()
+    }
+
+    /// Lease timing. On the embedded store a hold ends with its process and never by time, so only
+    /// the stop grace has an effect there. Default: [`TimingSpec::default`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which number does not fit and the nearest that would.
+    pub fn timing(self, spec: TimingSpec) -> Result<Self, Error> {
+        let timing = Timing::new(spec).map_err(|e| Error::Invalid(e.to_string()))?;
+        Ok(self.with(|settings| settings.timing = timing))
+    }
+
+    /// Tags to add to the lock when it is taken. They stay with the lock.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless each is 1 to 255 bytes of text without control characters, and
+    /// there are at most 64.
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Result<Self, Error> {
+        let mut all: Vec<Text> = Vec::new();
+        for tag in tags {
+            let tag = tag.as_ref();
+            if tag.is_empty() || tag.len() > 255 || tag.chars().any(char::is_control) {
+                let shown: String = tag.chars().take(40).collect();
+                return Err(Error::invalid(format!(
+                    "tag {shown:?}: give 1 to 255 bytes of text without control characters"
+                )));
+            }
+            all.push(tag.into());
+        }
+        if all.len() > 64 {
+            return Err(Error::invalid("more than 64 tags: give fewer"));
+        }
+        Ok(self.with(|settings| settings.tags = all))
+    }
+
+    /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
+    /// Fencing tokens survive one in any case. Default: off.
+    pub fn durable(self, durable: bool) -> Self {
+        self.with(|settings| settings.durable = durable)
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.lock.settings().clone();
+        change(&mut settings);
+        Self { lock: Arc::new(self.lock.with(settings)) }
+    }
+
+    /// The timing in force.
+    #[must_use]
+    pub fn timing_in_force(&self) -> &Timing {
+        &self.lock.settings().timing
+    }
+
+    /// Begins to want the lock without blocking; drive what it returns.
+    ///
+    /// # Errors
+    /// As [`Pending::poll`].
+    pub fn start(&self, patience: Patience) -> Result<Pending, Error> {
+        Pending::new(&self.lock, patience)
+    }
+
+    /// Takes the lock if it is free, else says who has it.
+    ///
+    /// # Errors
+    /// As [`Pending::poll`].
+    pub fn try_acquire(&self) -> Result<Attempt, Error> {
+        match self.start(Patience::Now)?.finish()? {
+            Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
+            Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
+            Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
+        }
+    }
+
+    /// Waits for the lock, for ever, first come first served.
+    ///
+    /// # Errors
+    /// As [`Pending::poll`].
+    pub fn acquire(&self) -> Result<Guard, Error> {
+        match self.start(Patience::Forever)?.finish()? {
+            Step::Acquired(guard) => Ok(guard),
+            // Patience without an end ends in a hold or an error.
+            other => Err(Error::Unavailable(format!("wait ended with {other:?}"), None)),
+        }
+    }
+
+    /// Waits for the lock for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Pending::poll`].
+    pub fn acquire_timeout(&self, limit: Duration) -> Result<Attempt, Error> {
+        match self.start(Patience::For(limit))?.finish()? {
+            Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
+            Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
+            Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Locks for programs without async, over the synchronous heart of the embedded store.
+//!
+//! [`connect`] gives a [`Client`], which gives a [`Lock`], which gives a [`Guard`]. A program with
+//! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking.
+
+mod client;
+mod guard;
+mod lock;
+mod pending;
+
+pub use client::Client;
+pub use guard::{Guard, Lost, Released};
+pub use lock::{Attempt, Lock};
+pub use pending::{HeldBy, Patience, Pending, Step, Waiting};
+
+use crate::Error;
+
+/// Opens the store that `url` names: `local:` for the default folder of this machine and user, or
+/// `local:/absolute/path`. `?id=NAME` sets the identity.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown URL and for a folder that locks cannot be kept in,
+/// [`Error::Denied`] for missing rights, [`Error::Unavailable`] where the disk cannot be used.
+pub fn connect(url: &str) -> Result<Client, Error> {
+    crate::connect::connect(url)
+}

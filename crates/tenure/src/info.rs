@@ -1,0 +1,112 @@
+//! What is known of a lock, for people and for JSON.
+
+use std::time::Duration;
+
+#[cfg(feature = "blocking")]
+use tenure_core::Term;
+use tenure_core::Wall;
+
+/// Whether somebody has the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockState {
+    /// Nobody.
+    Free,
+    /// Somebody.
+    Held,
+    /// The record names somebody whose hold has ended; the next one to come takes it.
+    Expired,
+}
+
+/// A lock as its record shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockInfo {
+    /// Its name.
+    pub name: String,
+    /// URL of the store it is in, without an identity.
+    pub store: String,
+    /// Whether somebody has it.
+    pub state: LockState,
+    /// Lifetime of the hold without renewal; `None` if it does not end by time.
+    pub ttl: Option<Duration>,
+    /// Who has it.
+    pub holders: Vec<HolderInfo>,
+    /// Who waits, first come first.
+    pub queue: Vec<WaiterInfo>,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+}
+
+/// Who has a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HolderInfo {
+    /// Identity.
+    pub id: String,
+    /// Machine, where the store knows it.
+    pub host: Option<String>,
+    /// Process, where the store knows it.
+    pub pid: Option<u32>,
+    /// Process that keeps the lock although the holder's own process is gone.
+    pub orphan: Option<u32>,
+    /// Fencing token.
+    pub token: u64,
+    /// Since when, by the holder's wall clock: microseconds since 1970 UTC.
+    pub since: Wall,
+    /// How long the hold still lives without renewal; `None` if it does not end by time.
+    pub remaining: Option<Duration>,
+}
+
+/// Who waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaiterInfo {
+    /// Identity.
+    pub id: String,
+    /// Process, where the store knows it.
+    pub pid: Option<u32>,
+    /// Order of arrival.
+    pub ticket: u64,
+    /// Since when, by its own wall clock.
+    pub since: Wall,
+}
+
+/// What the embedded store knows of a lock.
+#[cfg(feature = "blocking")]
+pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
+    let record = shown.record;
+    let state = match &shown.holder {
+        None => LockState::Free,
+        Some(holder) if holder.expired => LockState::Expired,
+        Some(_) => LockState::Held,
+    };
+    let ttl = record.holder.as_ref().and_then(|h| match h.term {
+        Term::Ttl(ttl) => Some(ttl),
+        Term::Session | Term::Forever => None,
+    });
+    let holders = record.holder.iter().zip(shown.holder).map(|(h, known)| HolderInfo {
+        id: h.id.to_string(),
+        host: known.host,
+        pid: known.pid,
+        orphan: known.orphan,
+        token: h.token.get(),
+        since: h.since,
+        remaining: known.remaining,
+    });
+    let queue = record.queue.iter().map(|w| WaiterInfo {
+        id: w.id.to_string(),
+        pid: tenure_local::pid_of(w.session),
+        ticket: w.ticket,
+        since: w.since,
+    });
+    LockInfo {
+        name: shown.name,
+        store,
+        state,
+        ttl,
+        holders: holders.collect(),
+        queue: queue.collect(),
+        tags: record.tags.iter().map(ToString::to_string).collect(),
+    }
+}
