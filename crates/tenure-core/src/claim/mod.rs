@@ -461,7 +461,7 @@ impl Claim {
                 };
                 w.won = Some(Won { mark: a.mark, sent: a.sent, token });
             }
-            (Phase::Held(hold), Kind::Renew(term)) if version.revision > hold.revision => {
+            (Phase::Held(hold), Kind::Renew(term)) => {
                 hold.mark = a.mark;
                 hold.term = term;
                 hold.based = a.sent;

@@ -354,13 +354,14 @@ impl Lease {
         let current = store.record.is_some().then_some(store.version);
         let outcome = if current == write.expected || self.fault == Fault::Unconditional {
             world.token += u64::from(write.change.begins_hold());
+            let token = Token::new(if write.change.begins_hold() { world.token } else { 0 });
             let mut record = store.record.as_deref().cloned().unwrap_or_default();
-            record.apply(&write.change, Token::new(world.token));
+            record.apply(&write.change, token);
             // What nobody reads here would only make more states.
             record.history.clear();
             store.record = Some(Arc::new(record));
             store.version.revision += 1;
-            Outcome::Done { version: store.version, token: Token::new(world.token) }
+            Outcome::Done { version: store.version, token }
         } else {
             Outcome::Conflict
         };
