@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tenure_core::Session;
 
@@ -52,11 +53,16 @@ pub(crate) fn own_stat() -> Result<Option<Stat>> {
 
 /// How the process that was recorded as `pid` with this start time stands now.
 pub(crate) fn standing(pid: u32, start: u64) -> Standing {
-    match stat_of(pid) {
-        Some(stat) if stat.start != start || stat.has_ended() => Standing::Gone,
-        None => Standing::Gone,
-        Some(Stat { state: 'T' | 't', .. }) => Standing::Stopped,
-        Some(_) => Standing::Running,
+    judge(try_read_proc(&format!("/proc/{pid}/stat")), start)
+}
+
+fn judge(stat: rustix::io::Result<String>, start: u64) -> Standing {
+    match stat.map(|text| parse(&text)) {
+        Ok(Some(stat)) if stat.start != start || stat.has_ended() => Standing::Gone,
+        Ok(Some(Stat { state: 'T' | 't', .. })) => Standing::Stopped,
+        Err(Errno::NOENT | Errno::SRCH) => Standing::Gone,
+        // No descriptor or memory left to look with: a group is ended for "gone", so never guess.
+        Ok(_) | Err(_) => Standing::Running,
     }
 }
 
@@ -100,6 +106,16 @@ mod tests {
         }
         for garbage in ["", "12 (sh", "12 (sh)", "12 (sh) S", "12 (sh) S 1 x"] {
             assert_eq!(parse(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_is_not_taken_for_gone() {
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
+            assert_eq!(judge(Err(error), 1), Standing::Running, "{error}");
+        }
+        for error in [Errno::NOENT, Errno::SRCH] {
+            assert_eq!(judge(Err(error), 1), Standing::Gone, "{error}");
         }
     }
 
