@@ -189,3 +189,31 @@ fn a_forked_copy_does_not_end_the_session_while_its_owner_runs() {
     assert_eq!(probe(&folder, session).unwrap(), Verdict::Dead);
     assert!(!path(&folder, session).exists());
 }
+
+#[test]
+fn what_a_process_left_that_no_record_names_is_tidied_away() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let living = session_in(&folder);
+    let leave = |group: u32| {
+        let dead = session_in(&folder);
+        let name = file_name(dead.session);
+        drop(dead);
+        std::fs::write(folder.path().join(&name), vec![0; 8]).unwrap();
+        let file = sys::open(folder.dir(), name.as_str()).unwrap();
+        sys::write_at(&file, &group.to_le_bytes(), GROUP_OFFSET).unwrap();
+        folder.path().join(name)
+    };
+    let left = leave(0);
+    let temp = folder.path().join(format!("new/{}.3", left.file_name().unwrap().display()));
+    std::fs::write(&temp, "").unwrap();
+    let own = folder.path().join(living.temp_name());
+    std::fs::write(&own, "").unwrap();
+    drop(session_in(&folder));
+    assert!(!left.exists() && !temp.exists() && own.exists());
+    // Whoever takes over what this one held needs the number of its group.
+    let group = rustix::process::getpgrp().as_raw_nonzero().get().cast_unsigned();
+    let working = leave(group);
+    drop(session_in(&folder));
+    assert!(working.exists() && path(&folder, living.session).exists());
+}
