@@ -14,7 +14,7 @@ use tenure_core::{
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::wait::WaitPipe;
-use crate::{LocalStore, LockName, Result};
+use crate::{Error, LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Turn<'_> {
             match self.claim.poll(now, self.store.wall(), &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
-                    let probed = self.probe(session)?;
+                    let probed = self.probe(session, &stored.record)?;
                     if probed == Probed::Dead {
                         self.end_work_of(session, &stored.record);
                     }
@@ -227,14 +227,18 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn probe(&self, session: Session) -> Result<Probed> {
+    fn probe(&self, session: Session, record: &Record) -> Result<Probed> {
         if session == self.session.session() {
             return Ok(Probed::Alive);
         }
-        Ok(match self.store.probe(session)? {
-            Verdict::Dead => Probed::Dead,
-            Verdict::Stopped => Probed::Stopped,
-            Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
+        let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
+        Ok(match self.store.probe(session) {
+            Ok(Verdict::Dead) => Probed::Dead,
+            Ok(Verdict::Stopped) => Probed::Stopped,
+            Ok(Verdict::Alive | Verdict::Orphaned { .. }) => Probed::Alive,
+            // It runs. A waiter without its file is no reason to refuse everybody else.
+            Err(Error::SessionLost { .. }) if !holds => Probed::Alive,
+            Err(e) => return Err(e),
         })
     }
 
@@ -280,7 +284,7 @@ impl Turn<'_> {
     /// would not notice for us what happens ahead of them.
     fn before(&self, record: &Record, place: usize) -> Result<Option<Session>> {
         for waiter in record.queue.iter().take(place).rev() {
-            if self.probe(waiter.session)? == Probed::Alive {
+            if self.probe(waiter.session, record)? == Probed::Alive {
                 return Ok(Some(waiter.session));
             }
         }
