@@ -122,7 +122,7 @@ impl Evidence {
 }
 
 /// The living members of a group that can be seen, except ourselves.
-fn members_of(group: u32) -> Vec<(u32, Stat)> {
+pub(crate) fn members_of(group: u32) -> Vec<(u32, Stat)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let living = pids.filter_map(|pid| Some((pid, stat_of(pid)?)));

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process_group};
 use tenure_core::{Mark, Session};
 
 use crate::codec::{Reader, Writer};
 use crate::process::{self, Standing};
-use crate::{Error, Folder, Result, facts, sys, wait};
+use crate::{Error, Folder, Result, facts, group, sys, wait};
 
 /// Where in a session file the command's child writes its number, which is its process group's,
 /// as four bytes, little end first.
@@ -309,7 +308,10 @@ pub fn sweep(folder: &Folder, session: Session, mark: Option<Mark>) {
 fn tidy(folder: &Folder, own: Session) {
     let own = hex(own);
     let others = entries(folder, "sessions").into_iter().filter(|name| *name != own);
-    let dead = |name: &String| remove_dead(folder, &format!("sessions/{name}"), has_no_work);
+    let dead = |name: &String| {
+        let due = |file: &OwnedFd| has_no_work(folder, name, file);
+        remove_dead(folder, &format!("sessions/{name}"), due)
+    };
     if others.take(TIDY_AT_ONCE).filter(dead).count() == 0 {
         return;
     }
@@ -326,12 +328,15 @@ fn tidy(folder: &Folder, own: Session) {
 
 /// Whether nothing is left of the group of a session's child. If a record still names the session,
 /// whoever takes over needs the group's number to end the rest.
-fn has_no_work(file: &OwnedFd) -> bool {
-    let Ok(group) = group_of(file) else { return false };
-    let group = group.map(|group| i32::try_from(group).ok().and_then(Pid::from_raw));
-    group.is_none_or(|group| {
-        group.is_some_and(|group| test_kill_process_group(group) == Err(Errno::SRCH))
-    })
+fn has_no_work(folder: &Folder, name: &str, file: &OwnedFd) -> bool {
+    match (unhex(name).map(Identity::of), group_of(file)) {
+        (_, Ok(None)) => true,
+        (Some(identity), Ok(_)) if identity.clock.boot != folder.clock().boot => true,
+        (Some(identity), Ok(Some(group))) => {
+            identity.is_visible(folder) && group::members_of(group).is_empty()
+        }
+        _ => false,
+    }
 }
 
 /// Removes the file of a session that nobody keeps and that is `due`; whether it did.
@@ -400,6 +405,14 @@ fn hex(session: Session) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn unhex(text: &str) -> Option<Session> {
+    let mut bytes = [0; 32];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(Session::from_bytes(bytes)).filter(|session| hex(*session) == text)
 }
 
 #[cfg(test)]

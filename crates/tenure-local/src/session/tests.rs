@@ -3,6 +3,7 @@
 //! The owner is this test binary, started again with one test and a role to play.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -212,8 +213,14 @@ fn what_a_process_left_that_no_record_names_is_tidied_away() {
     drop(session_in(&folder));
     assert!(!left.exists() && !temp.exists() && own.exists());
     // Whoever takes over what this one held needs the number of its group.
-    let group = rustix::process::getpgrp().as_raw_nonzero().get().cast_unsigned();
-    let working = leave(group);
+    let mut work = Command::new("sleep").arg("300").process_group(0).spawn().unwrap();
+    let working = leave(work.id());
     drop(session_in(&folder));
     assert!(working.exists() && path(&folder, living.session).exists());
+    work.kill().unwrap();
+    // Ended, and not yet waited for by its parent: that is nothing to end any more.
+    wait_until(|| group::members_of(work.id()).is_empty());
+    drop(session_in(&folder));
+    assert!(!working.exists());
+    work.wait().unwrap();
 }
