@@ -29,7 +29,7 @@ use rustix::process::{Pid, Signal};
 pub(crate) const NOT_RECORDED: i32 = libc::ENOTRECOVERABLE;
 
 /// The signals whose dispositions tenure or Rust's runtime touches or asks for.
-const LOOKED_AT: [i32; 11] = [
+const LOOKED_AT: [i32; 12] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
@@ -41,6 +41,7 @@ const LOOKED_AT: [i32; 11] = [
     libc::SIGTSTP,
     libc::SIGTTIN,
     libc::SIGWINCH,
+    libc::SIGXFSZ,
 ];
 
 /// One bit for each signal that was ignored when the process started.
@@ -62,6 +63,8 @@ extern "C" fn look_at_dispositions() {
     if ignored & (1 << libc::SIGCHLD) != 0 {
         set_disposition(libc::SIGCHLD, libc::SIG_DFL);
     }
+    // A limit on the length of files is an error like a full disk, not an end by a signal.
+    set_disposition(libc::SIGXFSZ, libc::SIG_IGN);
     IGNORED.store(ignored, Ordering::Relaxed);
 }
 
@@ -170,9 +173,11 @@ impl Hook {
         if let Some(terminal) = self.terminal {
             take_foreground(terminal, own);
         }
-        // The runtime ignores the one and `look_at_dispositions` undid the other.
-        let pipe = if was_ignored(libc::SIGPIPE) { libc::SIG_IGN } else { libc::SIG_DFL };
-        set_disposition(libc::SIGPIPE, pipe);
+        // The runtime ignores the first, and `look_at_dispositions` changed the others.
+        for number in [libc::SIGPIPE, libc::SIGXFSZ] {
+            let before = if was_ignored(number) { libc::SIG_IGN } else { libc::SIG_DFL };
+            set_disposition(number, before);
+        }
         if was_ignored(libc::SIGCHLD) {
             set_disposition(libc::SIGCHLD, libc::SIG_IGN);
         }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, Running, is_stopped, kill, until};
+use common::{Bench, Ran, Running, is_stopped, kill, until};
 use rustix::process::Signal;
 
 /// Processor time that a process has used so far.
@@ -74,4 +74,53 @@ fn a_stopped_waiter_does_not_hide_the_holders_death() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     first.signal(Signal::CONT);
     assert_eq!(first.end().code, Some(0));
+}
+
+#[test]
+fn a_waiter_whose_session_file_was_deleted_harms_nobody() {
+    let bench = Bench::new();
+    let sessions = || std::fs::read_dir(bench.path("store/sessions")).unwrap().flatten();
+    let line = "run x -c 'echo up; read line <go'";
+    assert!(bench.sh("mkfifo go").status().unwrap().success());
+    let mut holder = Running::of(&mut bench.sh(&format!("exec \"$TENURE\" {line}")));
+    assert_eq!(holder.line(), "up");
+    let own: Vec<_> = sessions().map(|entry| entry.path()).collect();
+    let first = wait(&bench, "x", 1);
+    for entry in sessions().filter(|entry| !own.contains(&entry.path())) {
+        std::fs::remove_file(entry.path()).unwrap();
+    }
+    let second = wait(&bench, "x", 2);
+    std::fs::write(bench.path("go"), "\n").unwrap();
+    let ran = holder.end();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(first.end().code, Some(0));
+    assert_eq!(second.end().code, Some(0));
+}
+
+#[test]
+fn a_limit_is_kept_while_the_record_is_busy() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["run", "x", "--", "true"]).code, Some(0));
+    // A stopped process in the middle of a change looks like this.
+    let file = std::fs::File::open(bench.path("store/locks/x")).unwrap();
+    file.lock().unwrap();
+    let start = Instant::now();
+    let ran = bench.run(&["run", "-w", "300ms", "x", "--", "echo", "ran"]);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(124), ""), "{ran:?}");
+    assert!(ran.stderr.contains("is being changed by process"), "{ran:?}");
+    drop(file);
+    assert_eq!(bench.run(&["run", "x", "--", "true"]).code, Some(0));
+}
+
+#[test]
+fn a_limit_on_the_length_of_files_is_an_error_and_not_a_signal() {
+    let bench = Bench::new();
+    let ran = Ran::of(&bench.sh("ulimit -f 0; exec \"$TENURE\" run x -- true").output().unwrap());
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(ran.stderr.contains("File too large"), "{ran:?}");
+    // The child's disposition is what it was.
+    let line = "exec \"$TENURE\" run y -c 'ulimit -f 0; exec dd if=/dev/zero of=z count=1'";
+    let ran = Ran::of(&bench.sh(line).output().unwrap());
+    assert_eq!(ran.code, Some(128 + 25), "{ran:?}");
 }

@@ -51,6 +51,7 @@ pub struct LocalClaim {
     lock: Arc<LocalLock>,
     session: Arc<OwnSession>,
     claim: Claim,
+    patience: Patience,
     file: LockFile,
     reports: VecDeque<Report>,
     pipe: Option<WaitPipe>,
@@ -123,6 +124,7 @@ impl LocalClaim {
             lock: Arc::clone(lock),
             session,
             claim,
+            patience,
             file: lock.file(),
             reports: VecDeque::new(),
             pipe: None,
@@ -218,7 +220,7 @@ impl LocalClaim {
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
         let now = self.lock.store.now();
         let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
-        let patience = self.lock.store.folder().guard_wait();
+        let limit = self.guard_limit(now);
         let mut turn = Turn {
             store: &self.lock.store,
             name: self.lock.name(),
@@ -230,7 +232,7 @@ impl LocalClaim {
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
             verdicts: Vec::new(),
-            limit: if self.ending == EndedBy::Drop { DROP_LIMIT } else { patience },
+            limit,
             hold_back_for_orphans: ending,
         };
         let rest = turn.take(&mut self.file)?;
@@ -238,6 +240,18 @@ impl LocalClaim {
             self.seen = position.revision;
         }
         Ok(rest)
+    }
+
+    /// How long a busy guard is waited for: never past the limit of the one who waits.
+    fn guard_limit(&self, now: Time) -> Duration {
+        let usual = self.lock.store.folder().guard_wait();
+        match self.patience {
+            _ if self.ending == EndedBy::Drop => DROP_LIMIT,
+            Patience::Until(limit) if self.claim.state() == State::Contending => {
+                limit.since(now).clamp(DROP_LIMIT, usual.max(DROP_LIMIT))
+            }
+            _ => usual,
+        }
     }
 
     /// Whom we made the holder was gone before it could be woken: hand the lock on. If it only was
@@ -423,6 +437,7 @@ impl LocalClaim {
             lock: Arc::clone(&self.lock),
             session: Arc::clone(&self.session),
             claim: self.claim.clone(),
+            patience: self.patience,
             file: self.take_file(),
             reports: VecDeque::new(),
             pipe: self.pipe.take(),

@@ -124,7 +124,7 @@ impl Evidence {
 }
 
 /// The living members of a group that can be seen, except ourselves.
-fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
+pub(crate) fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
     let unreadable = |e: std::io::Error| {
         let errno = e.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
         Error::system("list", Path::new("/proc"), errno)

@@ -16,7 +16,7 @@ use tenure_core::{Mark, Session};
 
 use crate::codec::{Reader, Writer};
 use crate::process::{self, Standing};
-use crate::{Error, Folder, Result, facts, sys, wait};
+use crate::{Error, Folder, Result, facts, group, sys, wait};
 
 /// Where in a session file the command's child writes its number, which is its process group's,
 /// as four bytes, little end first.
@@ -25,6 +25,11 @@ const MAGIC: [u8; 8] = *b"tenure-s";
 const TEXT_OFFSET: usize = 16;
 /// More of a command line than this is not worth showing.
 const TEXT_MAX: usize = 4000;
+
+/// How many other sessions a new one looks at, to remove what the dead left.
+const TIDY_AT_ONCE: usize = 4;
+/// How many names of a sub-folder are looked through at most.
+const LISTED: usize = 256;
 
 /// What stands in a [`Session`]'s 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +140,7 @@ impl OwnSession {
             let folder = Arc::clone(folder);
             let own = Self { folder, file, session, temps: AtomicU64::new(0) };
             sys::write_at(&own.file, &describe(about), 0).map_err(fail("write"))?;
+            tidy(&own.folder, own.session);
             return Ok(own);
         }
     }
@@ -292,13 +298,8 @@ pub fn about(folder: &Folder, session: Session) -> Option<About> {
 /// with under `mark`. Does nothing if it is not dead, or somebody else is looking at it right now.
 pub fn sweep(folder: &Folder, session: Session, mark: Option<Mark>) {
     let name = file_name(session);
-    if let Ok(file) = sys::open(folder.dir(), name.as_str()) {
-        if !sys::try_lock(&file, false).unwrap_or(false) {
-            return;
-        }
-        // Failing to tidy up is no failure of what is being done.
-        let _ = sys::remove(folder.dir(), name.as_str());
-        sys::unlock(&file);
+    if !remove_dead(folder, &name, |_| true) && sys::open(folder.dir(), name.as_str()).is_ok() {
+        return;
     }
     if let Some(mark) = mark {
         wait::remove(folder, mark);
@@ -306,14 +307,68 @@ pub fn sweep(folder: &Folder, session: Session, mark: Option<Mark>) {
     remove_temps(folder, &hex(session));
 }
 
-fn remove_temps(folder: &Folder, session: &str) {
-    let Ok(dir) = sys::open_dir(folder.dir(), "new") else { return };
-    let Ok(entries) = rustix::fs::Dir::new(dir) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_bytes().starts_with(session.as_bytes()) {
-            let name = entry.file_name().to_string_lossy();
+/// Removes what processes left that were killed while no record named them. Looks at some only, so
+/// that a crowd of the living costs each newcomer little.
+fn tidy(folder: &Folder, own: Session) {
+    let own = hex(own);
+    let others = entries(folder, "sessions").into_iter().filter(|name| *name != own);
+    let dead = |name: &String| {
+        let due = |file: &OwnedFd| has_no_work(folder, name, file);
+        remove_dead(folder, &format!("sessions/{name}"), due)
+    };
+    if others.take(TIDY_AT_ONCE).filter(dead).count() == 0 {
+        return;
+    }
+    for name in entries(folder, "wait") {
+        wait::remove_unowned(folder, &name);
+    }
+    for name in entries(folder, "new") {
+        let session = format!("sessions/{}", name.split('.').next().unwrap_or_default());
+        if matches!(sys::open(folder.dir(), session.as_str()), Err(Errno::NOENT)) {
             let _ = sys::remove(folder.dir(), format!("new/{name}").as_str());
         }
+    }
+}
+
+/// Whether nothing is left of the group of a session's child. If a record still names the session,
+/// whoever takes over needs the group's number to end the rest.
+fn has_no_work(folder: &Folder, name: &str, file: &OwnedFd) -> bool {
+    match (unhex(name).map(Identity::of), group_of(file)) {
+        (_, Ok(None)) => true,
+        (Some(identity), Ok(_)) if identity.clock.boot != folder.clock().boot => true,
+        (Some(identity), Ok(Some(group))) => {
+            identity.is_visible(folder) && group::members_of(group).is_ok_and(|all| all.is_empty())
+        }
+        _ => false,
+    }
+}
+
+/// Removes the file of a session that nobody keeps and that is `due`; whether it did.
+fn remove_dead(folder: &Folder, name: &str, due: impl Fn(&OwnedFd) -> bool) -> bool {
+    let Ok(file) = sys::open(folder.dir(), name) else { return false };
+    if !sys::try_lock(&file, false).unwrap_or(false) {
+        return false;
+    }
+    let due = due(&file);
+    if due {
+        // Failing to tidy up is no failure of what is being done.
+        let _ = sys::remove(folder.dir(), name);
+    }
+    sys::unlock(&file);
+    due
+}
+
+/// The first names of a sub-folder.
+fn entries(folder: &Folder, sub: &str) -> Vec<String> {
+    let dir = sys::open_dir(folder.dir(), sub).and_then(rustix::fs::Dir::new);
+    let names = dir.into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+    names.filter(|name| !name.starts_with('.')).take(LISTED).collect()
+}
+
+fn remove_temps(folder: &Folder, session: &str) {
+    for name in entries(folder, "new").iter().filter(|name| name.starts_with(session)) {
+        let _ = sys::remove(folder.dir(), format!("new/{name}").as_str());
     }
 }
 
@@ -354,6 +409,14 @@ fn hex(session: Session) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn unhex(text: &str) -> Option<Session> {
+    let mut bytes = [0; 32];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(Session::from_bytes(bytes)).filter(|session| hex(*session) == text)
 }
 
 #[cfg(test)]

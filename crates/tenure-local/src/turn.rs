@@ -14,7 +14,7 @@ use tenure_core::{
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::wait::WaitPipe;
-use crate::{LocalStore, LockName, Result};
+use crate::{Error, LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Turn<'_> {
             match self.claim.poll(now, self.store.wall(), &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
-                    let probed = self.probe(session)?;
+                    let probed = self.probe(session, &stored.record)?;
                     if probed == Probed::Dead {
                         self.end_work_of(session, &stored.record);
                     }
@@ -229,8 +229,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn probe(&mut self, session: Session) -> Result<Probed> {
-        Ok(match self.verdict(session)? {
+    fn probe(&mut self, session: Session, record: &Record) -> Result<Probed> {
+        Ok(match self.verdict(session, record)? {
             Verdict::Dead => Probed::Dead,
             Verdict::Stopped => Probed::Stopped,
             Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
@@ -238,14 +238,19 @@ impl Turn<'_> {
     }
 
     /// What is known of a session, asked once in a look.
-    fn verdict(&mut self, session: Session) -> Result<Verdict> {
+    fn verdict(&mut self, session: Session, record: &Record) -> Result<Verdict> {
         if session == self.session.session() {
             return Ok(Verdict::Alive);
         }
         if let Some((_, verdict)) = self.verdicts.iter().find(|(known, _)| *known == session) {
             return Ok(*verdict);
         }
-        let verdict = self.store.probe(session)?;
+        let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
+        let verdict = match self.store.probe(session) {
+            // It runs. A waiter without its file is no reason to refuse everybody else.
+            Err(Error::SessionLost { .. }) if !holds => Verdict::Alive,
+            verdict => verdict?,
+        };
         self.verdicts.push((session, verdict));
         Ok(verdict)
     }
@@ -272,7 +277,7 @@ impl Turn<'_> {
         let ahead = before.or(bound).unwrap_or(Session::NONE);
         let orphaned = match bound {
             Some(session) if before.is_none() => {
-                matches!(self.verdict(session)?, Verdict::Orphaned { .. })
+                matches!(self.verdict(session, record)?, Verdict::Orphaned { .. })
             }
             _ => false,
         };
@@ -292,7 +297,7 @@ impl Turn<'_> {
     /// would not notice for us what happens ahead of them.
     fn before(&mut self, record: &Record, place: usize) -> Result<Option<Session>> {
         for waiter in record.queue.iter().take(place).rev() {
-            if self.probe(waiter.session)? == Probed::Alive {
+            if self.probe(waiter.session, record)? == Probed::Alive {
                 return Ok(Some(waiter.session));
             }
         }

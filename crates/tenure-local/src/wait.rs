@@ -1,8 +1,8 @@
 //! Pipes to wake waiters with: one named pipe per waiter, named by its mark.
 //!
 //! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
-//! at the record, and whoever gets none looks from time to time. **The owner keeps both ends open,
-//! so a pipe that nobody reads has lost its owner.**
+//! at the record, and whoever gets none looks from time to time. **The owner keeps both ends open
+//! and the pipe locked, so a pipe that nobody reads has lost its owner.**
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tenure_core::Mark;
 
+use crate::lockwait::lock_exclusive;
 use crate::{Error, Folder, Result, sys};
 
 /// A waiter's own pipe. Dropping it removes it.
@@ -44,13 +45,23 @@ impl WaitPipe {
         let fail = |doing| move |e| Error::system(doing, &path(folder, mark), e);
         let name = file_name(mark);
         let mode = Mode::RUSR | Mode::WUSR;
-        folder
-            .complete(|| rustix::fs::mkfifoat(folder.dir(), name.as_str(), mode))
-            .map_err(fail("create"))?;
-        // Read and write: with a writer of its own it never sees the end of the pipe.
-        let file = sys::open(folder.dir(), name.as_str()).map_err(fail("open"))?;
-        rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
-        Ok(Self { folder: Arc::clone(folder), file, mark, pid: std::process::id() })
+        loop {
+            folder
+                .complete(|| rustix::fs::mkfifoat(folder.dir(), name.as_str(), mode))
+                .map_err(fail("create"))?;
+            // Read and write: with a writer of its own it never sees the end of the pipe.
+            let file = match sys::open(folder.dir(), name.as_str()) {
+                Err(Errno::NOENT) => continue,
+                file => file.map_err(fail("open"))?,
+            };
+            rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
+            // Somebody who tidies up may have come before the lock, and then removes it.
+            lock_exclusive(&file, folder.guard_wait(), || path(folder, mark))?;
+            if sys::stat(&file).map_err(fail("read"))?.st_nlink > 0 {
+                let folder = Arc::clone(folder);
+                return Ok(Self { folder, file, mark, pid: std::process::id() });
+            }
+        }
     }
 
     /// Takes in all wake-ups that have come; whether there were any.
@@ -133,6 +144,21 @@ pub(crate) fn remove(folder: &Folder, mark: Mark) {
     let _ = sys::remove(folder.dir(), file_name(mark).as_str());
 }
 
+/// Removes a pipe that nobody reads. Its owner locks it right after making it, so that this never
+/// hits one that is just being made.
+pub(crate) fn remove_unowned(folder: &Folder, name: &str) {
+    let name = format!("wait/{name}");
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened = rustix::fs::openat(folder.dir(), name.as_str(), flags, Mode::empty());
+    if !matches!(opened, Err(Errno::NXIO)) {
+        return;
+    }
+    let Ok(file) = sys::open(folder.dir(), name.as_str()) else { return };
+    if sys::try_lock(&file, false).unwrap_or(false) {
+        let _ = sys::remove(folder.dir(), name.as_str());
+    }
+}
+
 fn file_name(mark: Mark) -> String {
     format!("wait/{:032x}", mark.as_u128())
 }
@@ -170,6 +196,34 @@ mod tests {
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
         remove(&folder, mark);
         assert!(!folder.path().join(name).exists());
+    }
+
+    #[test]
+    fn only_a_pipe_without_an_owner_is_tidied_away() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let mark = Mark::from_u128(10);
+        let name = file_name(mark);
+        let tidy = || remove_unowned(&folder, name.strip_prefix("wait/").unwrap());
+        let pipe = WaitPipe::create(&folder, mark).unwrap();
+        tidy();
+        assert_eq!(wake(&folder, mark).unwrap(), Woken::Yes);
+        drop(pipe);
+        rustix::fs::mkfifoat(folder.dir(), name.as_str(), Mode::RWXU).unwrap();
+        tidy();
+        assert!(!folder.path().join(&name).exists());
+        // Made and not yet locked, while somebody tidies up: the owner makes another one.
+        let made = || WaitPipe::create(&folder, mark).unwrap();
+        for _ in 0..200 {
+            let pipe = std::thread::scope(|scope| {
+                let tidier = scope.spawn(|| (0..20).for_each(|_| tidy()));
+                let pipe = scope.spawn(made).join().unwrap();
+                tidier.join().unwrap();
+                pipe
+            });
+            assert_eq!(wake(&folder, mark).unwrap(), Woken::Yes);
+            drop(pipe);
+        }
     }
 
     #[test]

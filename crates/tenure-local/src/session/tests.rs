@@ -3,6 +3,7 @@
 //! The owner is this test binary, started again with one test and a role to play.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -188,4 +189,38 @@ fn a_forked_copy_does_not_end_the_session_while_its_owner_runs() {
     drop(heir);
     assert_eq!(probe(&folder, session).unwrap(), Verdict::Dead);
     assert!(!path(&folder, session).exists());
+}
+
+#[test]
+fn what_a_process_left_that_no_record_names_is_tidied_away() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let living = session_in(&folder);
+    let leave = |group: u32| {
+        let dead = session_in(&folder);
+        let name = file_name(dead.session);
+        drop(dead);
+        std::fs::write(folder.path().join(&name), vec![0; 8]).unwrap();
+        let file = sys::open(folder.dir(), name.as_str()).unwrap();
+        sys::write_at(&file, &group.to_le_bytes(), GROUP_OFFSET).unwrap();
+        folder.path().join(name)
+    };
+    let left = leave(0);
+    let temp = folder.path().join(format!("new/{}.3", left.file_name().unwrap().display()));
+    std::fs::write(&temp, "").unwrap();
+    let own = folder.path().join(living.temp_name());
+    std::fs::write(&own, "").unwrap();
+    drop(session_in(&folder));
+    assert!(!left.exists() && !temp.exists() && own.exists());
+    // Whoever takes over what this one held needs the number of its group.
+    let mut work = Command::new("sleep").arg("300").process_group(0).spawn().unwrap();
+    let working = leave(work.id());
+    drop(session_in(&folder));
+    assert!(working.exists() && path(&folder, living.session).exists());
+    work.kill().unwrap();
+    // Ended, and not yet waited for by its parent: that is nothing to end any more.
+    wait_until(|| group::members_of(work.id()).unwrap().is_empty());
+    drop(session_in(&folder));
+    assert!(!working.exists());
+    work.wait().unwrap();
 }
