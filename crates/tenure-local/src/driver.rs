@@ -146,7 +146,8 @@ impl LocalClaim {
     pub fn step(&mut self) -> Result<Option<Report>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
-            self.look()?;
+            let looked = self.look();
+            looked.map_err(|e| self.lock.store.folder().explain(e))?;
         }
         Ok(self.reports.pop_front())
     }
