@@ -1,6 +1,7 @@
 //! Gates on what can be counted: writes, syncs and system calls of the embedded store.
 //!
 //! These hold on any machine, however slow or busy; times stand in `docs/bench.md`.
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 
@@ -11,9 +12,9 @@ const ME: &str = env!("CARGO_BIN_EXE_tenure-bench");
 
 /// Twenty times acquire and release of a lock that nobody else wants.
 fn traced(durable: &str) -> Trace {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let url = format!("local:{}/store", dir.path().display());
-    trace(Path::new(ME), &[ME, "child", "phases", &url, durable, "20"], &[]).unwrap()
+    trace(Path::new(ME), &[ME, "child", "phases", &url, durable, "20"], &[]).expect("a trace")
 }
 
 fn check(calls: &Calls, syncs: usize) {

@@ -7,6 +7,8 @@
 use std::process::ExitCode;
 
 mod args;
+#[cfg(feature = "bench-link")]
+mod bench_link;
 mod child;
 mod cli;
 mod clock;
@@ -32,6 +34,10 @@ use args::{Args, Stop};
 use exit::Failure;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "bench-link")]
+    if bench_link::is_wanted() {
+        return ExitCode::from(u8::from(bench_link::reach().is_err()));
+    }
     let done = match args::parse(std::env::args_os()) {
         Ok(args) => dispatch(args),
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),

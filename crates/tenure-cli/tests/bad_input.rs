@@ -174,6 +174,22 @@ fn stores_that_are_no_folder() {
 }
 
 #[test]
+fn the_store_of_another_user() {
+    let bench = Bench::new();
+    let mut foreign = bench.path("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    let other = rustix::process::getuid().as_raw() + 1;
+    if std::os::unix::fs::chown(&foreign, Some(other), None).is_err() {
+        // Only root can give a folder away; for everybody else root's own will do.
+        foreign = "/usr".into();
+    }
+    let url = format!("local:{}", foreign.display());
+    let named = foreign.display().to_string();
+    refused(&bench, &["run", "--store", &url, "x", "--", "touch", "ran"], 125, &[&named]);
+    assert!(!foreign.join("locks").exists() && !bench.path("ran").exists());
+}
+
+#[test]
 fn names_like_paths_are_plain_text() {
     let bench = Bench::new();
     for name in ["../../etc/x", "/etc/passwd", "..", ".", "a/b", "~", "$HOME", "lock with spaces"] {

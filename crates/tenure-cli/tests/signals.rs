@@ -151,3 +151,22 @@ fn a_stopped_child_can_be_ended() {
     running.signal(Signal::CONT);
     assert_eq!(running.end().code, Some(143));
 }
+
+#[test]
+fn a_stop_that_nobody_could_end_stops_nothing() {
+    let bench = Bench::new();
+    // A session of its own: no shell is left that could continue it.
+    let line = "mkfifo p; exec setsid \"$TENURE\" run x -c 'echo up; read a < p; exit 8'";
+    let mut running = Running::of(&mut bench.sh(line));
+    assert_eq!(running.line(), "up");
+    for _ in 0..3 {
+        running.signal(Signal::TSTP);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(!is_stopped(running.pid()));
+    // Opening the pipe for writing waits for the reader: a stopped child would hang this test.
+    let pipe = bench.path("p");
+    let write = std::thread::spawn(move || std::fs::write(pipe, "on\n"));
+    assert_eq!(running.end().code, Some(8));
+    write.join().unwrap().unwrap();
+}

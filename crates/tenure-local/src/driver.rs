@@ -232,6 +232,7 @@ impl LocalClaim {
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
+            verdicts: Vec::new(),
             limit,
             hold_back_for_orphans: ending,
         };

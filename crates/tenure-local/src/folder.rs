@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tenure_core::{Time, Wall};
 
@@ -82,8 +82,13 @@ impl Folder {
             Some(path) => path.to_owned(),
             None => default_path(rustix::process::geteuid().is_root(), |name| env::var_os(name))?,
         };
-        let dir = open_dir(&path)?;
-        check(&path, &dir)?;
+        let (dir, made) = open_dir(&path)?;
+        check(&path, &dir).inspect_err(|_| {
+            if made {
+                // Not to leave an empty folder where no store can be; only a courtesy.
+                let _ = rustix::fs::unlinkat(rustix::fs::CWD, &path, AtFlags::REMOVEDIR);
+            }
+        })?;
         let (file, created) = match sys::open(&dir, tokens::FILE) {
             Ok(file) => (file, false),
             Err(Errno::NOENT) => (furnish(&dir, &path)?, true),
@@ -175,17 +180,20 @@ fn default_path(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Resu
     })
 }
 
-/// Opens the folder, making it and its parents if need be.
-fn open_dir(path: &Path) -> Result<OwnedFd> {
+/// Opens the folder, making it and its parents if need be; whether it was made.
+fn open_dir(path: &Path) -> Result<(OwnedFd, bool)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || rustix::fs::open(path, flags, Mode::empty());
     match open() {
-        Ok(dir) => return Ok(dir),
+        Ok(dir) => return Ok((dir, false)),
         Err(Errno::NOENT) => make_dirs(path)?,
         Err(Errno::NOTDIR) => return Err(not_a_folder(path)),
         Err(e) => return Err(Error::system("open the store folder", path, e)),
     }
-    open().map_err(|e| Error::system("open the store folder", path, e))
+    match open() {
+        Ok(dir) => Ok((dir, true)),
+        Err(e) => Err(Error::system("open the store folder", path, e)),
+    }
 }
 
 /// `mkdir -p`, with the rights of the folder itself set on its descriptor.
@@ -256,10 +264,29 @@ fn check_file_system(path: &Path, magic: u64) -> Result<()> {
 
 /// Makes what stands in a store folder; the tokens last, because they say that the rest is there.
 fn furnish(dir: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    refuse_foreign(dir, path)?;
     for sub in SUB_FOLDERS {
         sys::create_dir(dir, sub).map_err(|e| Error::system("create", &path.join(sub), e))?;
     }
     tokens::open_file(dir, path)
+}
+
+/// A folder that holds something else is most likely a mistyped path: nothing is put into it.
+fn refuse_foreign(dir: &OwnedFd, path: &Path) -> Result<()> {
+    let fail = |e| Error::system("list", path, e);
+    for entry in rustix::fs::Dir::read_from(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy();
+        let ours = SUB_FOLDERS.contains(&&*name) || name.starts_with(tokens::FILE);
+        if !ours && !matches!(&*name, "." | ".." | "lost+found") {
+            return Err(Error::unsuitable(
+                path,
+                format!("is no store and not empty (it has {name:?})"),
+                "choose an empty or a new folder with --store local:/path",
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ impl Identity {
     }
 
     /// How the process stands, if it can be seen from here.
-    fn standing(&self, folder: &Folder) -> Option<Standing> {
-        self.is_visible(folder).then(|| process::standing(self.pid, self.start))
+    fn standing(&self, folder: &Folder) -> Result<Option<Standing>> {
+        self.is_visible(folder).then(|| process::standing(self.pid, self.start)).transpose()
     }
 
     /// Whether its number and start time mean the same here: same boot, same namespaces.
@@ -158,8 +158,9 @@ impl OwnSession {
             return Ownership::Own;
         }
         match process::standing(identity.pid, identity.start) {
-            Standing::Gone => Ownership::Heir,
-            Standing::Running | Standing::Stopped => Ownership::Copy,
+            Ok(Standing::Gone) => Ownership::Heir,
+            // One that cannot be looked at is not taken for gone.
+            Ok(Standing::Running | Standing::Stopped) | Err(_) => Ownership::Copy,
         }
     }
 
@@ -197,6 +198,9 @@ impl Drop for OwnSession {
         // While still locked. What cannot be removed is found dead and swept by others.
         let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
         sys::unlock(&self.file);
+        if *self.temps.get_mut() > 0 {
+            remove_temps(&self.folder, &hex(self.session));
+        }
     }
 }
 
@@ -249,7 +253,7 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     let file = match sys::open(folder.dir(), file_name(session).as_str()) {
         Ok(file) => file,
         Err(Errno::NOENT) => {
-            return match identity.standing(folder) {
+            return match identity.standing(folder)? {
                 Some(Standing::Running | Standing::Stopped) => {
                     Err(Error::SessionLost { pid: identity.pid, path: path(folder, session) })
                 }
@@ -262,7 +266,7 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
         sys::unlock(&file);
         return Ok(Verdict::Dead);
     }
-    Ok(match identity.standing(folder) {
+    Ok(match identity.standing(folder)? {
         Some(Standing::Stopped) => Verdict::Stopped,
         Some(Standing::Gone) => {
             Verdict::Orphaned { pid: identity.pid, group: group_of(&file).map_err(fail("read"))? }
@@ -333,7 +337,7 @@ fn has_no_work(folder: &Folder, name: &str, file: &OwnedFd) -> bool {
         (_, Ok(None)) => true,
         (Some(identity), Ok(_)) if identity.clock.boot != folder.clock().boot => true,
         (Some(identity), Ok(Some(group))) => {
-            identity.is_visible(folder) && group::members_of(group).is_empty()
+            identity.is_visible(folder) && group::members_of(group).is_ok_and(|all| all.is_empty())
         }
         _ => false,
     }

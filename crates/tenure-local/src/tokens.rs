@@ -1,10 +1,10 @@
 //! The `tokens` file: a floor below which the store never gives a fencing token again.
 //!
 //! Owns the floor and the high water and when they rise; knows nothing of single locks. A lock's
-//! next token is `max(its last + 1, floor)`, that of a new lock `max(wall clock, floor)`, and
-//! **every token given is below the high water on the disk**. So what a raise makes the new floor,
-//! the old high water, is above every token ever given, whichever record was lost since. The clock
-//! only helps where somebody deletes the file of a lock by hand; nothing else rests on it.
+//! next token is `max(its last + 1, floor)`, and **every token given is below the high water on
+//! the disk**. So what a raise makes the new floor, the old high water, is above every token ever
+//! given, whichever record was lost since. The clock only helps where this file itself is lost;
+//! nothing else rests on it.
 //!
 //! Two equal copies stand in sectors of their own; when they differ, the last raise was cut short
 //! or damaged, and the next one repairs it.

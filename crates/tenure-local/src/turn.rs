@@ -30,6 +30,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) to_wake: &'a mut Option<Mark>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
+    /// What was asked of sessions in this look.
+    pub(crate) verdicts: Vec<(Session, Verdict)>,
     /// How long a busy guard is waited for.
     pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
@@ -232,19 +234,30 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn probe(&self, session: Session, record: &Record) -> Result<Probed> {
+    fn probe(&mut self, session: Session, record: &Record) -> Result<Probed> {
+        Ok(match self.verdict(session, record)? {
+            Verdict::Dead => Probed::Dead,
+            Verdict::Stopped => Probed::Stopped,
+            Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
+        })
+    }
+
+    /// What is known of a session, asked once in a look.
+    fn verdict(&mut self, session: Session, record: &Record) -> Result<Verdict> {
         if session == self.session.session() {
-            return Ok(Probed::Alive);
+            return Ok(Verdict::Alive);
+        }
+        if let Some((_, verdict)) = self.verdicts.iter().find(|(known, _)| *known == session) {
+            return Ok(*verdict);
         }
         let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
-        Ok(match self.store.probe(session) {
-            Ok(Verdict::Dead) => Probed::Dead,
-            Ok(Verdict::Stopped) => Probed::Stopped,
-            Ok(Verdict::Alive | Verdict::Orphaned { .. }) => Probed::Alive,
+        let verdict = match self.store.probe(session) {
             // It runs. A waiter without its file is no reason to refuse everybody else.
-            Err(Error::SessionLost { .. }) if !holds => Probed::Alive,
-            Err(e) => return Err(e),
-        })
+            Err(Error::SessionLost { .. }) if !holds => Verdict::Alive,
+            verdict => verdict?,
+        };
+        self.verdicts.push((session, verdict));
+        Ok(verdict)
     }
 
     /// A dead holder's work may live on without the session: some programs close every descriptor
@@ -260,7 +273,7 @@ impl Turn<'_> {
     }
 
     /// Where this contender stands and whom it has to watch.
-    fn position(&self, stored: &Stored, until: Option<Time>) -> Result<Position> {
+    fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
         let record = &stored.record;
         let place = self.claim.queued().and_then(|mark| record.place_of(mark));
         let before = self.before(record, place.unwrap_or(0))?;
@@ -268,8 +281,8 @@ impl Turn<'_> {
         let bound = holder.filter(|h| h.term == Term::Session).map(|h| h.session);
         let ahead = before.or(bound).unwrap_or(Session::NONE);
         let orphaned = match bound {
-            Some(session) if before.is_none() && session != self.session.session() => {
-                matches!(self.store.probe(session)?, Verdict::Orphaned { .. })
+            Some(session) if before.is_none() => {
+                matches!(self.verdict(session, record)?, Verdict::Orphaned { .. })
             }
             _ => false,
         };
@@ -287,7 +300,7 @@ impl Turn<'_> {
 
     /// The nearest one ahead in line that can move up. The dead and the stopped cannot, and so
     /// would not notice for us what happens ahead of them.
-    fn before(&self, record: &Record, place: usize) -> Result<Option<Session>> {
+    fn before(&mut self, record: &Record, place: usize) -> Result<Option<Session>> {
         for waiter in record.queue.iter().take(place).rev() {
             if self.probe(waiter.session, record)? == Probed::Alive {
                 return Ok(Some(waiter.session));
@@ -304,6 +317,6 @@ fn behind(record: &Record, change: &Change) -> Option<Mark> {
     record.queue.get(place + 1).map(|waiter| waiter.mark)
 }
 
-fn is_detached(record: &Record) -> bool {
+pub(crate) fn is_detached(record: &Record) -> bool {
     record.holder.as_ref().is_some_and(|h| h.term != Term::Session)
 }

@@ -176,6 +176,18 @@ fn file_systems_that_cannot_hold_locks_are_refused() {
 }
 
 #[test]
+fn a_folder_in_memory_is_refused_and_not_left_behind() {
+    // The one place for files in memory that every Linux has.
+    let memory = Path::new("/dev/shm");
+    let magic = rustix::fs::statfs(memory).map(|fs| fs.f_type).unwrap();
+    assert_eq!(magic, 0x0102_1994, "/dev/shm is no tmpfs here, so this test cannot say anything");
+    let path = memory.join(format!("tenure-test-{}", std::process::id()));
+    let text = refuse(&path);
+    assert!(text.contains("is on tmpfs") && text.contains("choose a folder on a local disk"));
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_read_only_or_full_disk_is_named() {
     let scratch = Scratch::new();
     for (errno, words) in
@@ -191,4 +203,17 @@ fn a_read_only_or_full_disk_is_named() {
             Folder::open(Some(&path)).unwrap();
         }
     }
+}
+
+#[test]
+fn a_folder_with_something_else_in_it_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("documents");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("letter.txt"), "dear").unwrap();
+    let error = Folder::open(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("not empty (it has \"letter.txt\")"), "{error}");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    fs::remove_file(path.join("letter.txt")).unwrap();
+    Folder::open(Some(&path)).unwrap();
 }

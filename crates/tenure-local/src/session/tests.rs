@@ -161,7 +161,7 @@ fn the_bytes_of_a_session_name_its_process() {
 /// As a child that was forked without exec has it: the descriptor and the name, not the process.
 fn copied_from(folder: &Arc<Folder>, owner: &Child) -> OwnSession {
     let pid = owner.id();
-    let start = process::stat_of(pid).unwrap().start;
+    let start = process::stat_of(pid).unwrap().unwrap().start;
     let session = Identity { pid, start, ..Identity::own(folder).unwrap() }.session();
     let file = sys::create(folder.dir(), file_name(session).as_str()).unwrap();
     assert!(sys::try_lock(&file, false).unwrap());
@@ -219,7 +219,7 @@ fn what_a_process_left_that_no_record_names_is_tidied_away() {
     assert!(working.exists() && path(&folder, living.session).exists());
     work.kill().unwrap();
     // Ended, and not yet waited for by its parent: that is nothing to end any more.
-    wait_until(|| group::members_of(work.id()).is_empty());
+    wait_until(|| group::members_of(work.id()).unwrap().is_empty());
     drop(session_in(&folder));
     assert!(!working.exists());
     work.wait().unwrap();
