@@ -146,7 +146,8 @@ impl LocalClaim {
     pub fn step(&mut self) -> Result<Option<Report>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
-            self.look()?;
+            let looked = self.look();
+            looked.map_err(|e| self.lock.store.folder().explain(e))?;
         }
         Ok(self.reports.pop_front())
     }
@@ -347,12 +348,25 @@ impl LocalClaim {
             Ownership::Heir => drop(self.take_file()),
             Ownership::Copy => self.session.check_own()?,
         }
-        while !matches!(self.claim.state(), State::Ended | State::Idle) {
+        while !self.has_ended() {
             self.reports.clear();
-            self.guarded()?;
+            let until = match self.guarded()? {
+                Rest::Waits(Position { until, .. }) | Rest::Later(until) => until,
+                Rest::Done => continue,
+            };
+            // The disk refused a moment ago, and is left alone for a while.
+            if self.ending == EndedBy::Drop {
+                return Ok(None);
+            }
+            let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
+            std::thread::sleep(pause.min(BACKSTOP));
         }
         self.pipe = None;
         Ok(self.reports.drain(..).next_back())
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.claim.state(), State::Ended | State::Idle)
     }
 
     /// Whether the record still names this hold: `None` if it does.
@@ -405,8 +419,8 @@ impl LocalClaim {
 }
 
 impl Drop for LocalClaim {
-    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
-    /// Where the disk refuses, the hold ends with this process's session.
+    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard, or where the disk
+    /// has just refused, a thread does. Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
         if self.session.ownership() == Ownership::Copy {
             return;
@@ -422,6 +436,7 @@ impl Drop for LocalClaim {
         }
         match self.end() {
             Err(Error::Busy { .. }) if self.ending == EndedBy::Drop => self.leave_to_helper(),
+            Ok(_) if !self.has_ended() => self.leave_to_helper(),
             // There is nobody left to tell.
             _ => {
                 let file = self.take_file();
@@ -463,3 +478,6 @@ impl Ahead {
         self.end.as_ref().is_some_and(crate::wait::is_readable)
     }
 }
+
+#[cfg(test)]
+mod tests;
