@@ -90,7 +90,7 @@ pub(crate) fn held_by(by: &HeldBy) -> String {
     }
 }
 
-/// In this machine's time zone, to the second.
+/// In the user's time zone, to the second: that of `TZ`, else the machine's.
 pub(crate) fn local_time(micros: u64) -> String {
     let time = json::timestamp(micros).to_zoned(TimeZone::system());
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
