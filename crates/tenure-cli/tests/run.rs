@@ -112,7 +112,10 @@ fn a_waiter_runs_after_the_holder() {
     let ran = waiter.end();
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "mine\n"));
     assert_eq!(ran.stderr.matches('\n').count(), 1, "one line when piped: {ran:?}");
-    assert!(ran.stderr.starts_with("tenure: waiting for `x`, next in line; held by pid "), "{ran:?}");
+    assert!(
+        ran.stderr.starts_with("tenure: waiting for `x`, next in line; held by pid "),
+        "{ran:?}"
+    );
     assert_eq!(last.end().stdout, "last\n");
 }
 
