@@ -124,7 +124,6 @@ impl Tracer {
         let mut start = Command::new(me);
         start.args(["child", "traced"]).args(command).envs(env.iter().copied());
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        #[expect(clippy::zombie_processes, reason = "waited for below, by number")]
         let child = start.spawn().with_context(|| format!("start {}", me.display()))?;
         let root = Pid::from_raw(child.id().cast_signed());
         let mut tracer =

@@ -7,6 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
 /// The paragraph over the table. `dir` is where the locks are kept.
 #[must_use]
 pub fn describe(dir: &Path) -> String {
@@ -26,6 +30,53 @@ pub fn describe(dir: &Path) -> String {
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// Processor time of the machine and of this program, to tell how much others used in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Seconds that all processors were busy, and that have passed on all of them.
+    busy: f64,
+    passed: f64,
+    /// Seconds used by this process and the children it waited for.
+    own: f64,
+}
+
+impl Share {
+    /// Since the machine started.
+    ///
+    /// # Errors
+    /// If the kernel's table cannot be read.
+    pub fn now() -> Result<Self> {
+        let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+        let first = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = first.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; what guests use is counted in user.
+        ensure!(ticks.len() >= 8, "/proc/stat begins with {first:?}");
+        let passed: f64 = ticks[..8].iter().sum();
+        let second = rustix::param::clock_ticks_per_second() as f64;
+        let busy = passed - ticks[3] - ticks[4];
+        Ok(Self { busy: busy / second, passed: passed / second, own: own_cpu()? })
+    }
+
+    /// Which part of the machine others used since then, 0 to 1.
+    ///
+    /// # Errors
+    /// If the kernel's table cannot be read.
+    pub fn of_others(&self) -> Result<f64> {
+        let now = Self::now()?;
+        let others = (now.busy - self.busy) - (now.own - self.own);
+        Ok((others / (now.passed - self.passed).max(0.01)).clamp(0.0, 1.0))
+    }
+}
+
+fn own_cpu() -> Result<f64> {
+    let mut sum = 0.0;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let used = getrusage(who).context("getrusage")?;
+        sum += (used.user_time() + used.system_time()).num_microseconds() as f64 / 1e6;
+    }
+    Ok(sum)
 }
 
 /// How many processors this process may use.
@@ -76,6 +127,16 @@ fn first_line(program: &str, flag: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_of_ours_is_not_others() {
+        let start = Share::now().unwrap();
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        assert!(Command::new("sh").args(["-c", busy]).status().unwrap().success());
+        let now = Share::now().unwrap();
+        assert!(now.own - start.own > 0.02, "{start:?} {now:?}");
+        assert!((0.0..=1.0).contains(&start.of_others().unwrap()));
+    }
 
     #[test]
     fn the_heading_names_this_machine() {

@@ -132,4 +132,6 @@ to round; the first round does not count. Intervals are 95 % by bootstrap, 2,000
 rounds. A goal is reached if the whole interval is within it, missed if none of it is, else
 inconclusive. A ratio whose peer differs from itself by more than 3 % either way, by the same kind
 of interval, is void. Rounds are added until the peer is quiet or a limit is reached, whatever the
-subject does. `us` are microseconds; `max` is the largest value of all rounds.";
+subject does. `others` is the share of the machine's processor time that went to other programs
+meanwhile; above 5 % a time of its own (no ratio) that is too long counts as inconclusive. `us` are
+microseconds; `max` is the largest value of all rounds.";

@@ -59,9 +59,25 @@ pub struct Line {
     itself: Option<Interval>,
     goal: Goal,
     verdict: Verdict,
+    others: f64,
 }
 
+/// From this share of the machine on, others make absolute times worse than they are.
+const OTHERS_MAX: f64 = 0.05;
+
 impl Line {
+    /// Notes which share of the machine others used meanwhile. A time that missed its goal on a
+    /// busy machine says nothing; one that reached it there does.
+    #[must_use]
+    pub fn among(mut self, others: f64) -> Self {
+        self.others = others;
+        let time = self.unit == Unit::Micros && self.itself.is_none();
+        if time && others > OTHERS_MAX && self.verdict == Verdict::Missed {
+            self.verdict = Verdict::Inconclusive;
+        }
+        self
+    }
+
     /// The ratio of the subject to the peer, judged.
     #[must_use]
     pub fn ratio(
@@ -149,8 +165,8 @@ impl Line {
         verdict: Verdict,
     ) -> Self {
         let (subject, peer, found, itself) = (None, None, None, None);
-        let (what, judged) = (what.into(), String::new());
-        Self { row, what, unit, subject, peer, judged, found, itself, goal, verdict }
+        let (what, judged, others) = (what.into(), String::new(), 0.0);
+        Self { row, what, unit, subject, peer, judged, found, itself, goal, verdict, others }
     }
 
     /// What the line says of its goal.
@@ -182,7 +198,10 @@ impl Line {
         };
         let (subject, peer) = (spread(self.subject), spread(self.peer));
         let (row, what, verdict) = (self.row, &self.what, self.verdict.name());
-        format!("| {row} | {what} | {subject} | {peer} | {found} | {itself} | {goal} | {verdict} |")
+        let others = self.others * 100.0;
+        format!(
+            "| {row} | {what} | {subject} | {peer} | {found} | {itself} | {goal} | {others:.0} % | {verdict} |"
+        )
     }
 
     fn spread(&self, s: Spread) -> String {
@@ -222,6 +241,7 @@ impl Line {
             "found": interval(self.found),
             "peer_to_itself": interval(self.itself),
             "goal": goal,
+            "others": self.others,
             "verdict": self.verdict.name(),
         })
     }
@@ -229,8 +249,8 @@ impl Line {
 
 /// Head of the table.
 pub const HEADING: &str = "\
-| row | measure | tenure: p50 (p25..p75) | peer: p50 (p25..p75) | found [95 %] | peer to itself [95 %] | goal | verdict |
-|---|---|---|---|---|---|---|---|";
+| row | measure | tenure: p50 (p25..p75) | peer: p50 (p25..p75) | found [95 %] | peer to itself [95 %] | goal | others | verdict |
+|---|---|---|---|---|---|---|---|---|";
 
 /// Goals are round numbers: `1.100` reads better as `1.1`, `5.00 us` as `5 us`.
 fn trimmed(figure: &str) -> String {
@@ -256,7 +276,7 @@ mod tests {
         let line = Line::ratio("run", "wall", Unit::Micros, &trio(210.0, 200.0), stat, goal);
         assert_eq!(
             line.markdown(),
-            "| run | wall | 210 us | 200 us | ratio of p50 1.050 | 1.000 [1.000, 1.000] | <= 1.1 | reached |"
+            "| run | wall | 210 us | 200 us | ratio of p50 1.050 | 1.000 [1.000, 1.000] | <= 1.1 | 0 % | reached |"
         );
         assert_eq!(line.json()["found"]["point"], 1.05);
         assert_eq!(line.json()["goal"]["at_most"], 1.1);
@@ -269,7 +289,7 @@ mod tests {
             Line::own("acquire", "free", Unit::Micros, &[6.0, 6.0], None, Stat::Median, goal);
         assert_eq!(
             line.markdown(),
-            "| acquire | free | 6.00 us |  | p50 6.00 us |  | <= 5 us | MISSED |"
+            "| acquire | free | 6.00 us |  | p50 6.00 us |  | <= 5 us | 0 % | MISSED |"
         );
     }
 
@@ -279,6 +299,19 @@ mod tests {
         let worst = |v: &[f64]| Line::worst("w", "x", Unit::Micros, v, None, goal).verdict();
         assert_eq!(worst(&[1.0, 150_000.0]), Verdict::Reached);
         assert_eq!(worst(&[1.0, 150_001.0]), Verdict::Missed);
+    }
+
+    #[test]
+    fn others_excuse_a_late_time_and_nothing_else() {
+        let stat = Stat::Median;
+        let own = |unit, v: f64, goal| Line::own("r", "w", unit, &[v; 3], None, stat, goal);
+        let late = || own(Unit::Micros, 6.0, Goal::AtMost(5.0));
+        assert_eq!(late().among(0.05).verdict(), Verdict::Missed);
+        assert_eq!(late().among(0.06).verdict(), Verdict::Inconclusive);
+        let early = own(Unit::Micros, 4.0, Goal::AtMost(5.0));
+        assert_eq!(early.among(0.9).verdict(), Verdict::Reached);
+        let large = own(Unit::KiB, 6.0, Goal::AtMost(5.0));
+        assert_eq!(large.among(0.9).verdict(), Verdict::Missed);
     }
 
     #[test]

@@ -114,3 +114,58 @@ fn foreign(workspace: &Workspace, package: &Package, findings: &mut Findings) {
 fn list(names: &[&str]) -> String {
     if names.is_empty() { "none of ours".to_owned() } else { names.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found if `name`, beside the rest of the house, has this one dependency.
+    fn found(name: &str, dependency: (&str, bool, &str)) -> Findings {
+        let house =
+            ["tenure-core", "tenure-store", "tenure-local", "tenure-kube", "tenure-testkit"];
+        let mut packages = vec![Package::for_tests(name, [dependency])];
+        let others = house.iter().filter(|other| **other != name);
+        packages.extend(others.map(|other| Package::for_tests(other, [])));
+        for package in &mut packages {
+            package.published = package.name != "tenure-testkit";
+        }
+        check(&Workspace::for_tests(packages))
+    }
+
+    #[test]
+    fn arrows_of_the_house_are_allowed() {
+        assert_eq!(found("tenure-local", ("tenure-core", false, "^0.1")), Findings::new());
+        assert_eq!(found("tenure", ("tenure-local", false, "^0.1")), Findings::new());
+        assert_eq!(found("tenure-local", ("tenure-testkit", true, "*")), Findings::new());
+        assert_eq!(found("tenure-core", ("proptest", true, "^1")), Findings::new());
+    }
+
+    #[test]
+    fn backends_do_not_know_each_other_and_the_command_knows_none() {
+        let local = found("tenure-local", ("tenure-kube", false, "^0.1"));
+        assert_eq!(
+            local,
+            ["tenure-local: must not know tenure-kube; it may use tenure-core, tenure-store"]
+        );
+        assert_eq!(found("tenure-local", ("tenure-kube", true, "^0.1")).len(), 1);
+        assert_eq!(found("tenure-cli", ("tenure-local", false, "^0.1")).len(), 1);
+    }
+
+    #[test]
+    fn the_core_is_built_from_nothing() {
+        let core = found("tenure-core", ("libm", false, "^0.2"));
+        assert_eq!(core, ["tenure-core: depends on libm; it has no dependencies"]);
+    }
+
+    #[test]
+    fn what_is_for_tests_and_benchmarks_is_not_published() {
+        assert_eq!(found("tenure-store", ("tenure-testkit", false, "*")).len(), 2);
+        assert_eq!(found("tenure-store", ("tenure-testkit", true, "^0.1")).len(), 1);
+        assert_eq!(found("tenure-local", ("kube", false, "^4")).len(), 1);
+    }
+
+    #[test]
+    fn a_new_crate_is_somebodys_decision() {
+        assert_eq!(found("tenure-redis", ("tenure-core", false, "^0.1")).len(), 1);
+    }
+}

@@ -47,7 +47,8 @@ fn tools(workspace: &Workspace) -> Vec<(String, &'static str, Command)> {
     let mut tools = vec![
         ("rustfmt".to_owned(), FIX, with(&["fmt", "--all", "--check"])),
         ("clippy: all targets, all features".to_owned(), CLIPPY, {
-            let mut clippy = with(&["clippy", "--workspace", "--all-targets", "--all-features"]);
+            let mut clippy =
+                with(&["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going"]);
             clippy.args(strict);
             clippy
         }),

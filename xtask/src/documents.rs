@@ -46,11 +46,8 @@ fn readme_examples(readme: &str) -> Findings {
             "README.md: a `sh` block must run the main job, `cargo run .. -- run ..`".to_owned(),
         );
     }
-    let transcript = readme
-        .split_once("<!-- transcript:begin -->")
-        .and_then(|(_, rest)| rest.split_once("<!-- transcript:end -->"));
-    if transcript.is_none_or(|(shown, _)| shown.trim().is_empty()) {
-        findings.push("README.md: the transcript between its two marks is missing".to_owned());
+    if !blocks(readme, "text").any(|shown| shown.contains("$ tenure run ")) {
+        findings.push("README.md: a `text` block must show a recorded `tenure run`".to_owned());
     }
     findings
 }
@@ -103,7 +100,7 @@ mod tests {
     fn a_readme_without_its_commands_is_refused() {
         assert_eq!(readme_examples("# x").len(), 3);
         let whole = "```sh\ncargo run -p cli -- run a -- true\n```\n```sh\ncargo xtask test\n```\n\
-                     <!-- transcript:begin -->x<!-- transcript:end -->";
+                     ```text\na$ tenure run a -- true\n```";
         assert_eq!(readme_examples(whole), Vec::<String>::new());
     }
 

@@ -200,22 +200,47 @@ fn reachable(metadata: &Value) -> HashMap<String, Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(name: &str, needs: &[&str]) -> Package {
-        let dependencies = needs
-            .iter()
-            .map(|n| Dependency { name: (*n).to_owned(), dev: false, version: "*".to_owned() })
-            .collect();
-        Package {
+impl Package {
+    /// A published package with these dependencies: name, whether for tests only, version.
+    pub(crate) fn for_tests<'a>(
+        name: &str,
+        needs: impl IntoIterator<Item = (&'a str, bool, &'a str)>,
+    ) -> Self {
+        let dependency = |(name, dev, version): (&str, bool, &str)| Dependency {
+            name: name.to_owned(),
+            dev,
+            version: version.to_owned(),
+        };
+        Self {
             name: name.to_owned(),
             dir: PathBuf::new(),
             published: true,
             lib: None,
             features: Vec::new(),
-            dependencies,
+            dependencies: needs.into_iter().map(dependency).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Workspace {
+    /// A workspace of these packages and no files.
+    pub(crate) fn for_tests(packages: Vec<Package>) -> Self {
+        let built = |p: &Package| {
+            let names = p.dependencies.iter().filter(|d| !d.dev).map(|d| d.name.clone());
+            (p.name.clone(), names.collect())
+        };
+        let reach = packages.iter().map(built).collect();
+        Self { root: PathBuf::new(), packages, files: Vec::new(), reach }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, needs: &[&str]) -> Package {
+        Package::for_tests(name, needs.iter().map(|n| (*n, false, "*")))
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use crate::machine::Share;
 use crate::pairs::Rounds;
 use crate::report::Line;
 
@@ -87,9 +88,11 @@ impl Bench {
         fs::create_dir(&dir)?;
         let place =
             Place { bench: self, row: name, url: format!("local:{}/store", dir.display()), dir };
+        let share = Share::now()?;
         let lines = row(&place).with_context(|| format!("row {name}"));
+        let others = share.of_others()?;
         fs::remove_dir_all(&place.dir).context("clean up")?;
-        lines
+        Ok(lines?.into_iter().map(|line| line.among(others)).collect())
     }
 }
 

@@ -39,7 +39,7 @@ impl Display {
             Some(ahead) => format!(", {ahead} ahead in line"),
         };
         let by = held_by(&waiting.held_by);
-        let text = format!("waiting for `{}`{place}; {by}", shorten(lock));
+        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
         if live {
             self.redraw(text);
         } else {
@@ -58,10 +58,8 @@ impl Display {
 
     fn redraw(&mut self, text: String) {
         if text != self.shown {
-            let width = rustix::termios::tcgetwinsize(rustix::stdio::stderr())
-                .map_or(80, |size| usize::from(size.ws_col));
             // A line that wraps cannot be taken away again.
-            let line = fit(&format!("tenure: {text}"), width.saturating_sub(1).max(20));
+            let line = fit(&format!("tenure: {text}"), width() - 1);
             let _ = stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
             self.shown = text;
         }
@@ -72,6 +70,12 @@ impl Display {
 fn foreground() -> bool {
     let stderr = rustix::stdio::stderr();
     rustix::termios::tcgetpgrp(stderr).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Of the terminal on stderr, in cells; never zero.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(80)
 }
 
 /// Who is in the way, since when; the identity last, as it is long and may be cut off.

@@ -96,7 +96,8 @@ fn explain(program: &str, error: &io::Error) -> Failure {
         Some(libc::ENOENT) if program.contains('/') => {
             Failure::with_code(NOT_FOUND, format!("command `{shown}` not found"))
         }
-        Some(libc::ENOENT) => {
+        // execvp says EACCES also for a folder of PATH that may not be searched.
+        Some(libc::ENOENT | libc::EACCES) if !program.contains('/') && !is_in_path(program) => {
             Failure::with_code(NOT_FOUND, format!("command `{shown}` not found in PATH"))
         }
         Some(libc::EAGAIN | libc::ENOMEM | libc::ESRCH | libc::EMFILE | libc::ENFILE) => {
@@ -104,4 +105,9 @@ fn explain(program: &str, error: &io::Error) -> Failure {
         }
         _ => Failure::with_code(CANNOT_RUN, format!("cannot run `{shown}`: {error}")),
     }
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

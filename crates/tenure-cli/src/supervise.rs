@@ -79,20 +79,14 @@ impl Supervisor<'_> {
                     self.child.signal(signal);
                 }
             }
-            News::Stop => {
-                self.child.signal(Signal::TSTP);
-                self.suspend();
-            }
+            News::Stop => self.stop_together(),
             // Another part of our pipeline, such as a pager, reads from the terminal.
             News::NeedsTerminal => match self.terminal {
                 Some(terminal) if terminal.is_of(self.child.group()) => {
                     terminal.take_back_from(self.child.group());
                     let _ = rustix::process::kill_current_process_group(Signal::CONT);
                 }
-                _ => {
-                    self.child.signal(Signal::TSTP);
-                    self.suspend();
-                }
+                _ => self.stop_together(),
             },
             News::Continue => self.resume(),
         }
@@ -122,7 +116,7 @@ impl Supervisor<'_> {
             return;
         }
         terminal.take_back_from(self.child.group());
-        if !self.suspend() && wants_terminal {
+        if !self.signals.suspend() && wants_terminal {
             // Nobody can bring us to the foreground. As the kernel does with stopped processes
             // that nobody can continue: hang up, then continue.
             self.child.signal(Signal::HUP);
@@ -130,13 +124,11 @@ impl Supervisor<'_> {
         self.resume();
     }
 
-    /// Stops ourselves until we are continued; false if nothing stops us.
-    fn suspend(&mut self) -> bool {
-        let stopped = self.signals.suspend();
-        if stopped {
-            self.resume();
-        }
-        stopped
+    /// Stops the child and ourselves, until somebody continues us; where nobody could, both go on.
+    fn stop_together(&mut self) {
+        self.child.signal(Signal::TSTP);
+        self.signals.suspend();
+        self.resume();
     }
 
     /// After `fg` the child's group gets the foreground; after `bg` it just runs.

@@ -141,6 +141,17 @@ fn commands_that_cannot_start_free_the_lock() {
         refused(&bench, &["run", "x", "--", command], code, &[command, says]);
         assert_eq!(bench.show("x")["state"], "free", "{command}");
     }
+    // A folder of PATH that may not be searched hides nothing; a file that may not be run does.
+    let closed = bench.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    for (path, program, code) in
+        [(&closed, "no-such-program-here", 127), (&bench.path("."), "plain", 126)]
+    {
+        let mut command = bench.tenure(&["run", "x", "--", program]);
+        let ran = Ran::of(&command.env("PATH", path).output().unwrap());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+    }
     let ran = bench.run(&["run", "x", "-c", "no-such-program-here 2>/dev/null"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(127), ""), "the shell's own answer");
 }
@@ -160,6 +171,22 @@ fn stores_that_are_no_folder() {
     }
     assert_eq!(bench.read("file"), "mine\n");
     assert!(!bench.path("ran").exists());
+}
+
+#[test]
+fn the_store_of_another_user() {
+    let bench = Bench::new();
+    let mut foreign = bench.path("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    let other = rustix::process::getuid().as_raw() + 1;
+    if std::os::unix::fs::chown(&foreign, Some(other), None).is_err() {
+        // Only root can give a folder away; for everybody else root's own will do.
+        foreign = "/usr".into();
+    }
+    let url = format!("local:{}", foreign.display());
+    let named = foreign.display().to_string();
+    refused(&bench, &["run", "--store", &url, "x", "--", "touch", "ran"], 125, &[&named]);
+    assert!(!foreign.join("locks").exists() && !bench.path("ran").exists());
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn exit_codes_of_the_child_pass_by() {
 fn busy_and_timed_out() {
     let bench = Bench::new();
     let holder = bench.hold("x");
-    let by = format!("(pid {})", holder.pid());
+    let by = format!("held by pid {} ", holder.pid());
     let cases: [(&[&str], i32); 8] = [
         (&["-n"], 124),
         (&["--no-wait"], 124),
@@ -113,7 +113,7 @@ fn a_waiter_runs_after_the_holder() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "mine\n"));
     assert_eq!(ran.stderr.matches('\n').count(), 1, "one line when piped: {ran:?}");
     assert!(
-        ran.stderr.starts_with("tenure: waiting for `x`, next in line; held by pid "),
+        ran.stderr.starts_with("tenure: waiting for `x`, next in line: held by pid "),
         "{ran:?}"
     );
     assert_eq!(last.end().stdout, "last\n");

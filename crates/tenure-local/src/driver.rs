@@ -223,6 +223,7 @@ impl LocalClaim {
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
+            verdicts: Vec::new(),
             limit: if self.ending == EndedBy::Drop { DROP_LIMIT } else { patience },
             hold_back_for_orphans: ending,
         };

@@ -246,10 +246,29 @@ fn check_file_system(path: &Path, magic: u64) -> Result<()> {
 
 /// Makes what stands in a store folder; the tokens last, because they say that the rest is there.
 fn furnish(dir: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    refuse_foreign(dir, path)?;
     for sub in SUB_FOLDERS {
         sys::create_dir(dir, sub).map_err(|e| Error::system("create", &path.join(sub), e))?;
     }
     tokens::open_file(dir, path)
+}
+
+/// A folder that holds something else is most likely a mistyped path: nothing is put into it.
+fn refuse_foreign(dir: &OwnedFd, path: &Path) -> Result<()> {
+    let fail = |e| Error::system("list", path, e);
+    for entry in rustix::fs::Dir::read_from(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy();
+        let ours = SUB_FOLDERS.contains(&&*name) || name.starts_with(tokens::FILE);
+        if !ours && !matches!(&*name, "." | ".." | "lost+found") {
+            return Err(Error::unsuitable(
+                path,
+                format!("is no store and not empty (it has {name:?})"),
+                "choose an empty or a new folder with --store local:/path",
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
-use crate::image::{self, Image, Place};
+use crate::image::{self, Image, Loaded, Place};
 use crate::lockwait::lock_exclusive;
 use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
@@ -74,6 +74,8 @@ struct State {
     raised: bool,
     /// A token that was computed from the floor on the disk.
     fresh: Option<Token>,
+    /// Whether we ourselves synced the folder's entry of the file.
+    entry_known: bool,
 }
 
 impl LockFile {
@@ -154,14 +156,18 @@ impl LockFile {
         self.scratch.clear();
         codec::encode(incarnation, self.name.as_str(), clock, &record, &mut self.scratch);
         let Some(image) = self.give_birth(&session.temp_name(), token)? else { return Ok(None) };
+        let last_token = record.last_token;
+        let (raised, fresh, entry_known) = (false, None, true);
+        let state =
+            State { image, incarnation, last_token, stamp, clock, raised, fresh, entry_known };
+        let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
         // The lock may have been deleted, and the floor raised for it, between the reading of the
         // floor and the birth of this file: then this token was perhaps given before.
-        let floor = self.folder.tokens().fresh_floor()?;
+        let floor = guard.folder.tokens().fresh_floor()?;
         let again = token.max(Token::new(floor));
-        let last_token = record.last_token;
-        let fresh = Some(again);
-        let state = State { image, incarnation, last_token, stamp, clock, raised: false, fresh };
-        let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
+        if let Some(state) = &mut guard.state {
+            state.fresh = Some(again);
+        }
         if again != token {
             record = make(again);
             guard.write(&record, true)?;
@@ -177,8 +183,11 @@ impl LockFile {
         let file = self.folder.complete(|| sys::create(dir, temp)).map_err(place.fail("create"))?;
         match Self::deliver(&self.folder, &file, temp, place, &self.scratch, token) {
             Ok(Some(image)) => {
+                if let Err(e) = sys::sync_dir(dir, "locks") {
+                    sys::unlock(&file);
+                    return Err(place.not_durable()(e));
+                }
                 self.opened = Some(Opened { file, known: token.get() });
-                sys::sync_dir(dir, "locks").map_err(self.place().not_durable())?;
                 Ok(Some(image))
             }
             other => {
@@ -237,17 +246,8 @@ impl Guard<'_> {
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn read(&mut self) -> Result<Stored> {
         let loaded = image::load(&self.opened.file, place(self.folder, self.name))?;
-        let stored = loaded.stored;
-        self.state = Some(State {
-            image: loaded.image,
-            incarnation: loaded.incarnation,
-            last_token: stored.record.last_token,
-            stamp: proof(&stored.record),
-            clock: stored.clock,
-            raised: false,
-            fresh: None,
-        });
-        Ok(stored)
+        self.state = Some(State::of(&loaded));
+        Ok(loaded.stored)
     }
 
     /// The token of a hold that begins with the next write.
@@ -268,7 +268,7 @@ impl Guard<'_> {
     /// # Errors
     /// After [`Error::NotDurable`] the record is there; after any other it is not.
     pub fn write(&mut self, record: &Record, synced: bool) -> Result<Version> {
-        let (folder, name) = (self.folder, self.name);
+        let (folder, place) = (self.folder, place(self.folder, self.name));
         let state = self.mended()?;
         let stamp = proof(record);
         // A stamp that is only carried along keeps its clock.
@@ -277,29 +277,22 @@ impl Guard<'_> {
             Some(_) if stamp == state.stamp => state.clock,
             Some(_) => folder.clock(),
         };
-        let last = state.image.header.sequence;
-        // What was lost may have been seen by others: its sequences are never used again.
-        let damaged = state.image.damaged;
-        let sequence = if damaged {
-            last.saturating_add(SEQUENCE_JUMP).max(folder.tokens().floor())
-        } else {
-            last.saturating_add(1)
-        };
-        let settled = state.fresh.is_some_and(|token| record.last_token >= token);
-        let floor_due = (state.image.header.floor_due || damaged) && !settled;
+        let header = state.next_header(record.last_token, synced, folder.tokens().floor());
+        if header.synced && header.entry_due {
+            sys::sync_dir(folder.dir(), "locks").map_err(place.fail("sync"))?;
+            state.entry_known = true;
+        }
+        let header = Header { entry_due: header.entry_due && !state.entry_known, ..header };
         let incarnation = state.incarnation;
         self.scratch.clear();
-        codec::encode(incarnation, name.as_str(), clock, record, self.scratch);
-        let synced = synced || damaged;
-        let header = Header { sequence, synced, floor_due, ..Header::default() };
-        let state = State { stamp, clock, last_token: record.last_token, ..self.put(header)? };
-        let file = &self.opened.file;
-        self.state = Some(state);
-        if synced {
-            sys::sync(file).map_err(place(folder, name).not_durable())?;
-            self.opened.known = sequence;
+        codec::encode(incarnation, self.name.as_str(), clock, record, self.scratch);
+        let state = self.put(header)?;
+        self.state = Some(State { stamp, clock, last_token: record.last_token, ..state });
+        if header.synced {
+            sys::sync(&self.opened.file).map_err(place.not_durable())?;
+            self.opened.known = header.sequence;
         }
-        Ok(Version { incarnation: incarnation.into(), revision: sequence })
+        Ok(Version { incarnation: incarnation.into(), revision: header.sequence })
     }
 
     /// Deletes the record, after raising the floor above every token it ever gave.
@@ -375,6 +368,42 @@ impl Guard<'_> {
         let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
         image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
         Ok(state)
+    }
+}
+
+impl State {
+    fn of(loaded: &Loaded) -> Self {
+        let record = &loaded.stored.record;
+        Self {
+            image: loaded.image,
+            incarnation: loaded.incarnation,
+            last_token: record.last_token,
+            stamp: proof(record),
+            clock: loaded.stored.clock,
+            raised: false,
+            fresh: None,
+            entry_known: false,
+        }
+    }
+
+    /// The header of the next write, but for what depends on the slot it goes to.
+    fn next_header(&self, last_token: Token, synced: bool, floor: u64) -> Header {
+        let (last, damaged) = (&self.image.header, self.image.damaged);
+        // What was lost may have been seen by others: its sequences are never used again.
+        let sequence = if damaged {
+            last.sequence.saturating_add(SEQUENCE_JUMP).max(floor)
+        } else {
+            last.sequence.saturating_add(1)
+        };
+        let settled = self.fresh.is_some_and(|token| last_token >= token);
+        Header {
+            sequence,
+            // There must be two good slots again before one is written without care.
+            synced: synced || damaged,
+            floor_due: (last.floor_due || damaged) && !settled,
+            entry_due: last.entry_due && !self.entry_known,
+            ..Header::default()
+        }
     }
 }
 

@@ -158,8 +158,14 @@ pub(crate) fn write_new(
     sequence: u64,
 ) -> Result<Image> {
     check_length(body)?;
-    let meant =
-        Header { sequence, durable: sequence, synced: true, floor_due: true, ..Header::default() };
+    let meant = Header {
+        sequence,
+        durable: sequence,
+        synced: true,
+        floor_due: true,
+        entry_due: true,
+        ..Header::default()
+    };
     let mut header = meant.with_body(body);
     let capacity = if header.is_inline() { 0 } else { capacity_for(body) };
     let mut bytes = vec![0; if capacity == 0 { FILE } else { PAGE + SLOTS * capacity }];

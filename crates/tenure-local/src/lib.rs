@@ -14,6 +14,7 @@
 //! **No lock is free because a file cannot be read, and no token is given twice**, whatever was
 //! killed, lost its power, was deleted or damaged in between.
 
+mod adaptor;
 mod codec;
 mod driver;
 mod error;
@@ -41,6 +42,7 @@ mod crash;
 #[cfg(test)]
 mod testing;
 
+pub use adaptor::Adaptor;
 pub use driver::LocalClaim;
 pub use error::{Error, Result};
 pub use facts::{Clock, Facts};

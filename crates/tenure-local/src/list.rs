@@ -78,3 +78,6 @@ fn unreadable(place: Place<'_>, error: Error) -> Listed {
     };
     Listed { name, stored: Err(error) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,6 +168,9 @@ impl Drop for OwnSession {
         // While still locked. What cannot be removed is found dead and swept by others.
         let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
         sys::unlock(&self.file);
+        if *self.temps.get_mut() > 0 {
+            remove_temps(&self.folder, &hex(self.session));
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) const VERSION: u16 = 1;
 const MAGIC: [u8; 8] = *b"tenure-l";
 const SYNCED: u16 = 1;
 const FLOOR_DUE: u16 = 2;
+const ENTRY_DUE: u16 = 4;
 
 /// Where a slot keeps a body that is too long for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub(crate) struct Header {
     pub(crate) synced: bool,
     /// Whether the next hold must read the token floor from the disk.
     pub(crate) floor_due: bool,
+    /// Whether the folder's entry of the file is not known to be on the disk: its creator may have
+    /// been killed before it synced that.
+    pub(crate) entry_due: bool,
     /// Length of the body.
     pub(crate) len: u32,
     /// The slot's own place for long bodies.
@@ -104,7 +108,9 @@ impl Header {
     /// The header's bytes.
     pub(crate) fn encode(&self) -> [u8; HEADER] {
         let flag = |on, bit| if on { bit } else { 0 };
-        let flags = flag(self.synced, SYNCED) | flag(self.floor_due, FLOOR_DUE);
+        let flags = flag(self.synced, SYNCED)
+            | flag(self.floor_due, FLOOR_DUE)
+            | flag(self.entry_due, ENTRY_DUE);
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -146,6 +152,7 @@ impl Slot {
             durable: word(24),
             synced: half(10) & SYNCED != 0,
             floor_due: half(10) & FLOOR_DUE != 0,
+            entry_due: half(10) & ENTRY_DUE != 0,
             len: quad(12),
             area: Area { offset: word(32), capacity: quad(40) },
             body_sum: word(48),
@@ -194,3 +201,6 @@ pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, known: u64) -> Plan {
 pub(crate) fn durable(slots: &[Slot; SLOTS], known: u64) -> u64 {
     slots.iter().filter_map(Slot::good).map(|h| h.durable).fold(known, u64::max)
 }
+
+#[cfg(test)]
+mod tests;

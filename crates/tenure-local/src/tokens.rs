@@ -1,10 +1,10 @@
 //! The `tokens` file: a floor below which the store never gives a fencing token again.
 //!
 //! Owns the floor and the high water and when they rise; knows nothing of single locks. A lock's
-//! next token is `max(its last + 1, floor)`, that of a new lock `max(wall clock, floor)`, and
-//! **every token given is below the high water on the disk**. So what a raise makes the new floor,
-//! the old high water, is above every token ever given, whichever record was lost since. The clock
-//! only helps where somebody deletes the file of a lock by hand; nothing else rests on it.
+//! next token is `max(its last + 1, floor)`, and **every token given is below the high water on
+//! the disk**. So what a raise makes the new floor, the old high water, is above every token ever
+//! given, whichever record was lost since. The clock only helps where this file itself is lost;
+//! nothing else rests on it.
 //!
 //! Two equal copies stand in sectors of their own; when they differ, the last raise was cut short
 //! or damaged, and the next one repairs it.
@@ -33,10 +33,9 @@ const SUM: usize = COPY - 8;
 const STRIDE: usize = 512;
 /// How many tokens the wall clock advances in a second: more than are ever given in one.
 const PER_SECOND: u64 = 1 << 20;
-/// How many tokens a raise makes room for. Then new locks, whose tokens follow the clock, raise at
-/// most once a second, and raises run ahead of the clock by no more than a second each, so that
-/// the clock still helps when the whole store was deleted.
-const BLOCK: u64 = PER_SECOND;
+/// How many tokens a raise makes room for. Raises that follow each other quickly, as the births of
+/// many locks do, run ahead of the clock by no more than a sixteenth of a second each.
+const BLOCK: u64 = 65_536;
 /// The wall clock counts only while its tokens stay exact in a JSON number.
 const CLOCK_MAX: u64 = 1 << 53;
 

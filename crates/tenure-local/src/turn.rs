@@ -30,6 +30,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) to_wake: &'a mut Option<Mark>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
+    /// What was asked of sessions in this look.
+    pub(crate) verdicts: Vec<(Session, Verdict)>,
     /// How long a busy guard is waited for.
     pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
@@ -222,15 +224,25 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn probe(&self, session: Session) -> Result<Probed> {
-        if session == self.session.session() {
-            return Ok(Probed::Alive);
-        }
-        Ok(match self.store.probe(session)? {
+    fn probe(&mut self, session: Session) -> Result<Probed> {
+        Ok(match self.verdict(session)? {
             Verdict::Dead => Probed::Dead,
             Verdict::Stopped => Probed::Stopped,
             Verdict::Alive | Verdict::Orphaned { .. } => Probed::Alive,
         })
+    }
+
+    /// What is known of a session, asked once in a look.
+    fn verdict(&mut self, session: Session) -> Result<Verdict> {
+        if session == self.session.session() {
+            return Ok(Verdict::Alive);
+        }
+        if let Some((_, verdict)) = self.verdicts.iter().find(|(known, _)| *known == session) {
+            return Ok(*verdict);
+        }
+        let verdict = self.store.probe(session)?;
+        self.verdicts.push((session, verdict));
+        Ok(verdict)
     }
 
     /// A dead holder's work may live on without the session: some programs close every descriptor
@@ -246,7 +258,7 @@ impl Turn<'_> {
     }
 
     /// Where this contender stands and whom it has to watch.
-    fn position(&self, stored: &Stored, until: Option<Time>) -> Result<Position> {
+    fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
         let record = &stored.record;
         let place = self.claim.queued().and_then(|mark| record.place_of(mark));
         let before = place.and_then(|p| p.checked_sub(1)).and_then(|p| record.queue.get(p));
@@ -254,8 +266,8 @@ impl Turn<'_> {
         let bound = holder.filter(|h| h.term == Term::Session).map(|h| h.session);
         let ahead = before.map(|w| w.session).or(bound).unwrap_or(Session::NONE);
         let orphaned = match bound {
-            Some(session) if before.is_none() && session != self.session.session() => {
-                matches!(self.store.probe(session)?, Verdict::Orphaned { .. })
+            Some(session) if before.is_none() => {
+                matches!(self.verdict(session)?, Verdict::Orphaned { .. })
             }
             _ => false,
         };
@@ -271,6 +283,6 @@ impl Turn<'_> {
     }
 }
 
-fn is_detached(record: &Record) -> bool {
+pub(crate) fn is_detached(record: &Record) -> bool {
     record.holder.as_ref().is_some_and(|h| h.term != Term::Session)
 }

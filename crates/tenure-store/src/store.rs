@@ -76,7 +76,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Any but [`OutcomeUnknown`](crate::Error::OutcomeUnknown).
     fn session(&self) -> BoxFuture<'_, Result<Session>>;
 
-    /// Whether `session`, of any handle, is there.
+    /// Whether `session`, of any handle, is there. Ask for sessions of a fresh record only: one that
+    /// was given up since may be refused, and after such an error the record is to be read again.
     ///
     /// # Errors
     /// [`Unsupported`](crate::Error::Unsupported) unless liveness is [`Liveness::Process`];

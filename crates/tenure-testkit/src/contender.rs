@@ -7,11 +7,12 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tenure_core::{
-    Action, Claim, Config, Liveness, Marks, Outcome, Patience, Report, Term, Time, Timing, Token,
-    View, Write,
+    Action, Claim, Config, Liveness, Marks, Outcome, Patience, Report, Session, Term, Time, Timing,
+    Token, View, Write,
 };
 use tenure_store::{Conditional, Error, Name, Result as StoreResult, Snapshot, Store, Watch};
 
@@ -20,6 +21,9 @@ use crate::clock::{now, wall};
 
 /// How long one request to the store may take.
 const REQUEST: Duration = Duration::from_secs(60);
+/// How often a probe that fails is repeated on a fresh record, and after what pause.
+const PROBES: u32 = 1_000;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// One contender for one lock of any store.
 pub struct Contender {
@@ -28,6 +32,8 @@ pub struct Contender {
     claim: Claim,
     seen: Option<Snapshot>,
     watch: Option<Watch>,
+    /// Probes in a row that the store did not answer.
+    unanswered: u32,
 }
 
 impl Contender {
@@ -54,7 +60,7 @@ impl Contender {
             tags: Vec::new(),
             marks: Marks::new(random_u128()),
         };
-        Ok(Self { store, name, claim: Claim::new(config), seen: None, watch: None })
+        Ok(Self { store, name, claim: Claim::new(config), seen: None, watch: None, unanswered: 0 })
     }
 
     /// Waits for the lock, at most `limit`.
@@ -91,10 +97,7 @@ impl Contender {
                     self.claim.handle_read(now(), &seen.view());
                     self.seen = Some(seen);
                 }
-                Action::Probe(session) => {
-                    let probed = ask("probe", self.store.probe(session))?;
-                    self.claim.handle_probe(session, probed);
-                }
+                Action::Probe(session) => self.probe(session)?,
                 Action::Write(write) => self.write(&write)?,
                 Action::Report(report) if wanted(&report) => return Ok(report),
                 Action::Report(_) => {}
@@ -102,6 +105,25 @@ impl Contender {
                 Action::Idle => return Err("the claim wants nothing any more".into()),
             }
         }
+    }
+
+    /// Asks for a session that was seen in the record. It may have been given up since, and its
+    /// process may live on: then the store need not answer, and the record is read again.
+    fn probe(&mut self, session: Session) -> Result<(), String> {
+        match block_on_for(REQUEST, self.store.probe(session)) {
+            Some(Ok(probed)) => {
+                self.unanswered = 0;
+                self.claim.handle_probe(session, probed);
+            }
+            Some(Err(error)) if error.is_retryable() && self.unanswered < PROBES => {
+                self.unanswered += 1;
+                self.seen = None;
+                thread::sleep(PAUSE);
+            }
+            Some(Err(error)) => return Err(error.to_string()),
+            None => return Err("probe was not answered in a minute".into()),
+        }
+        Ok(())
     }
 
     fn write(&mut self, write: &Write) -> Result<(), String> {

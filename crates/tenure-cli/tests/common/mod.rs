@@ -86,6 +86,11 @@ impl Bench {
         });
     }
 
+    /// Waits until somebody holds it.
+    pub fn wait_for_hold(&self, lock: &str) {
+        until("the lock is held", || self.show(lock)["state"] == "held");
+    }
+
     /// What a file of this test says once it is there.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()

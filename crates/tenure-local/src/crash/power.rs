@@ -162,6 +162,7 @@ fn check(folder: &Arc<Folder>, name: &'static str, events: &[Event], steps: usiz
 
 /// Writes a history, then cuts the power after each of its steps; returns how many there were.
 fn cut_everywhere(seed: u64) -> usize {
+    record::pretend_syncs();
     let scratch = Scratch::new();
     let folder = open_in(&scratch.path().join("store"), Some(1));
     let mut disk = Disk::of(folder.path());
@@ -201,6 +202,7 @@ fn no_power_cut_loses_a_durable_record_or_repeats_a_token() {
 
 #[test]
 fn a_cut_of_the_tokens_file_itself_never_sets_it_back() {
+    record::pretend_syncs();
     let scratch = Scratch::new();
     let folder = open_in(&scratch.path().join("store"), Some(1));
     // Beyond the clock, which therefore cannot help.

@@ -192,3 +192,16 @@ fn a_read_only_or_full_disk_is_named() {
         }
     }
 }
+
+#[test]
+fn a_folder_with_something_else_in_it_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("documents");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("letter.txt"), "dear").unwrap();
+    let error = Folder::open(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("not empty (it has \"letter.txt\")"), "{error}");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    fs::remove_file(path.join("letter.txt")).unwrap();
+    Folder::open(Some(&path)).unwrap();
+}

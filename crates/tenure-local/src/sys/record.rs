@@ -23,6 +23,8 @@ struct Recorder {
     steps: Option<Vec<Step>>,
     /// How many further changes succeed, and what the one after them fails with.
     fault: Option<(u32, Errno)>,
+    /// Whether syncs are only noted: for power cuts that are simulated anyway.
+    pretend: bool,
 }
 
 thread_local! {
@@ -52,6 +54,15 @@ pub(crate) fn fail(after: u32, with: Errno) {
 /// Ends the failing.
 pub(crate) fn heal() {
     RECORDER.with_borrow_mut(|r| r.fault = None);
+}
+
+/// From now on syncs by this thread are noted, but the real disk is spared.
+pub(crate) fn pretend_syncs() {
+    RECORDER.with_borrow_mut(|r| r.pretend = true);
+}
+
+pub(super) fn really_syncs() -> bool {
+    RECORDER.with_borrow(|r| !r.pretend)
 }
 
 pub(super) fn fault() -> Result<()> {

@@ -1,0 +1,123 @@
+//! `ls` and `show`: the JSON shapes as files, the texts by what they must name.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Bench, mask};
+use rustix::process::Signal;
+use snapbox::{assert_data_eq, file};
+
+/// What differs from run to run, replaced; unknown values stay null.
+fn stable(bench: &Bench, text: &str) -> String {
+    let masked = mask(text, &["since", "token", "pid", "host", "remaining_ms"]);
+    masked.replace(&bench.url(), "local:/store").replace(",\"", ",\n \"")
+}
+
+#[test]
+fn json_of_a_free_and_of_a_held_lock() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["run", "--tag", "b", "--tag", "a", "x", "--", "true"]).code, Some(0));
+    let free = bench.run(&["show", "x", "--output", "json"]);
+    assert_data_eq!(stable(&bench, &free.stdout), file!["snapshots/show-free.json"]);
+    let mut holder = bench.start(&["run", "--id", "me", "x", "-c", "echo up; exec sleep 1000"]);
+    assert_eq!(holder.line(), "up");
+    let _waiter = bench.start(&["run", "-q", "--id", "you", "x", "--", "true"]);
+    bench.wait_for_queue("x", 1);
+    let held = bench.run(&["show", "x", "--output", "json"]);
+    assert_eq!((held.code, held.stderr.as_str()), (Some(0), ""));
+    assert_data_eq!(stable(&bench, &held.stdout), file!["snapshots/show-held.json"]);
+    let value = bench.show("x");
+    assert_eq!(value["holders"][0]["pid"], holder.pid());
+    assert!(value["holders"][0]["token"].is_u64());
+    assert!(value["holders"][0]["since"].as_str().unwrap().ends_with('Z'));
+    holder.signal(Signal::TERM);
+}
+
+#[test]
+fn json_of_a_hold_that_outlives_its_work() {
+    let bench = Bench::new();
+    assert_eq!(
+        bench.run(&["run", "--at-least", "1h", "--id", "me", "x", "--", "true"]).code,
+        Some(0)
+    );
+    let held = bench.run(&["show", "x", "--output", "json"]);
+    let masked = mask(&stable(&bench, &held.stdout), &["ttl_ms"]);
+    assert_data_eq!(masked, file!["snapshots/show-at-least.json"]);
+    let remaining = bench.show("x")["holders"][0]["remaining_ms"].as_u64().unwrap();
+    assert!((3_500_000..=3_600_000).contains(&remaining), "{remaining}");
+}
+
+#[test]
+fn a_lock_nobody_ever_took_is_free() {
+    let bench = Bench::new();
+    let ran = bench.run(&["show", "never"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains("lock    never\n") && ran.stdout.contains("state   free\n"));
+    let ran = bench.run(&["ls", "--output", "json"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "[]\n"));
+}
+
+#[test]
+fn texts_name_holder_queue_and_tags() {
+    let bench = Bench::new();
+    let mut holder =
+        bench.start(&["run", "--id", "me", "--tag", "t", "x", "-c", "echo up; exec sleep 1000"]);
+    assert_eq!(holder.line(), "up");
+    let waiter = bench.start(&["run", "-q", "--id", "you", "x", "--", "true"]);
+    bench.wait_for_queue("x", 1);
+    let shown = bench.run(&["show", "x"]).stdout;
+    for part in [
+        "state   held\n",
+        &format!("holder  me, pid {}, token ", holder.pid()),
+        &format!("queue   1. you, pid {}, since ", waiter.pid()),
+        "tags    t\n",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let listed = bench.run(&["ls"]).stdout;
+    let lines: Vec<Vec<&str>> = listed.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["LOCK", "STATE", "HOLDER", "PID", "TOKEN", "SINCE", "WAITING"]);
+    assert_eq!(lines[1][..3], ["x", "held", "me"]);
+    assert_eq!(*lines[1].last().unwrap(), "1");
+}
+
+#[test]
+fn the_table_lines_up_for_any_text() {
+    use unicode_width::UnicodeWidthStr as _;
+    let bench = Bench::new();
+    for name in ["a", "夜間バックアップ", "a long name with spaces"] {
+        assert_eq!(bench.run(&["run", name, "--", "true"]).code, Some(0));
+    }
+    let listed = bench.run(&["ls"]).stdout;
+    let column = |line: &str| line.find("free").or(line.find("STATE")).map(|at| line[..at].width());
+    let columns: Vec<_> = listed.lines().map(column).collect();
+    assert_eq!(columns.len(), 4);
+    assert!(columns.iter().all(|c| *c == columns[0] && c.is_some()), "{listed}");
+}
+
+#[test]
+fn a_damaged_record_is_named_and_hides_no_other() {
+    let bench = Bench::new();
+    for name in ["good", "bad"] {
+        assert_eq!(bench.run(&["run", name, "--", "true"]).code, Some(0));
+    }
+    std::fs::write(bench.path("store").join("locks").join("bad"), [0; 4096]).unwrap();
+    let ran = bench.run(&["ls"]);
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(ran.stdout.contains("good") && ran.stderr.contains("bad"), "{ran:?}");
+    assert_eq!(ran.stderr.matches('\n').count(), 1, "{ran:?}");
+    let ran = bench.run(&["run", "-n", "bad", "--", "echo", "ran"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(125), ""), "never read as free: {ran:?}");
+    assert!(ran.stderr.contains("bad"), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let bench = Bench::new();
+    for number in 0..3 {
+        assert_eq!(bench.run(&["run", &format!("l{number}"), "--", "true"]).code, Some(0));
+    }
+    let line = "mkfifo p; (exec 3<p) & exec 4>p; wait; \"$TENURE\" ls >&4";
+    let ran = common::Ran::of(&bench.sh(line).output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
