@@ -23,19 +23,13 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), String> {
     let begun = Instant::now();
     check(workspace).map_err(|why| format!("{why}; no test was run"))?;
     let mut all = Counts::default();
-    for package in &workspace.packages {
-        one(&package.name, &mut all)?;
+    let outcome = workspace.packages.iter().try_for_each(|package| one(&package.name, &mut all));
+    let took = begun.elapsed().as_secs_f64();
+    println!("\n{} passed, {} failed in {took:.0} s", all.passed, all.failed);
+    match outcome {
+        Ok(()) if all.passed == 0 => Err("no test was found".to_owned()),
+        outcome => outcome,
     }
-    println!(
-        "\n{} passed, {} failed in {:.0} s",
-        all.passed,
-        all.failed,
-        begun.elapsed().as_secs_f64()
-    );
-    if all.passed == 0 {
-        return Err("no test was found".to_owned());
-    }
-    Ok(())
 }
 
 fn one(package: &str, all: &mut Counts) -> Result<(), String> {

@@ -157,17 +157,20 @@ impl LocalClaim {
         if now < next_look {
             return Ok(false);
         }
-        // The backstop of one who is not next: if nothing was written, nothing has changed.
-        if self.ahead.holds || self.quiet >= CLOSELY {
-            return Ok(true);
-        }
-        let seen = self.seen;
-        if self.file.peek()?.is_none_or(|s| s.version.revision != seen) {
+        if self.ahead.holds || self.quiet >= CLOSELY || !self.is_quiet()? {
             return Ok(true);
         }
         self.quiet += 1;
         self.next_look = Some(now.after(BACKSTOP));
         Ok(false)
+    }
+
+    /// At the backstop of one who is not next: nothing was written, and the one ahead can still
+    /// move up. One that was stopped since would not notice the holder's death for us.
+    fn is_quiet(&mut self) -> Result<bool> {
+        let seen = self.seen;
+        let same = self.file.peek()?.is_some_and(|s| s.version.revision == seen);
+        Ok(same && self.lock.store.probe(self.ahead.session)? == Verdict::Alive)
     }
 
     /// Looks at the record under its guard and does what is to be done about it.
@@ -256,11 +259,12 @@ impl LocalClaim {
 
     /// Notes whom to watch and when to look again.
     fn watch(&mut self, position: &Position, backstop: Duration) {
-        if self.ahead.session != position.ahead {
+        // A descriptor that has fired stays readable: an orphan's waiter would never rest.
+        if self.ahead.session != position.ahead || self.ahead.has_ended() {
             self.ahead.end = self.lock.store.watch_process(position.ahead);
             self.ahead.session = position.ahead;
         }
-        self.ahead.holds = position.place.is_none_or(|place| place == 0);
+        self.ahead.holds = position.next;
         let further = u32::try_from(position.place.unwrap_or(0)).unwrap_or(u32::MAX) / NEAR;
         let backstop = backstop.saturating_mul(further.saturating_add(1));
         let look = self.lock.store.now().after(backstop);

@@ -9,6 +9,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,7 +18,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tenure_core::{Session, Token};
 
 use crate::process::{self, Stat, stat_of};
-use crate::{Folder, Identity, LockName, facts, session};
+use crate::{Error, Folder, Identity, LockName, Result, facts, session};
 
 /// The longest wait for killed processes before the group is searched again.
 const ROUND: Duration = Duration::from_millis(50);
@@ -29,7 +30,8 @@ pub enum GroupEnd {
     Ended,
     /// These processes could not be ended, or not be shown to belong to the holder.
     Left(Vec<u32>),
-    /// The holder ran in another boot or namespace, where its group's number means nothing here.
+    /// The holder ran in another boot or namespace, so that its group's number means nothing here,
+    /// or `/proc` cannot be read.
     OutOfReach,
 }
 
@@ -57,7 +59,7 @@ pub fn end_group(
     // Members seen while the group was proven: as long as one of them lives it is the same group.
     let mut known = Vec::new();
     loop {
-        let members = members_of(group);
+        let Ok(members) = members_of(group) else { return GroupEnd::OutOfReach };
         if members.is_empty() {
             return GroupEnd::Ended;
         }
@@ -122,14 +124,19 @@ impl Evidence {
 }
 
 /// The living members of a group that can be seen, except ourselves.
-fn members_of(group: u32) -> Vec<(u32, Stat)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let living = pids.filter_map(|pid| Some((pid, stat_of(pid)?)));
-    let ours = |(pid, stat): &(u32, Stat)| {
-        stat.group == group && !stat.has_ended() && *pid != std::process::id()
+fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
+    let unreadable = |e: std::io::Error| {
+        let errno = e.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+        Error::system("list", Path::new("/proc"), errno)
     };
-    living.filter(ours).collect()
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let member = stat_of(pid)?.filter(|stat| stat.group == group && !stat.has_ended());
+        members.extend(member.filter(|_| pid != std::process::id()).map(|stat| (pid, stat)));
+    }
+    Ok(members)
 }
 
 enum Kill {
@@ -143,7 +150,8 @@ fn kill((pid, seen): (u32, Stat), group: u32, proven: bool) -> Kill {
     let Some(pidfd) = process::open(pid, seen.start) else { return Kill::Gone };
     // From here on the number cannot pass to another process without this being noticed below.
     let ours = proven && is_ours(pid);
-    match stat_of(pid).filter(|now| now.start == seen.start && !now.has_ended()) {
+    let Ok(now) = stat_of(pid) else { return Kill::NotOurs };
+    match now.filter(|now| now.start == seen.start && !now.has_ended()) {
         // Ended, or left the group, while we looked.
         None => return Kill::Gone,
         Some(now) if now.group != group => return Kill::Gone,

@@ -48,7 +48,7 @@ fn owner(file: &OwnedFd) -> String {
     let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
     let target = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
     let Some(pid) = locks.lines().find_map(|line| pid_of(line, &target)) else { return unknown() };
-    match stat_of(pid) {
+    match stat_of(pid).ok().flatten() {
         Some(stat) if matches!(stat.state, 'T' | 't') => format!("process {pid} (stopped)"),
         Some(_) => format!("process {pid}"),
         None => format!("process {pid} (its children, or not visible from here)"),

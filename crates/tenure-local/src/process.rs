@@ -4,12 +4,14 @@
 //! number *and* its start time, so that a reused number is never mistaken for it.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tenure_core::Session;
 
 use crate::facts::try_read_proc;
-use crate::{Folder, Identity, Result};
+use crate::{Error, Folder, Identity, Result};
 
 /// One process's line in `/proc/PID/stat`, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +20,17 @@ pub(crate) struct Stat {
     pub(crate) state: char,
     /// Its process group.
     pub(crate) group: u32,
+    /// How many threads it has.
+    threads: u32,
     /// When it started, in clock ticks since boot.
     pub(crate) start: u64,
 }
 
 impl Stat {
-    /// Whether it only waits to be noticed by its parent: everything it had open is closed.
+    /// Whether it only waits to be noticed by its parent: everything it had open is closed. The
+    /// state is that of the first thread, which others may outlive.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
 }
 
@@ -40,9 +45,15 @@ pub(crate) enum Standing {
     Gone,
 }
 
-/// Reads `/proc/PID/stat`; `None` if there is no such process, or it is hidden from us.
-pub(crate) fn stat_of(pid: u32) -> Option<Stat> {
-    parse(&try_read_proc(&format!("/proc/{pid}/stat")).ok()?)
+/// Reads `/proc/PID/stat`; `None` if there is no such process, or it is hidden from us. An error is
+/// neither: nobody counts as gone because, say, there are too many open files.
+pub(crate) fn stat_of(pid: u32) -> Result<Option<Stat>> {
+    let path = format!("/proc/{pid}/stat");
+    match try_read_proc(&path) {
+        Ok(text) => Ok(parse(&text)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(e) => Err(Error::system("read", Path::new(&path), e)),
+    }
 }
 
 /// This process's own line.
@@ -51,13 +62,13 @@ pub(crate) fn own_stat() -> Result<Option<Stat>> {
 }
 
 /// How the process that was recorded as `pid` with this start time stands now.
-pub(crate) fn standing(pid: u32, start: u64) -> Standing {
-    match stat_of(pid) {
+pub(crate) fn standing(pid: u32, start: u64) -> Result<Standing> {
+    Ok(match stat_of(pid)? {
         Some(stat) if stat.start != start || stat.has_ended() => Standing::Gone,
         None => Standing::Gone,
         Some(Stat { state: 'T' | 't', .. }) => Standing::Stopped,
         Some(_) => Standing::Running,
-    }
+    })
 }
 
 /// A descriptor that becomes readable when the owner of `session` ends: a hint to look again, never
@@ -75,7 +86,7 @@ pub(crate) fn open(pid: u32, start: u64) -> Option<OwnedFd> {
     // Looked at after opening: the number cannot pass to another process while this is open and
     // the process has not been waited for.
     let number = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
-    (standing(number, start) != Standing::Gone).then_some(pidfd)
+    standing(number, start).is_ok_and(|now| now != Standing::Gone).then_some(pidfd)
 }
 
 fn parse(text: &str) -> Option<Stat> {
@@ -83,8 +94,9 @@ fn parse(text: &str) -> Option<Stat> {
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let group = fields.nth(1)?.parse().ok()?;
-    let start = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, group, start })
+    let threads = fields.nth(14)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, group, threads, start })
 }
 
 #[cfg(test)]
@@ -93,10 +105,10 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_past_any_command_name() {
-        let rest = "S 1 77 77 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        let rest = "S 1 77 77 0 -1 4 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9";
         for name in ["sh", "a b", "x) S 9 9", ")("] {
             let stat = parse(&format!("12 ({name}) {rest}")).unwrap();
-            assert_eq!(stat, Stat { state: 'S', group: 77, start: 4242 });
+            assert_eq!(stat, Stat { state: 'S', group: 77, threads: 3, start: 4242 });
         }
         for garbage in ["", "12 (sh", "12 (sh)", "12 (sh) S", "12 (sh) S 1 x"] {
             assert_eq!(parse(garbage), None, "{garbage:?}");
@@ -107,8 +119,15 @@ mod tests {
     fn a_process_is_told_from_a_reused_number() {
         let own = own_stat().unwrap().unwrap();
         let pid = std::process::id();
-        assert_eq!(standing(pid, own.start), Standing::Running);
-        assert_eq!(standing(pid, own.start + 1), Standing::Gone);
-        assert_eq!(standing(u32::MAX, own.start), Standing::Gone);
+        assert_eq!(standing(pid, own.start).unwrap(), Standing::Running);
+        assert_eq!(standing(pid, own.start + 1).unwrap(), Standing::Gone);
+        assert_eq!(standing(u32::MAX, own.start).unwrap(), Standing::Gone);
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_ended_has_not() {
+        let stat = |state, threads| Stat { state, group: 1, threads, start: 1 };
+        assert!(stat('Z', 1).has_ended() && stat('X', 0).has_ended());
+        assert!(!stat('Z', 2).has_ended() && !stat('S', 1).has_ended());
     }
 }

@@ -84,8 +84,8 @@ impl Identity {
     }
 
     /// How the process stands, if it can be seen from here.
-    fn standing(&self, folder: &Folder) -> Option<Standing> {
-        self.is_visible(folder).then(|| process::standing(self.pid, self.start))
+    fn standing(&self, folder: &Folder) -> Result<Option<Standing>> {
+        self.is_visible(folder).then(|| process::standing(self.pid, self.start)).transpose()
     }
 
     /// Whether its number and start time mean the same here: same boot, same namespaces.
@@ -202,7 +202,7 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     let file = match sys::open(folder.dir(), file_name(session).as_str()) {
         Ok(file) => file,
         Err(Errno::NOENT) => {
-            return match identity.standing(folder) {
+            return match identity.standing(folder)? {
                 Some(Standing::Running | Standing::Stopped) => {
                     Err(Error::SessionLost { pid: identity.pid, path: path(folder, session) })
                 }
@@ -215,7 +215,7 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
         sys::unlock(&file);
         return Ok(Verdict::Dead);
     }
-    Ok(match identity.standing(folder) {
+    Ok(match identity.standing(folder)? {
         Some(Standing::Stopped) => Verdict::Stopped,
         Some(Standing::Gone) => {
             Verdict::Orphaned { pid: identity.pid, group: group_of(&file).map_err(fail("read"))? }

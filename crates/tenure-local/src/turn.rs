@@ -26,7 +26,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) claim: &'a mut Claim,
     pub(crate) reports: &'a mut VecDeque<Report>,
     pub(crate) pipe: &'a mut Option<WaitPipe>,
-    /// Whom the last write made the holder.
+    /// Whom the last write made the holder, or left without the one it watched.
     pub(crate) to_wake: &'a mut Option<Mark>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
@@ -50,8 +50,10 @@ pub(crate) enum Rest {
 /// Where a waiter stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Position {
-    /// The session directly ahead: the holder's for the first in line.
+    /// Whom to watch: the nearest one ahead that can move up, else the holder.
     pub(crate) ahead: Session,
+    /// Whether that is the holder.
+    pub(crate) next: bool,
     /// How many stand ahead in line.
     pub(crate) place: Option<usize>,
     /// The holder's token.
@@ -180,6 +182,7 @@ impl Turn<'_> {
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
         self.note_dead(&stored.record, change);
+        let behind = behind(&stored.record, change);
         // A detached hold must survive a power cut, so what makes and what ends one must, too.
         let detached = is_detached(&stored.record);
         stored.record.apply(change, token);
@@ -190,6 +193,8 @@ impl Turn<'_> {
         }
         if let Change::Release { next: Some(next), .. } = change {
             *self.to_wake = Some(*next);
+        } else if behind.is_some() {
+            *self.to_wake = behind;
         }
         Ok(Outcome::Done { version: stored.version, token })
     }
@@ -261,10 +266,10 @@ impl Turn<'_> {
     fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
         let record = &stored.record;
         let place = self.claim.queued().and_then(|mark| record.place_of(mark));
-        let before = place.and_then(|p| p.checked_sub(1)).and_then(|p| record.queue.get(p));
+        let before = self.before(record, place.unwrap_or(0))?;
         let holder = record.holder.as_ref();
         let bound = holder.filter(|h| h.term == Term::Session).map(|h| h.session);
-        let ahead = before.map(|w| w.session).or(bound).unwrap_or(Session::NONE);
+        let ahead = before.or(bound).unwrap_or(Session::NONE);
         let orphaned = match bound {
             Some(session) if before.is_none() => {
                 matches!(self.verdict(session)?, Verdict::Orphaned { .. })
@@ -273,6 +278,7 @@ impl Turn<'_> {
         };
         Ok(Position {
             ahead,
+            next: before.is_none(),
             place,
             token: holder.map_or(Token::default(), |h| h.token),
             orphaned,
@@ -281,6 +287,24 @@ impl Turn<'_> {
             revision: stored.version.revision,
         })
     }
+
+    /// The nearest one ahead in line that can move up. The dead and the stopped cannot, and so
+    /// would not notice for us what happens ahead of them.
+    fn before(&self, record: &Record, place: usize) -> Result<Option<Session>> {
+        for waiter in record.queue.iter().take(place).rev() {
+            if self.probe(waiter.session)? == Probed::Alive {
+                return Ok(Some(waiter.session));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Who stands behind one that leaves the line: it watched the one that leaves.
+fn behind(record: &Record, change: &Change) -> Option<Mark> {
+    let Change::Leave { strike } = change else { return None };
+    let place = record.place_of(*strike.first()?)?;
+    record.queue.get(place + 1).map(|waiter| waiter.mark)
 }
 
 pub(crate) fn is_detached(record: &Record) -> bool {

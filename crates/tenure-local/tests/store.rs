@@ -107,7 +107,7 @@ fn decode(hex: &str) -> Session {
     Session::from_bytes(std::array::from_fn(byte))
 }
 
-/// A child that is killed, and has ended, when this is dropped.
+/// A child that has ended, by being killed if need be, when this is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -245,11 +245,11 @@ fn processes_count_exactly() {
     fs::write(scratch.0.join("count"), "0").unwrap();
     let start = |_| {
         let mut command = scratch.elsewhere("processes_count_exactly");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(Killed).unwrap()
     };
-    let children: Vec<Child> = (0..PROCESSES).map(start).collect();
+    let children: Vec<Killed> = (0..PROCESSES).map(start).collect();
     for mut child in children {
-        assert!(child.wait().unwrap().success());
+        assert!(child.0.wait().unwrap().success());
     }
     let counted = fs::read_to_string(scratch.0.join("count")).unwrap();
     assert_eq!(counted, (PROCESSES * TIMES).to_string());

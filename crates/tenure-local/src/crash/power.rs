@@ -20,7 +20,7 @@ use crate::{Error, Folder, LockFile, OwnSession};
 
 const LOCKS: [&str; 3] = ["a", "b", "c"];
 const CHANGES: usize = 80;
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// What one change of one lock did, as far as its author knows.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ fn shell(script: &str, token: Option<&str>) -> Child {
 }
 
 fn members(group: u32) -> usize {
-    super::members_of(group).len()
+    super::members_of(group).unwrap().len()
 }
 
 fn end(folder: &Folder, session: tenure_core::Session, group: u32, patience: Duration) -> GroupEnd {
@@ -55,7 +55,9 @@ fn a_stopped_member_is_ended_too() {
     let session = session_in(&folder).session();
     let mut child = shell("kill -STOP $$", Some("42"));
     let group = child.id();
-    wait_until(|| super::members_of(group).first().is_some_and(|(_, stat)| stat.state == 'T'));
+    wait_until(|| {
+        super::members_of(group).unwrap().first().is_some_and(|(_, stat)| stat.state == 'T')
+    });
     assert_eq!(end(&folder, session, group, PATIENCE), GroupEnd::Ended);
     child.wait().unwrap();
 }

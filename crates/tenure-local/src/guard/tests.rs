@@ -65,7 +65,7 @@ fn long_records_come_and_go() {
         drop(guard);
         assert_eq!(lock_in(&folder, "long").peek().unwrap().unwrap().record, record, "{len}");
     }
-    let size = std::fs::metadata(folder.path().join("locks/long")).unwrap().len();
+    let size = fs::metadata(folder.path().join("locks/long")).unwrap().len();
     assert!(size < 2_000_000, "{size}");
 }
 

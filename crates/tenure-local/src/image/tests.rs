@@ -173,3 +173,70 @@ fn a_body_too_long_is_refused_before_anything_is_written() {
     assert!(error.unwrap_err().to_string().contains("use fewer waiters or tags"));
     assert!(sample.check("untouched") && !sample.load().unwrap().image.damaged);
 }
+
+/// The bytes of a file as `FORMAT.md` puts them, written here without any code of this crate.
+fn by_the_book(sequence: u64, flags: u8, durable: u64, body: &[u8]) -> Vec<u8> {
+    let sum = |bytes: &[u8]| twox_hash::XxHash3_64::oneshot(bytes).to_le_bytes();
+    let mut slot = b"tenure-l\x01\x00".to_vec();
+    slot.extend([flags, 0, u8::try_from(body.len()).unwrap(), 0, 0, 0]);
+    slot.extend(sequence.to_le_bytes());
+    slot.extend(durable.to_le_bytes());
+    slot.extend([0; 16]);
+    slot.extend(sum(body));
+    slot.extend(sum(&slot));
+    slot.extend(body);
+    slot
+}
+
+#[test]
+fn the_bytes_are_those_of_the_description() {
+    let session = [9; 32];
+    let body = [
+        &[1, 2, 3, 4, 5, 6, 7, 8][..],       // incarnation
+        b"\x01l",                            // name
+        &[1, 0xAC, 0x02, 1],                 // next ticket, last token 300, held
+        b"\x06host_1",                       // holder: id
+        &[0x2C, 1, 0, 0, 0, 0, 0, 0],        // mark 300
+        &[0; 8],                             //
+        &[1],                                // session
+        &session,                            //
+        &[0xAC, 0x02, 1, 60, 0, 0, 1, 2, 3], // token, ttl 60 s, ticket, since, renewed, stamp
+        &[7, 0, 0, 0, 0, 0, 0, 0],           // boot
+        &[8, 0, 0, 0],                       // time namespace
+        &[0],                                // queue
+        &[1, 1, b't'],                       // tags
+        &[0],                                // history
+    ]
+    .concat();
+    let slot = by_the_book(1_000, 7, 1_000, &body);
+    let mut bytes = slot.clone();
+    bytes.resize(SLOT, 0);
+    let bytes = bytes.repeat(SLOTS);
+
+    let scratch = Scratch::new();
+    let path = scratch.path().join("l");
+    fs::write(&path, &bytes).unwrap();
+    let file: OwnedFd = File::options().read(true).write(true).open(&path).unwrap().into();
+    let place = Place { folder: scratch.path(), file: c"l", lock: Some("l") };
+    let loaded = load(&file, place).unwrap();
+    let term = Term::Ttl(Duration::from_secs(60));
+    let held = held(Token::new(300), tenure_core::Session::from_bytes(session), term);
+    assert_eq!(loaded.stored.record, Record { tags: vec!["t".into()], ..held });
+    assert_eq!(loaded.stored.version.revision, 1_000);
+    let clock = crate::Clock { boot: 7, time_namespace: 8 };
+    assert_eq!(loaded.stored.clock, clock);
+
+    // And back: a new file, then a write into one of its slots.
+    let mut encoded = Vec::new();
+    codec::encode(loaded.incarnation, "l", clock, &loaded.stored.record, &mut encoded);
+    assert_eq!(encoded, body);
+    let new =
+        File::options().read(true).write(true).create_new(true).open(path.with_extension("n"));
+    let new = new.unwrap().into();
+    let mut image = write_new(&new, place, &encoded, 1_000).unwrap();
+    assert_eq!(fs::read(path.with_extension("n")).unwrap(), bytes);
+    let header = Header { sequence: 1_001, durable: 1_000, floor_due: true, ..Header::default() };
+    write_slot(&new, place, &mut image, 2, header, &mut encoded).unwrap();
+    let written = fs::read(path.with_extension("n")).unwrap();
+    assert_eq!(written[2 * SLOT..2 * SLOT + slot.len()], by_the_book(1_001, 2, 1_000, &body));
+}
