@@ -290,7 +290,7 @@ impl Turn<'_> {
 
     /// The nearest one ahead in line that can move up. The dead and the stopped cannot, and so
     /// would not notice for us what happens ahead of them.
-    fn before(&self, record: &Record, place: usize) -> Result<Option<Session>> {
+    fn before(&mut self, record: &Record, place: usize) -> Result<Option<Session>> {
         for waiter in record.queue.iter().take(place).rev() {
             if self.probe(waiter.session)? == Probed::Alive {
                 return Ok(Some(waiter.session));
