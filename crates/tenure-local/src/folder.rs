@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tenure_core::{Time, Wall};
 
@@ -82,8 +82,13 @@ impl Folder {
             Some(path) => path.to_owned(),
             None => default_path(rustix::process::geteuid().is_root(), |name| env::var_os(name))?,
         };
-        let dir = open_dir(&path)?;
-        check(&path, &dir)?;
+        let (dir, made) = open_dir(&path)?;
+        check(&path, &dir).inspect_err(|_| {
+            if made {
+                // Not to leave an empty folder where no store can be; only a courtesy.
+                let _ = rustix::fs::unlinkat(rustix::fs::CWD, &path, AtFlags::REMOVEDIR);
+            }
+        })?;
         let (file, created) = match sys::open(&dir, tokens::FILE) {
             Ok(file) => (file, false),
             Err(Errno::NOENT) => (furnish(&dir, &path)?, true),
@@ -165,17 +170,20 @@ fn default_path(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Resu
     })
 }
 
-/// Opens the folder, making it and its parents if need be.
-fn open_dir(path: &Path) -> Result<OwnedFd> {
+/// Opens the folder, making it and its parents if need be; whether it was made.
+fn open_dir(path: &Path) -> Result<(OwnedFd, bool)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || rustix::fs::open(path, flags, Mode::empty());
     match open() {
-        Ok(dir) => return Ok(dir),
+        Ok(dir) => return Ok((dir, false)),
         Err(Errno::NOENT) => make_dirs(path)?,
         Err(Errno::NOTDIR) => return Err(not_a_folder(path)),
         Err(e) => return Err(Error::system("open the store folder", path, e)),
     }
-    open().map_err(|e| Error::system("open the store folder", path, e))
+    match open() {
+        Ok(dir) => Ok((dir, true)),
+        Err(e) => Err(Error::system("open the store folder", path, e)),
+    }
 }
 
 /// `mkdir -p`, with the rights of the folder itself set on its descriptor.

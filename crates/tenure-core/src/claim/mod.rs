@@ -389,8 +389,11 @@ impl Claim {
         }
     }
 
-    /// Notes when the holder's entry was first seen as it is now.
+    /// Notes when the holder's entry was first seen as it is now. Only who wants the lock asks.
     fn observe(&mut self, now: Time, view: &View<'_>) {
+        if !matches!(self.phase, Phase::Contending(_)) {
+            return;
+        }
         let View::Is { record, age, .. } = view else {
             if matches!(view, View::Absent { .. }) {
                 self.seen = None;
@@ -458,7 +461,7 @@ impl Claim {
                 };
                 w.won = Some(Won { mark: a.mark, sent: a.sent, token });
             }
-            (Phase::Held(hold), Kind::Renew(term)) if version.revision > hold.revision => {
+            (Phase::Held(hold), Kind::Renew(term)) => {
                 hold.mark = a.mark;
                 hold.term = term;
                 hold.based = a.sent;

@@ -39,7 +39,7 @@ impl Register {
         if w.change.begins_hold() {
             self.token += 1;
         }
-        let token = Token::new(self.token);
+        let token = Token::new(if w.change.begins_hold() { self.token } else { 0 });
         if self.record.is_none() {
             self.version.incarnation += 1;
         }

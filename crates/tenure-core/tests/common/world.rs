@@ -316,7 +316,10 @@ impl<'a> World<'a> {
                 Action::Report(report) => {
                     self.judge.report(self.now, peer, &report, &self.peers, &self.reg);
                 }
-                Action::Wait { until } => return self.set_timer(peer, until),
+                Action::Wait { until } => {
+                    assert!(until.is_none_or(|t| t > now), "waits for the past: {until:?}");
+                    return self.set_timer(peer, until);
+                }
                 Action::Idle => return,
             }
         }

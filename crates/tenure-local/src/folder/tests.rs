@@ -176,6 +176,18 @@ fn file_systems_that_cannot_hold_locks_are_refused() {
 }
 
 #[test]
+fn a_folder_in_memory_is_refused_and_not_left_behind() {
+    // The one place for files in memory that every Linux has.
+    let memory = Path::new("/dev/shm");
+    let magic = rustix::fs::statfs(memory).map(|fs| fs.f_type).unwrap();
+    assert_eq!(magic, 0x0102_1994, "/dev/shm is no tmpfs here, so this test cannot say anything");
+    let path = memory.join(format!("tenure-test-{}", std::process::id()));
+    let text = refuse(&path);
+    assert!(text.contains("is on tmpfs") && text.contains("choose a folder on a local disk"));
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_read_only_or_full_disk_is_named() {
     let scratch = Scratch::new();
     for (errno, words) in

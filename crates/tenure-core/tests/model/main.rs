@@ -1,0 +1,93 @@
+//! An exhaustive search over the exclusive lease with two contenders: no order of messages, losses,
+//! late writes and clock ticks makes two of them believe, and each of eight wrong programs or
+//! timings is found out.
+//!
+//! `TENURE_MODEL_TICKS` looks further than a CI run does.
+
+mod lease;
+
+use lease::{Fault, Lease};
+use stateright::{Checker, HasDiscoveries, Model};
+
+const TWO: &str = "never two beliefs";
+
+/// A bound on states, so that a surprise ends as one and does not fill the machine's memory.
+const STATES_MAX: usize = 100_000_000;
+
+#[test]
+fn the_lease_never_has_two_believers() {
+    let ticks = std::env::var("TENURE_MODEL_TICKS").ok();
+    let ticks = ticks.map_or(7, |t| t.parse().expect("a number of ticks"));
+    let checker = Lease::right(ticks)
+        .checker()
+        .threads(2)
+        .target_state_count(STATES_MAX)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_dfs()
+        .join();
+    println!("{ticks} ticks: {} unique states", checker.unique_state_count());
+    assert!(checker.state_count() < STATES_MAX, "not searched to the end");
+    checker.assert_properties();
+}
+
+/// Asserts that the search finds two believers in what is wrong.
+fn refuted(model: Lease) {
+    let two = HasDiscoveries::AllOf([TWO].into());
+    let checker = model.checker().threads(2).target_state_count(STATES_MAX).finish_when(two);
+    let checker = checker.spawn_bfs().join();
+    let steps = checker.discovery(TWO).expect("two believers are found").into_actions();
+    println!("{} states, then {steps:?}", checker.unique_state_count());
+}
+
+#[test]
+fn a_holder_that_forgets_its_own_clocks_error_is_refuted() {
+    let mut model = Lease::right(5);
+    model.specs[0].drift_ppm = 0;
+    refuted(model);
+}
+
+#[test]
+fn a_contender_that_forgets_its_own_clocks_error_is_refuted() {
+    let mut model = Lease::right(5);
+    model.specs[1].drift_ppm = 0;
+    refuted(model);
+}
+
+#[test]
+fn a_clock_just_slower_than_promised_is_refuted() {
+    let mut model = Lease::right(5);
+    model.rates[0] -= 101;
+    refuted(model);
+}
+
+#[test]
+fn a_clock_just_faster_than_promised_is_refuted() {
+    let mut model = Lease::right(5);
+    model.rates[1] += 501;
+    refuted(model);
+}
+
+#[test]
+fn a_deadline_counted_from_the_reply_is_refuted() {
+    refuted(Lease { fault: Fault::SentIsReply, ..Lease::right(6) });
+}
+
+#[test]
+fn a_holder_that_does_not_look_at_its_deadline_is_refuted() {
+    refuted(Lease { fault: Fault::DeadlineIgnored, ..Lease::right(5) });
+}
+
+#[test]
+fn a_store_without_conditions_is_refuted() {
+    refuted(Lease { fault: Fault::Unconditional, ..Lease::right(5) });
+}
+
+#[test]
+fn a_refusal_taken_for_success_is_refuted() {
+    refuted(Lease { fault: Fault::ConflictIsDone, ..Lease::right(5) });
+}
+
+#[test]
+fn an_age_by_somebody_elses_clock_is_refuted() {
+    refuted(Lease { fault: Fault::ForeignClock, ..Lease::right(5) });
+}
