@@ -21,6 +21,7 @@ mod list;
 mod options;
 mod pages;
 mod parent;
+mod plain;
 mod run;
 mod signals;
 mod spawn;
