@@ -24,7 +24,7 @@ use tenure_core::{
 };
 
 use crate::guard::LockFile;
-use crate::session::{OwnSession, Verdict};
+use crate::session::{OwnSession, Ownership, Verdict};
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
@@ -44,7 +44,8 @@ const DROP_LIMIT: Duration = Duration::from_millis(5);
 
 /// One contender for one lock, and its hold.
 ///
-/// Dropping it leaves the line and gives back what is held.
+/// Dropping it leaves the line and gives back what is held; dropping the copy of it in a forked
+/// child does nothing while the process that made it runs.
 #[derive(Debug)]
 pub struct LocalClaim {
     lock: Arc<LocalLock>,
@@ -100,7 +101,8 @@ impl LocalClaim {
     /// A contender for `lock`. Nothing is written to it before [`step`](Self::step).
     ///
     /// # Errors
-    /// What the system says when this process's session cannot be opened.
+    /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
+    /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
         let settings = &lock.settings;
         let session = lock.store.session(&settings.id)?;
@@ -141,6 +143,7 @@ impl LocalClaim {
     /// have been written is undone when this is dropped.
     pub fn step(&mut self) -> Result<Option<Report>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
+            self.session.check_own()?;
             self.look()?;
         }
         Ok(self.reports.pop_front())
@@ -324,6 +327,12 @@ impl LocalClaim {
 
     /// Drives an ending claim to its end; returns the last thing it reported.
     fn end(&mut self) -> Result<Option<Report>> {
+        match self.session.ownership() {
+            Ownership::Own => {}
+            // The lock on its open file is shared with whoever else was forked.
+            Ownership::Heir => drop(self.take_file()),
+            Ownership::Copy => self.session.check_own()?,
+        }
         while !matches!(self.claim.state(), State::Ended | State::Idle) {
             self.reports.clear();
             self.guarded()?;
@@ -385,6 +394,9 @@ impl Drop for LocalClaim {
     /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
     /// Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
+        if self.session.ownership() == Ownership::Copy {
+            return;
+        }
         let now = self.lock.store.now();
         match self.claim.state() {
             State::Contending => self.claim.cancel(now),

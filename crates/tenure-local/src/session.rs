@@ -145,6 +145,27 @@ impl OwnSession {
         self.session
     }
 
+    /// Whether this process may act for the session: see [`Ownership`].
+    pub(crate) fn ownership(&self) -> Ownership {
+        let identity = Identity::of(self.session);
+        if std::process::id() == identity.pid {
+            return Ownership::Own;
+        }
+        match process::standing(identity.pid, identity.start) {
+            Ok(Standing::Gone) => Ownership::Heir,
+            // One that cannot be looked at is not taken for gone.
+            Ok(Standing::Running | Standing::Stopped) | Err(_) => Ownership::Copy,
+        }
+    }
+
+    /// The error of one who acts for a session that is not its own.
+    pub(crate) fn check_own(&self) -> Result<()> {
+        match self.ownership() {
+            Ownership::Own => Ok(()),
+            Ownership::Heir | Ownership::Copy => Err(forked(Identity::of(self.session).pid)),
+        }
+    }
+
     /// Ends the session, which must no longer hold anything.
     pub fn end(self) {}
 
@@ -165,6 +186,9 @@ impl AsFd for OwnSession {
 
 impl Drop for OwnSession {
     fn drop(&mut self) {
+        if self.ownership() == Ownership::Copy {
+            return;
+        }
         // While still locked. What cannot be removed is found dead and swept by others.
         let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
         sys::unlock(&self.file);
@@ -172,6 +196,27 @@ impl Drop for OwnSession {
             remove_temps(&self.folder, &hex(self.session));
         }
     }
+}
+
+/// Whose session it is. A fork without exec copies everything that is open and every mark, so that
+/// two processes would take each other's holds for theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// Ours.
+    Own,
+    /// Of a process that forked us and is gone, as of one that became a daemon: what it held may be
+    /// given back, but nothing is begun.
+    Heir,
+    /// Of a process that forked us and still runs: nothing is done.
+    Copy,
+}
+
+/// The error of using in a forked child what process `owner` opened.
+pub(crate) fn forked(owner: u32) -> Error {
+    let own = std::process::id();
+    Error::Invalid(format!(
+        "the store was opened by process {owner}, not by its forked child {own}; connect again there"
+    ))
 }
 
 /// What is known about a session's owner.

@@ -29,6 +29,8 @@ pub struct LocalStore {
     session: Mutex<Option<Arc<OwnSession>>>,
     /// Where this store's marks start, and how many contenders have drawn a share of them.
     marks: (u128, AtomicU64),
+    /// The process that opened it.
+    pid: u32,
 }
 
 impl LocalStore {
@@ -46,7 +48,7 @@ impl LocalStore {
     /// What the system says when it has no random numbers.
     pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
         let marks = (random_mark()?, AtomicU64::new(0));
-        Ok(Self { folder, session: Mutex::new(None), marks })
+        Ok(Self { folder, session: Mutex::new(None), marks, pid: std::process::id() })
     }
 
     /// Marks for one contender: a share of 2^40 of this store's own.
@@ -78,7 +80,13 @@ impl LocalStore {
     }
 
     /// This process's session, created when it is first needed.
+    ///
+    /// # Errors
+    /// What the system says; [`Error::Invalid`](crate::Error::Invalid) in a forked child.
     pub(crate) fn session(&self, id: &str) -> Result<Arc<OwnSession>> {
+        if std::process::id() != self.pid {
+            return Err(session::forked(self.pid));
+        }
         let mut slot = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = &*slot {
             return Ok(Arc::clone(session));
@@ -149,4 +157,20 @@ pub fn default_id() -> Result<String> {
 pub(crate) fn random_mark() -> Result<u128> {
     let (high, low) = (crate::facts::random_u64()?, crate::facts::random_u64()?);
     Ok(u128::from(high) << 64 | u128::from(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn a_forked_child_gets_no_session_of_an_inherited_store() {
+        let scratch = Scratch::new();
+        let mut store = LocalStore::in_folder(scratch.open()).unwrap();
+        assert!(store.session("a").is_ok());
+        store.pid += 1;
+        let error = store.session("a").unwrap_err().to_string();
+        assert!(error.contains("connect again"), "{error}");
+    }
 }

@@ -33,9 +33,12 @@ const SUM: usize = COPY - 8;
 const STRIDE: usize = 512;
 /// How many tokens the wall clock advances in a second: more than are ever given in one.
 const PER_SECOND: u64 = 1 << 20;
-/// How many tokens a raise makes room for. Raises that follow each other quickly, as the births of
-/// many locks do, run ahead of the clock by no more than a sixteenth of a second each.
-const BLOCK: u64 = 65_536;
+/// How many tokens a raise makes room for when they were used up, while the clock is ahead of them.
+const BLOCK: u64 = 1 << 16;
+/// How many any other raise makes room for. The next one begins above them all, used or not, so
+/// thousands of new locks a second are needed for tokens to run ahead of the clock; and the clock
+/// is all that helps when the whole store is deleted.
+const ROOM: u64 = 1 << 8;
 /// The wall clock counts only while its tokens stay exact in a JSON number.
 const CLOCK_MAX: u64 = 1 << 53;
 
@@ -164,18 +167,19 @@ impl Tokens {
     }
 
     fn raised(&self, found: &Level, sound: bool, how: Raise) -> Result<Level> {
+        let clock = self.clock();
         let floor = match how {
             // Nothing else is lost, so the high water need not be left behind.
             Raise::To(least) if sound => found.floor.max(least),
-            Raise::To(least) | Raise::Above(least) => {
-                found.high.max(self.clock()).max(least).max(1)
-            }
+            Raise::To(least) | Raise::Above(least) => found.high.max(clock).max(least).max(1),
         };
         let end = || {
             let message = format!("{}: the tokens have reached 64 bits", self.path.display());
             Error::Invalid(message + "; move the store folder away to start anew")
         };
-        let high = floor.checked_add(BLOCK).ok_or_else(end)?.max(found.high);
+        let used_up = matches!(how, Raise::Above(token) if token > 0);
+        let room = if used_up && floor <= clock { BLOCK } else { ROOM };
+        let high = floor.checked_add(room).ok_or_else(end)?.max(found.high);
         Ok(Level { floor, high, boot: self.facts.clock.boot, file: self.identity()? })
     }
 

@@ -22,6 +22,8 @@ pub struct WaitPipe {
     folder: Arc<Folder>,
     file: OwnedFd,
     mark: Mark,
+    /// Who made it: a forked child's copy is not to remove it.
+    pid: u32,
 }
 
 /// What became of a wake-up.
@@ -48,7 +50,7 @@ impl WaitPipe {
         // Read and write: with a writer of its own it never sees the end of the pipe.
         let file = sys::open(folder.dir(), name.as_str()).map_err(fail("open"))?;
         rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
-        Ok(Self { folder: Arc::clone(folder), file, mark })
+        Ok(Self { folder: Arc::clone(folder), file, mark, pid: std::process::id() })
     }
 
     /// Takes in all wake-ups that have come; whether there were any.
@@ -75,7 +77,9 @@ impl AsFd for WaitPipe {
 
 impl Drop for WaitPipe {
     fn drop(&mut self) {
-        remove(&self.folder, self.mark);
+        if std::process::id() == self.pid {
+            remove(&self.folder, self.mark);
+        }
     }
 }
 

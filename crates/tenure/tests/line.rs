@@ -208,6 +208,19 @@ fn a_deleted_record_is_a_lost_hold_and_the_token_grows_all_the_same() {
 }
 
 #[test]
+fn a_deleted_store_does_not_set_tokens_back() {
+    let (store, client) = fresh("deleted-store");
+    let mut last = 0;
+    for n in 0..50 {
+        last = client.lock(&format!("n{n}")).unwrap().acquire().unwrap().token();
+    }
+    drop(client);
+    std::fs::remove_dir_all(store.strip_prefix("local:").unwrap()).unwrap();
+    let next = connect(&store).unwrap().lock("n49").unwrap().acquire().unwrap().token();
+    assert!(next > last, "{next} after {last}");
+}
+
+#[test]
 fn a_remainder_keeps_the_lock_busy_until_its_time_is_over() {
     let (_, client) = fresh("remainder");
     let lock = client.lock("line").unwrap();

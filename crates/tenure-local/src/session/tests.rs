@@ -156,3 +156,36 @@ fn the_bytes_of_a_session_name_its_process() {
     assert_eq!(identity.clock, Facts::read().unwrap().clock);
     assert_ne!((identity.start, identity.pid_namespace), (0, 0));
 }
+
+/// As a child that was forked without exec has it: the descriptor and the name, not the process.
+fn copied_from(folder: &Arc<Folder>, owner: &Child) -> OwnSession {
+    let pid = owner.id();
+    let start = process::stat_of(pid).unwrap().unwrap().start;
+    let session = Identity { pid, start, ..Identity::own(folder).unwrap() }.session();
+    let file = sys::create(folder.dir(), file_name(session).as_str()).unwrap();
+    assert!(sys::try_lock(&file, false).unwrap());
+    OwnSession { folder: Arc::clone(folder), file, session, temps: AtomicU64::new(0) }
+}
+
+#[test]
+fn a_forked_copy_does_not_end_the_session_while_its_owner_runs() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut owner = Command::new("sleep").arg("300").spawn().unwrap();
+    let copy = copied_from(&folder, &owner);
+    let (session, kept) = (copy.session, copy.file.try_clone().unwrap());
+    assert_eq!(copy.ownership(), Ownership::Copy);
+    let error = copy.check_own().unwrap_err().to_string();
+    assert!(error.contains(&format!("opened by process {}", owner.id())), "{error}");
+    drop(copy);
+    assert_eq!(probe(&folder, session).unwrap(), Verdict::Alive);
+    // Who became a daemon inherits what its parent held, and ends it.
+    let heir = OwnSession { folder, file: kept, session, temps: AtomicU64::new(0) };
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert_eq!(heir.ownership(), Ownership::Heir);
+    let folder = Arc::clone(&heir.folder);
+    drop(heir);
+    assert_eq!(probe(&folder, session).unwrap(), Verdict::Dead);
+    assert!(!path(&folder, session).exists());
+}
