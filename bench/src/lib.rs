@@ -1,16 +1,19 @@
 //! Internal to tenure: benchmarks side by side with the peers.
 //!
 //! ```text
-//!   main ──> rows ──> pairs ──> stats      what is measured; in which order; what it says
-//!              ├────> proc, child          commands and processes that are measured
-//!              ├────> count                system calls, counted
-//!              └────> report <── machine   lines of a table; where it was measured
+//!   cli ──> rows ──> pairs ──> stats      what is measured; in which order; what it says
+//!             ├────> proc, child          commands and processes that are measured
+//!             ├────> count                system calls, counted
+//!             └────> report <── machine   lines of a table; where it was measured
 //! ```
 //!
 //! **Every ratio stands beside the peer's ratio to itself from the same rounds**, and every figure
 //! in `docs/bench.md` is this program's output as printed.
 
+#![cfg(target_os = "linux")]
+
 pub mod child;
+pub mod cli;
 pub mod count;
 pub mod machine;
 pub mod pairs;

@@ -21,8 +21,23 @@ pub fn describe(dir: &Path) -> String {
     let _ = writeln!(out, "- kernel: Linux {kernel} {}", uname.machine().to_string_lossy());
     let _ = writeln!(out, "- file system of the locks: {}", filesystem(dir));
     let _ = writeln!(out, "- flock(1): {}; rustc: {}", first_line("flock", "-V"), rustc());
+    let _ = writeln!(out, "- scheduled as: {}", scheduling());
     let _ = write!(out, "- load before: {}", load());
     out
+}
+
+/// Policy and priority of this process, which all that it starts inherit.
+fn scheduling() -> String {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').unwrap_or_default().1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    // Fields 19, 40 and 41 of proc_pid_stat(5); the first after the name is field 3.
+    let field = |n: usize| fields.get(n - 3).copied().unwrap_or("?");
+    match field(41) {
+        "1" => format!("real time, first in first out, priority {}", field(40)),
+        "2" => format!("real time, round robin, priority {}", field(40)),
+        _ => format!("ordinary, nice {}", field(19)),
+    }
 }
 
 /// The three load averages.
@@ -143,6 +158,10 @@ mod tests {
         let text = describe(Path::new("/"));
         assert!(text.contains("kernel: Linux "), "{text}");
         assert!(text.contains("file system of the locks: "), "{text}");
+        assert!(
+            text.contains("scheduled as: ordinary, nice ") || text.contains("real time"),
+            "{text}"
+        );
         assert!(!text.contains("unknown\n"), "{text}");
         assert_eq!(load().split(' ').count(), 3);
     }

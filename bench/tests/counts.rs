@@ -1,6 +1,7 @@
 //! Gates on what can be counted: writes, syncs and system calls of the embedded store.
 //!
 //! These hold on any machine, however slow or busy; times stand in `docs/bench.md`.
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 

@@ -8,6 +8,8 @@
 #![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
 
 mod args;
+#[cfg(feature = "bench-link")]
+mod bench_link;
 mod child;
 mod cli;
 mod clock;
@@ -40,6 +42,10 @@ fn main() -> std::process::ExitCode {
 
 /// The whole command; returns its exit code.
 fn command() -> u8 {
+    #[cfg(feature = "bench-link")]
+    if bench_link::is_wanted() {
+        return u8::from(bench_link::reach().is_err());
+    }
     let done = match args::parse(std::env::args_os()) {
         Ok(args) => dispatch(args),
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),

@@ -44,15 +44,18 @@ pub(super) struct Attempt {
 pub(super) struct Attempts {
     flight: Option<Attempt>,
     doubts: [Option<Attempt>; DOUBTS],
+    /// How many of them there are: nearly always none, and then nothing is looked through.
+    doubted: usize,
 }
 
 impl Attempts {
     pub(super) const fn new() -> Self {
-        Self { flight: None, doubts: [None; DOUBTS] }
+        Self { flight: None, doubts: [None; DOUBTS], doubted: 0 }
     }
 
     pub(super) fn forget(&mut self) {
-        *self = Self::new();
+        self.flight = None;
+        self.settle(|_| true);
     }
 
     pub(super) fn start(&mut self, attempt: Attempt) {
@@ -67,6 +70,7 @@ impl Attempts {
     pub(super) fn doubt_flight(&mut self) {
         let Some(attempt) = self.flight.take() else { return };
         self.doubts.rotate_right(1);
+        self.doubted += usize::from(self.doubts[0].is_none());
         self.doubts[0] = Some(attempt);
     }
 
@@ -75,12 +79,17 @@ impl Attempts {
         if self.flight.is_some_and(|a| a.mark == mark) {
             return self.flight.take();
         }
+        if self.no_doubts() {
+            return None;
+        }
         let found = self.doubts.iter_mut().find(|d| d.is_some_and(|a| a.mark == mark));
-        found.and_then(Option::take)
+        let found = found.and_then(Option::take);
+        self.doubted -= usize::from(found.is_some());
+        found
     }
 
     pub(super) fn no_doubts(&self) -> bool {
-        self.doubts.iter().all(Option::is_none)
+        self.doubted == 0
     }
 
     /// Neither under way nor in doubt.
@@ -105,9 +114,13 @@ impl Attempts {
     }
 
     fn settle(&mut self, settled: impl Fn(&Attempt) -> bool) {
+        if self.no_doubts() {
+            return;
+        }
         for doubt in &mut self.doubts {
             if doubt.as_ref().is_some_and(&settled) {
                 *doubt = None;
+                self.doubted -= 1;
             }
         }
     }
