@@ -4,7 +4,6 @@
 //! The table in `help.rs` and these constants say the same.
 
 use std::fmt::Display;
-use std::process::ExitCode;
 
 /// The lock was lost before the command ended.
 pub(crate) const LOST: u8 = 123;
@@ -42,11 +41,11 @@ impl Failure {
     }
 
     /// Says it and gives the code.
-    pub(crate) fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> u8 {
         if let Some(text) = self.text {
             complain(&text);
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

@@ -3,8 +3,9 @@
 //! `main` calls and picks the exit code; everything else stands in a file of its own. What the
 //! user typed becomes plain structs (`args`), those become resolved options (`options`), and the
 //! verbs work on these alone. Protocol decisions are the library's.
-
-use std::process::ExitCode;
+//!
+//! On Linux with glibc the process enters through `hook.rs`, without Rust's runtime.
+#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
 
 mod args;
 #[cfg(feature = "bench-link")]
@@ -22,6 +23,7 @@ mod list;
 mod options;
 mod pages;
 mod parent;
+mod plain;
 mod run;
 mod signals;
 mod spawn;
@@ -33,17 +35,23 @@ mod wait;
 use args::{Args, Stop};
 use exit::Failure;
 
-fn main() -> ExitCode {
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(command())
+}
+
+/// The whole command; returns its exit code.
+fn command() -> u8 {
     #[cfg(feature = "bench-link")]
     if bench_link::is_wanted() {
-        return ExitCode::from(u8::from(bench_link::reach().is_err()));
+        return u8::from(bench_link::reach().is_err());
     }
     let done = match args::parse(std::env::args_os()) {
         Ok(args) => dispatch(args),
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),
         Err(Stop::Usage(failure)) => Err(failure),
     };
-    done.map_or_else(Failure::report, ExitCode::from)
+    done.unwrap_or_else(Failure::report)
 }
 
 fn dispatch(args: Args) -> Result<u8, Failure> {
