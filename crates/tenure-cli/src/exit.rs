@@ -4,6 +4,7 @@
 //! The table in `help.rs` and these constants say the same.
 
 use std::fmt::Display;
+use std::process::ExitCode;
 
 /// The lock was lost before the command ended.
 pub(crate) const LOST: u8 = 123;
@@ -41,11 +42,11 @@ impl Failure {
     }
 
     /// Says it and gives the code.
-    pub(crate) fn report(self) -> u8 {
+    pub(crate) fn report(self) -> ExitCode {
         if let Some(text) = self.text {
             complain(&text);
         }
-        self.code
+        ExitCode::from(self.code)
     }
 }
 

@@ -1,9 +1,6 @@
-//! The edges of the process: its entry, and what happens in the child between its birth and exec.
+//! What happens in the child between its birth and exec, and the process state it must restore.
 //!
-//! The only file of the workspace with unsafe code. Four things need it:
-//! * The entry. Rust's own reads the stack's bounds from `/proc/self/maps` and sets up a message
-//!   for overflows of the stack, which takes a tenth of the time of `tenure run L -- true`; what
-//!   else it does is done here.
+//! The only file of the workspace with unsafe code. Three things need it:
 //! * [`Hook::start`] makes the child as posix_spawn(3) does, in the parent's memory on a stack of
 //!   its own while the parent stands still: copying the address space, as fork(2) does, costs more
 //!   than all of tenure's own work. posix_spawn itself has no room for a hook. Everything
@@ -69,38 +66,6 @@ extern "C" fn look_at_dispositions() {
     // A limit on the length of files is an error like a full disk, not an end by a signal.
     set_disposition(libc::SIGXFSZ, libc::SIG_IGN);
     IGNORED.store(ignored, Ordering::Relaxed);
-}
-
-/// The entry.
-#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
-// SAFETY: the one `main` of the program, with the type that C gives it.
-#[unsafe(no_mangle)]
-extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
-    open_standard_descriptors();
-    set_disposition(libc::SIGPIPE, libc::SIG_IGN);
-    // A panic is told by its hook, gives the lock back, and ends with the code that Rust uses.
-    let code = std::panic::catch_unwind(crate::command).unwrap_or(101);
-    // Flushes stdout, which a plain return would not.
-    std::process::exit(i32::from(code))
-}
-
-/// Opens what is closed of the descriptors 0 to 2, so that no file of ours gets such a number and
-/// is read or written as a standard stream.
-#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
-fn open_standard_descriptors() {
-    let mut fds = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
-    // SAFETY: the pointer and the length are those of the array.
-    while unsafe { libc::poll(fds.as_mut_ptr(), 3, 0) } == -1 {
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            std::process::abort();
-        }
-    }
-    for _ in fds.iter().filter(|fd| fd.revents & libc::POLLNVAL != 0) {
-        // SAFETY: the path ends with a zero; the lowest free number is the one that is closed.
-        if unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } == -1 {
-            std::process::abort();
-        }
-    }
 }
 
 /// Whether this process was started with signal `number` ignored, as by `nohup` or `&`.

@@ -3,9 +3,8 @@
 //! `main` calls and picks the exit code; everything else stands in a file of its own. What the
 //! user typed becomes plain structs (`args`), those become resolved options (`options`), and the
 //! verbs work on these alone. Protocol decisions are the library's.
-//!
-//! On Linux with glibc the process enters through `hook.rs`, without Rust's runtime.
-#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
+
+use std::process::ExitCode;
 
 mod args;
 #[cfg(feature = "bench-link")]
@@ -35,23 +34,17 @@ mod wait;
 use args::{Args, Stop};
 use exit::Failure;
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(command())
-}
-
-/// The whole command; returns its exit code.
-fn command() -> u8 {
+fn main() -> ExitCode {
     #[cfg(feature = "bench-link")]
     if bench_link::is_wanted() {
-        return u8::from(bench_link::reach().is_err());
+        return ExitCode::from(u8::from(bench_link::reach().is_err()));
     }
     let done = match args::parse(std::env::args_os()) {
         Ok(args) => dispatch(args),
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),
         Err(Stop::Usage(failure)) => Err(failure),
     };
-    done.unwrap_or_else(Failure::report)
+    done.map_or_else(Failure::report, ExitCode::from)
 }
 
 fn dispatch(args: Args) -> Result<u8, Failure> {
