@@ -41,6 +41,10 @@ fn the_getters_say_how_things_stand() {
     assert!(matches!(start(&mut b, Patience::Forever, at(1.0), &mut reg)[..], [_]));
     let place = reg.record.as_ref().unwrap().queue[0].mark;
     assert_eq!((b.state(), b.queued(), b.token()), (State::Contending, Some(place), None));
+    assert!(!b.is_impatient());
+    let mut c = local(3);
+    c.acquire(Patience::Now);
+    assert!(c.is_impatient());
     assert_eq!((&*b.config().id, b.config().session), ("c2", session(2)));
 }
 
