@@ -10,7 +10,7 @@ use clap::{ArgMatches, Error};
 use crate::exit::Failure;
 
 /// One call of the command, as typed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
     Ls(ListArgs),
@@ -20,7 +20,7 @@ pub(crate) enum Args {
 }
 
 /// `tenure run`, as typed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunArgs {
     pub(crate) name: OsString,
     pub(crate) command: Vec<OsString>,
@@ -41,7 +41,7 @@ pub(crate) struct RunArgs {
 }
 
 /// What `ls` and `show` share, as typed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListArgs {
     pub(crate) output: Option<OsString>,
     pub(crate) store: Option<OsString>,
@@ -52,6 +52,15 @@ pub(crate) struct ListArgs {
 /// # Errors
 /// [`Stop::Print`] for `--help` and `--version`, else [`Stop::Usage`].
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Stop> {
+    let args: Vec<_> = args.into_iter().collect();
+    match crate::plain::run(&args) {
+        Some(run) => Ok(Args::Run(Box::new(run))),
+        None => parse_any(args),
+    }
+}
+
+/// The same for every command line, and slower.
+pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
     let matches = crate::cli::parse(args).map_err(Stop::from_clap)?;
     let (verb, mut given) = matches
         .subcommand()

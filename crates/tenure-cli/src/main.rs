@@ -22,6 +22,7 @@ mod list;
 mod options;
 mod pages;
 mod parent;
+mod plain;
 mod run;
 mod signals;
 mod spawn;

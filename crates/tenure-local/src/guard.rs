@@ -422,7 +422,7 @@ fn proof(record: &Record) -> Option<(Mark, Time)> {
 }
 
 fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
-    sys::stat(file).map(|stat| stat.st_nlink == 0).map_err(place.fail("read"))
+    sys::is_unlinked(file).map_err(place.fail("read"))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl OwnSession {
             let file = file.map_err(fail("create"))?;
             // A sweep may have come between the creation and the lock.
             let locked = sys::try_lock(&file, false).map_err(fail("lock"))?;
-            if !locked || sys::stat(&file).map_err(fail("read"))?.st_nlink == 0 {
+            if !locked || sys::is_unlinked(&file).map_err(fail("read"))? {
                 continue;
             }
             let folder = Arc::clone(folder);

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, StatxFlags};
 use rustix::io::{Errno, Result};
 use rustix::path::Arg;
 
@@ -164,6 +164,14 @@ pub(crate) fn try_lock(file: &OwnedFd, shared: bool) -> Result<bool> {
 pub(crate) fn unlock(file: &OwnedFd) {
     // Unlocking an open descriptor has no way to fail.
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+}
+
+/// Whether a file has no name any more. Asks for nothing but that: who asks when a file was changed
+/// makes the kernel give the next write a time stamp of its own (since Linux 6.13), so that every
+/// write would also change the inode.
+pub(crate) fn is_unlinked(file: &OwnedFd) -> Result<bool> {
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
+    Ok(stat.stx_nlink == 0)
 }
 
 /// What the system says about an open file.

@@ -61,7 +61,7 @@ impl WaitPipe {
             rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
             // Somebody who tidies up may have come before the lock, and then removes it.
             lock_exclusive(&file, folder.guard_wait(), || path(folder, mark))?;
-            if sys::stat(&file).map_err(fail("read"))?.st_nlink > 0 {
+            if !sys::is_unlinked(&file).map_err(fail("read"))? {
                 let folder = Arc::clone(folder);
                 return Ok(Self { folder, file, mark, pid: std::process::id() });
             }

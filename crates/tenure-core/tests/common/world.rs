@@ -113,6 +113,8 @@ pub(crate) struct World<'a> {
     pub(crate) peers: Vec<Peer>,
     pub(crate) judge: Judge,
     liveness: Liveness,
+    /// Whether waiters stand in the record.
+    queue: bool,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
     /// Whether others may delete and rewrite the record.
@@ -132,12 +134,27 @@ impl<'a> World<'a> {
             peers: Vec::new(),
             judge: Judge::new(liveness, usize::from(peers)),
             liveness,
+            queue: liveness == Liveness::Process,
             events: BTreeMap::new(),
             serial: 0,
             meddling,
             timing: Timing::new(spec).unwrap(),
             trace: std::env::var_os("TENURE_TRACE").is_some(),
         };
+        for n in 0..peers {
+            let peer = world.new_peer(n, 0);
+            world.peers.push(peer);
+        }
+        world
+    }
+
+    /// The same with waiters in line where time decides. An entry that nobody stands for any more
+    /// is never struck out there, so only safety is judged.
+    pub(crate) fn in_line(choices: &'a [u16], peers: u8) -> Self {
+        let mut world = Self::new(&[], Liveness::Observed, 0, false);
+        world.tape = Tape(choices);
+        world.queue = true;
+        world.judge = Judge::new(Liveness::Observed, usize::from(peers));
         for n in 0..peers {
             let peer = world.new_peer(n, 0);
             world.peers.push(peer);
@@ -162,7 +179,7 @@ impl<'a> World<'a> {
             term: if local { Term::Session } else { Term::Ttl(self.timing.ttl()) },
             timing: self.timing,
             liveness: self.liveness,
-            queue: local,
+            queue: self.queue,
             adopt: false,
             max_clock_skew: Duration::from_secs(5),
             tags: Vec::new(),
@@ -213,7 +230,8 @@ impl<'a> World<'a> {
             self.next_event(end);
         }
         let waiting = |p: &Peer| p.claim.state() == State::Contending && !self.dead(p);
-        if self.peers.iter().any(waiting) {
+        let orphans = self.queue && self.liveness == Liveness::Observed;
+        if self.peers.iter().any(waiting) && !orphans {
             let held = self.peers.iter().any(|p| p.claim.state() == State::Held);
             assert!(held, "a live waiter and nobody holds: {:?}", self.reg.record);
         }
@@ -519,7 +537,7 @@ impl<'a> World<'a> {
                 let nap = self.tape.delay() * 2;
                 self.at(nap, Event::Thaw { peer });
             }
-            6 => self.die(peer),
+            6 if !self.queue || self.liveness == Liveness::Process => self.die(peer),
             7 if self.meddling => self.meddle(),
             _ => {}
         }
