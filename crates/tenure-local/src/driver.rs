@@ -276,15 +276,21 @@ impl LocalClaim {
     }
 
     /// Notes whom to watch and when to look again.
-    fn watch(&mut self, position: &Position, backstop: Duration) {
+    fn watch(&mut self, position: &Position, mut backstop: Duration) {
         // A descriptor that has fired stays readable: an orphan's waiter would never rest.
         if self.ahead.session != position.ahead || self.ahead.has_ended() {
             self.ahead.end = self.lock.store.watch_process(position.ahead);
             self.ahead.session = position.ahead;
+            // It may have ended since it was asked about: look once more, soon.
+            if self.ahead.end.is_none() && !position.ahead.is_none() {
+                backstop = backstop.min(LOOK_AGAIN.1);
+            }
         }
         self.ahead.holds = position.next;
         let further = u32::try_from(position.place.unwrap_or(0)).unwrap_or(u32::MAX) / NEAR;
-        let backstop = backstop.saturating_mul(further.saturating_add(1));
+        if backstop >= BACKSTOP {
+            backstop = backstop.saturating_mul(further.saturating_add(1));
+        }
         let look = self.lock.store.now().after(backstop);
         self.next_look = Some(position.until.map_or(look, |until| until.min(look)));
     }
