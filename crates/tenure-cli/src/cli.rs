@@ -95,7 +95,7 @@ fn holding() -> [Arg; 6] {
         ),
         value("tag", "TEXT")
             .action(ArgAction::Append)
-            .help("Label the lock, for ls and show; may be repeated"),
+            .help("Label the lock, for show and JSON; it keeps its tags; may be repeated"),
         flag("durable").help("Sync every write, so that a power cut forgets nothing"),
         value("id", "TEXT").help("Who holds, for people [default: <hostname>_<uuid>]"),
     ]
@@ -107,7 +107,7 @@ fn reporting() -> [Arg; 2] {
             "Write one JSON object per event to the open descriptor N: waiting, acquired, \
              renewed, stopping, lost, exited, released",
         ),
-        flag("quiet").short('q').help("Say nothing while waiting"),
+        flag("quiet").short('q').help("Say nothing while waiting, nor when busy or timed out"),
     ]
 }
 
