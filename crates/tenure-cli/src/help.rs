@@ -94,9 +94,10 @@ Examples:
   tenure show nightly-backup --output json | jq -r '.holders[0].pid'
 
 JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",
-\"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\"}],
-\"queue\":[{\"id\",\"since\"}],\"tags\":[]}. Times are RFC 3339 in UTC, _ms are
-whole milliseconds, unknown is null; fields are only ever added.";
+\"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\",\"orphan\"}],
+\"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[]}. Times are RFC 3339 in UTC, _ms
+are whole milliseconds, unknown is null; orphan is the process that keeps
+the lock after its holder was killed. Fields are only ever added.";
 
 pub(crate) const LS_LONG: &str = "\
 List every lock of the store: state, holder, since when, and how many wait.";

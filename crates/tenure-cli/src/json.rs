@@ -30,12 +30,15 @@ pub(crate) struct Holder<'a> {
     pub(crate) token: u64,
     pub(crate) since: String,
     pub(crate) remaining_ms: Option<u64>,
+    /// The process that keeps the lock although the holder's own is gone.
+    pub(crate) orphan: Option<u32>,
 }
 
 /// One who waits.
 #[derive(Debug, Serialize)]
 pub(crate) struct Waiter<'a> {
     pub(crate) id: &'a str,
+    pub(crate) pid: Option<u32>,
     pub(crate) since: String,
 }
 

@@ -69,7 +69,7 @@ fn shape(lock: &LockInfo) -> json::Lock<'_> {
         queue: lock
             .queue
             .iter()
-            .map(|w| json::Waiter { id: &w.id, since: json::time(w.since.as_micros()) })
+            .map(|w| json::Waiter { id: &w.id, pid: w.pid, since: json::time(w.since.as_micros()) })
             .collect(),
         tags: &lock.tags,
     }
@@ -83,6 +83,7 @@ fn holder(h: &HolderInfo) -> json::Holder<'_> {
         token: h.token,
         since: json::time(h.since.as_micros()),
         remaining_ms: h.remaining.map(json::millis),
+        orphan: h.orphan,
     }
 }
 

@@ -54,6 +54,9 @@ fn a_waiter_behind_an_orphan_rests() {
     holder.signal(Signal::KILL);
     std::thread::sleep(Duration::from_millis(700));
     assert_rests(&waiter);
+    let shown = bench.show("x");
+    assert_eq!(shown["holders"][0]["orphan"], orphan, "{shown}");
+    assert_eq!(shown["queue"][0]["pid"], waiter.pid(), "{shown}");
     kill(orphan, Signal::KILL);
     assert_eq!(waiter.end().code, Some(0));
 }
