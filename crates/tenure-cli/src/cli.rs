@@ -137,7 +137,11 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
     ),
     RunOption {
         repeats: true,
-        ..RunOption::value("tag", "TEXT", "Label the lock, for ls and show; may be repeated")
+        ..RunOption::value(
+            "tag",
+            "TEXT",
+            "Label the lock, for show and JSON; it keeps its tags; may be repeated",
+        )
     },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),
     RunOption::value("id", "TEXT", "Who holds, for people [default: <hostname>_<uuid>]"),
@@ -147,7 +151,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         "Write one JSON object per event to the open descriptor N: waiting, acquired, \
          renewed, stopping, lost, exited, released",
     ),
-    RunOption::flag("quiet", Some('q'), "Say nothing while waiting"),
+    RunOption::flag("quiet", Some('q'), "Say nothing while waiting, nor when busy or timed out"),
     RunOption::value("store", "URL", STORE),
     RunOption {
         has_long: false,

@@ -127,6 +127,20 @@ fn the_table_lines_up_for_any_text() {
 }
 
 #[test]
+fn long_names_and_default_identities_are_cut_in_the_table_only() {
+    let bench = Bench::new();
+    let long = "x".repeat(1024);
+    assert_eq!(bench.run(&["run", &long, "--", "true"]).code, Some(0));
+    let _holder = bench.hold("held");
+    let listed = bench.run(&["ls"]).stdout;
+    assert!(listed.contains(&format!("\n{}... ", "x".repeat(60))), "{listed}");
+    let id = bench.show("held")["holders"][0]["id"].as_str().unwrap().to_owned();
+    let (host, uuid) = id.rsplit_once('_').unwrap();
+    assert!(listed.contains(&format!(" {host}_{}  ", &uuid[..8])), "{id}: {listed}");
+    assert_eq!(bench.show(&long)["lock"], long);
+}
+
+#[test]
 fn a_damaged_record_is_named_and_hides_no_other() {
     let bench = Bench::new();
     for name in ["good", "bad"] {
