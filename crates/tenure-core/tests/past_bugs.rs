@@ -300,3 +300,19 @@ fn a_doubt_in_a_store_that_writes_in_place_is_settled_by_a_read() {
     b.cancel(at(2.0));
     assert_eq!(wake(&mut b, at(2.0), &mut reg).0, [Report::Cancelled]);
 }
+
+#[test]
+fn an_answer_older_than_the_view_makes_no_holder() {
+    let (mut reg, mut a, mut b) = (Register::default(), observed(1), observed(2));
+    a.acquire(Patience::Forever);
+    let w = next_write(&mut a, 1.0, &reg);
+    let done = reg.write(&w);
+    // Somebody clears the record and another takes the lock; the watch tells before the answer.
+    reg.record.as_mut().unwrap().holder = None;
+    reg.version.revision += 1;
+    start(&mut b, Patience::Forever, at(1.0), &mut reg);
+    let wait = a.poll(at(1.5), Default::default(), &reg.view());
+    assert!(matches!(wait, Action::Wait { .. }), "{wait:?}");
+    a.handle_written(at(1.6), w.attempt, done);
+    assert_eq!(acquired(&wake(&mut a, at(1.6), &mut reg).0), None);
+}

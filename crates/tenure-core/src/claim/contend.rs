@@ -115,6 +115,7 @@ impl Claim {
         matches!(term, Term::Ttl(_)) && now >= sent.after(self.config.timing.renew_every())
     }
 
+    #[inline]
     fn take(
         &mut self,
         now: Time,
@@ -227,11 +228,13 @@ impl Claim {
         Action::Report(report)
     }
 
+    #[inline]
     pub(super) fn finish(&mut self, report: Report) -> Action {
         self.phase = Phase::Ended;
         Action::Report(report)
     }
 
+    #[inline]
     pub(super) fn write(
         &self,
         now: Time,
@@ -243,6 +246,7 @@ impl Claim {
         Action::Write(Write { attempt, expected, change, give_up_at })
     }
 
+    #[inline]
     pub(super) fn renewal(
         &self,
         now: Time,

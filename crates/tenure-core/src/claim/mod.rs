@@ -263,6 +263,7 @@ impl Claim {
     // ---- what must happen now ----
 
     /// What must happen now. `wall` is the wall clock, for times that people read.
+    #[inline]
     pub fn poll(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
         self.observe(now, view);
         self.settle(view, false);
@@ -281,6 +282,7 @@ impl Claim {
         action
     }
 
+    #[inline]
     fn decide(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
         if let Some(report) = self.report.take() {
             return Action::Report(report);
