@@ -10,7 +10,7 @@ use clap::{ArgMatches, Error};
 use crate::exit::Failure;
 
 /// One call of the command, as typed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
     Ls(ListArgs),
@@ -20,7 +20,7 @@ pub(crate) enum Args {
 }
 
 /// `tenure run`, as typed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunArgs {
     pub(crate) name: OsString,
     pub(crate) command: Vec<OsString>,
@@ -41,7 +41,7 @@ pub(crate) struct RunArgs {
 }
 
 /// What `ls` and `show` share, as typed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListArgs {
     pub(crate) output: Option<OsString>,
     pub(crate) store: Option<OsString>,
@@ -52,7 +52,17 @@ pub(crate) struct ListArgs {
 /// # Errors
 /// [`Stop::Print`] for `--help` and `--version`, else [`Stop::Usage`].
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Stop> {
-    let matches = crate::cli::parse(args).map_err(Stop::from_clap)?;
+    let args: Vec<_> = args.into_iter().collect();
+    match crate::plain::run(&args) {
+        Some(run) => Ok(Args::Run(Box::new(run))),
+        None => parse_any(args),
+    }
+}
+
+/// The same for every command line, and slower.
+pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
+    let help = help_of(args.get(1));
+    let matches = crate::cli::parse(args).map_err(|error| Stop::from_clap(error, &help))?;
     let (verb, mut given) = matches
         .subcommand()
         .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
@@ -104,16 +114,16 @@ pub(crate) enum Stop {
 }
 
 impl Stop {
-    fn from_clap(error: Error) -> Self {
+    fn from_clap(error: Error, help: &str) -> Self {
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Print(error),
-            _ => Self::Usage(Failure::new(one_line(&error))),
+            _ => Self::Usage(Failure::new(one_line(&error, help))),
         }
     }
 }
 
 /// clap's own message spans lines and does not always say what would be right.
-fn one_line(error: &Error) -> String {
+fn one_line(error: &Error, help: &str) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(" or "),
@@ -132,17 +142,17 @@ fn one_line(error: &Error) -> String {
             format!("missing verb; verbs: {}; see `tenure --help`", crate::cli::VERBS.join(", "))
         }
         ErrorKind::MissingRequiredArgument => {
-            format!("missing {}; see `{}`", input.trim_matches(['<', '>']), help_of(error))
+            format!("missing {}; see `{help}`", input.trim_matches(['<', '>']))
         }
         ErrorKind::InvalidValue if input.is_empty() => {
-            format!("{} needs a value; see `{}`", context(ContextKind::InvalidArg), help_of(error))
+            format!("{} needs a value; see `{help}`", context(ContextKind::InvalidArg))
         }
         ErrorKind::InvalidValue => format!(
             "{}: unknown value `{input}`; known: {}",
             context(ContextKind::InvalidArg),
             context(ContextKind::ValidValue).replace(" or ", ", ")
         ),
-        ErrorKind::TooManyValues | ErrorKind::UnknownArgument => unknown(error, &input),
+        ErrorKind::TooManyValues | ErrorKind::UnknownArgument => unknown(error, &input, help),
         ErrorKind::ArgumentConflict => {
             format!("{input} is given twice; give it once")
         }
@@ -150,27 +160,43 @@ fn one_line(error: &Error) -> String {
     }
 }
 
-fn unknown(error: &Error, input: &str) -> String {
+fn unknown(error: &Error, input: &str, help: &str) -> String {
+    if let Some(hint) = of_flock(input).filter(|_| help.contains(" run ")) {
+        return format!("unknown option `{input}`; {hint}");
+    }
     if input.starts_with('-') {
         return match error.get(ContextKind::SuggestedArg) {
             Some(ContextValue::String(known)) => {
                 format!("unknown option `{input}`; did you mean `{known}`?")
             }
-            _ => format!("unknown option `{input}`; see `{}`", help_of(error)),
+            _ => format!("unknown option `{input}`; see `{help}`"),
         };
     }
-    if help_of(error).contains(" run ") {
+    if help.contains(" run ") {
         return format!(
             "unexpected `{input}` behind the lock's name; the command goes behind `--`"
         );
     }
-    format!("unexpected `{input}`; see `{}`", help_of(error))
+    format!("unexpected `{input}`; see `{help}`")
 }
 
-/// The help to read: that of the verb whose usage the error quotes.
-fn help_of(error: &Error) -> String {
-    let text = error.to_string();
-    let verb = crate::cli::VERBS.iter().find(|verb| text.contains(&format!("tenure {verb}")));
+/// What an option of flock(1) is here, for those who come from there.
+fn of_flock(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "--nb" | "--nonblock" => "write -n",
+        "--timeout" => "write -w",
+        "--command" => "write -c",
+        "-x" | "-e" | "--exclusive" => "leave it out: every lock is exclusive",
+        "-s" | "--shared" => "every lock is exclusive",
+        "-o" | "--close" => "leave it out: what runs in the background does not keep the lock",
+        "-u" | "--unlock" => "the lock is released when the command ends",
+        _ => return None,
+    })
+}
+
+/// The help to read: that of the verb, if the first argument is one.
+fn help_of(first: Option<&OsString>) -> String {
+    let verb = crate::cli::VERBS.iter().find(|verb| first.is_some_and(|first| first == **verb));
     verb.map_or_else(|| "tenure --help".to_owned(), |verb| format!("tenure {verb} --help"))
 }
 

@@ -47,11 +47,7 @@ fn run(command: Command) -> Command {
         .override_usage(
             "tenure run [OPTIONS] NAME -- CMD [ARG]...\n       tenure run [OPTIONS] NAME -c STRING",
         )
-        .args(waiting())
-        .args(holding())
-        .args(reporting())
-        .arg(store())
-        .arg(value("shell", "STRING").short('c').help("Run `/bin/sh -c STRING` instead of CMD"))
+        .args(RUN_OPTIONS.iter().map(RunOption::arg))
         .arg(name())
         .arg(
             Arg::new("cmd")
@@ -63,53 +59,108 @@ fn run(command: Command) -> Command {
         )
 }
 
-fn waiting() -> [Arg; 4] {
-    [
-        flag("no-wait").short('n').help("Do not wait: exit 124 when the lock is busy"),
-        value("wait", "DUR")
-            .short('w')
-            .help("Wait at most DUR, then exit 124; 0 is the same as -n [default: for ever]"),
-        value("conflict-exit-code", "N")
-            .short('E')
-            .help("Exit with N (0 to 255) instead of 124 when busy or timed out"),
-        value("connect-timeout", "DUR").help(
-            "How long the first contact with the store may take before tenure gives up \
-             [default: 10s]",
-        ),
-    ]
+/// An option of `run`, for clap and for `plain.rs`, which must agree.
+pub(crate) struct RunOption {
+    /// What it is called in matches, and its long name unless it has none.
+    pub(crate) id: &'static str,
+    pub(crate) has_long: bool,
+    pub(crate) short: Option<char>,
+    /// The placeholder of its value; a flag has none.
+    pub(crate) value: Option<&'static str>,
+    /// Whether it may be repeated.
+    pub(crate) repeats: bool,
+    help: &'static str,
 }
 
-fn holding() -> [Arg; 6] {
-    [
-        value("ttl", "DUR").help(
-            "How long the lock outlives a holder that fell silent [default: 15s]. No effect on \
-             local:, where the lock ends with its processes",
-        ),
-        value("grace", "DUR").help(
-            "Time between TERM and KILL when the lock is lost [default: a fifth of the ttl, at \
-             most 10s; never more than 2s after a loss]",
-        ),
-        value("at-least", "DUR").help(
-            "Keep the lock at least DUR from acquiring it, even if the command ends sooner; \
-             tenure does not wait for that",
-        ),
-        value("tag", "TEXT")
-            .action(ArgAction::Append)
-            .help("Label the lock, for ls and show; may be repeated"),
-        flag("durable").help("Sync every write, so that a power cut forgets nothing"),
-        value("id", "TEXT").help("Who holds, for people [default: <hostname>_<uuid>]"),
-    ]
+impl RunOption {
+    const fn flag(id: &'static str, short: Option<char>, help: &'static str) -> Self {
+        Self { id, has_long: true, short, value: None, repeats: false, help }
+    }
+
+    const fn value(id: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { id, has_long: true, short: None, value: Some(value), repeats: false, help }
+    }
+
+    const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
+    }
+
+    fn arg(&self) -> Arg {
+        let arg = match self.value {
+            Some(placeholder) => value(self.id, placeholder),
+            None => Arg::new(self.id).action(ArgAction::SetTrue),
+        };
+        let arg = if self.has_long { arg.long(self.id) } else { arg };
+        let arg = if self.repeats { arg.action(ArgAction::Append) } else { arg };
+        let arg = self.short.into_iter().fold(arg, Arg::short);
+        arg.help(self.help)
+    }
 }
 
-fn reporting() -> [Arg; 2] {
-    [
-        value("status-fd", "N").help(
-            "Write one JSON object per event to the open descriptor N: waiting, acquired, \
-             renewed, stopping, lost, exited, released",
-        ),
-        flag("quiet").short('q').help("Say nothing while waiting"),
-    ]
-}
+/// All of them, in the order of the help.
+pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
+    RunOption::flag("no-wait", Some('n'), "Do not wait: exit 124 when the lock is busy"),
+    RunOption::value(
+        "wait",
+        "DUR",
+        "Wait at most DUR, then exit 124; 0 is the same as -n [default: for ever]",
+    )
+    .short('w'),
+    RunOption::value(
+        "conflict-exit-code",
+        "N",
+        "Exit with N (0 to 255) instead of 124 when busy or timed out",
+    )
+    .short('E'),
+    RunOption::value(
+        "connect-timeout",
+        "DUR",
+        "How long the first contact with the store may take before tenure gives up [default: 10s]",
+    ),
+    RunOption::value(
+        "ttl",
+        "DUR",
+        "How long the lock outlives a holder that fell silent [default: 15s]. No effect on \
+         local:, where the lock ends with its processes",
+    ),
+    RunOption::value(
+        "grace",
+        "DUR",
+        "Time between TERM and KILL when the lock is lost [default: a fifth of the ttl, at \
+         most 10s; never more than 2s after a loss]",
+    ),
+    RunOption::value(
+        "at-least",
+        "DUR",
+        "Keep the lock at least DUR from acquiring it, even if the command ends sooner; \
+         tenure does not wait for that",
+    ),
+    RunOption {
+        repeats: true,
+        ..RunOption::value(
+            "tag",
+            "TEXT",
+            "Label the lock, for show and JSON; it keeps its tags; may be repeated",
+        )
+    },
+    RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),
+    RunOption::value("id", "TEXT", "Who holds, for people [default: <hostname>_<uuid>]"),
+    RunOption::value(
+        "status-fd",
+        "N",
+        "Write one JSON object per event to the open descriptor N: waiting, acquired, \
+         renewed, stopping, lost, exited, released",
+    ),
+    RunOption::flag("quiet", Some('q'), "Say nothing while waiting, nor when busy or timed out"),
+    RunOption::value("store", "URL", STORE),
+    RunOption {
+        has_long: false,
+        ..RunOption::value("shell", "STRING", "Run `/bin/sh -c STRING` instead of CMD").short('c')
+    },
+];
+
+const STORE: &str =
+    "The store: local: or local:/absolute/folder [default: TENURE_STORE, else local:]";
 
 fn ls(command: Command) -> Command {
     command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())
@@ -153,26 +204,20 @@ fn name() -> Arg {
 }
 
 fn store() -> Arg {
-    value("store", "URL")
-        .help("The store: local: or local:/absolute/folder [default: TENURE_STORE, else local:]")
+    value("store", "URL").long("store").help(STORE)
 }
 
 fn output() -> Arg {
-    value("output", "FORMAT").help("text or json [default: text]")
-}
-
-fn flag(name: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue)
+    value("output", "FORMAT").long("output").help("text or json [default: text]")
 }
 
 /// An option with a value. The value may begin with a hyphen, so that `-w -5` is told what is
 /// wrong with `-5`.
 fn value(name: &'static str, placeholder: &'static str) -> Arg {
-    let arg = Arg::new(name)
+    Arg::new(name)
         .value_name(placeholder)
         .value_parser(OsStringValueParser::new())
-        .allow_hyphen_values(true);
-    if name == "shell" { arg } else { arg.long(name) }
+        .allow_hyphen_values(true)
 }
 
 /// Parses the process's arguments.

@@ -4,6 +4,7 @@
 
 use std::io::{Write as _, stderr};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tenure::blocking::{HeldBy, Waiting};
 
@@ -83,14 +84,21 @@ pub(crate) fn held_by(by: &HeldBy) -> String {
     let id = shorten_id(&by.id);
     let since = local_time(by.since.as_micros());
     let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
+    // A hold that nobody renews ends at a known time; a live one only if its holder falls silent.
+    let until = by.takeover_in.filter(|_| by.pid.is_none()).map(|left| {
+        let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+        let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        format!(" until {}", local_time(now.saturating_add(left)))
+    });
+    let until = until.unwrap_or_default();
     match (by.orphan, by.token) {
         (Some(orphan), _) => format!("kept by orphan pid {orphan} since {since} ({id})"),
-        (None, Some(_)) => format!("held {pid}since {since} ({id})"),
+        (None, Some(_)) => format!("held {pid}since {since}{until} ({id})"),
         (None, None) => format!("next in line {pid}since {since} ({id})"),
     }
 }
 
-/// In this machine's time zone, to the second.
+/// In the user's time zone, to the second: that of `TZ`, else the machine's.
 pub(crate) fn local_time(micros: u64) -> String {
     let time = json::timestamp(micros).to_zoned(TimeZone::system());
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()

@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use crate::{signals, terminal};
+
 /// The lock was lost before the command ended.
 pub(crate) const LOST: u8 = 123;
 /// Busy, or still busy when the wait ended. `-E` replaces it.
@@ -17,12 +19,26 @@ pub(crate) const CANNOT_RUN: u8 = 126;
 /// The command was not found.
 pub(crate) const NOT_FOUND: u8 = 127;
 
+/// SIGINT.
+pub(crate) const INT: i32 = rustix::process::Signal::INT.as_raw();
+
 /// An end that is tenure's doing: the code, and what to say on stderr.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,
     /// Without the leading `tenure: `; `None` where nothing is to be said.
     pub(crate) text: Option<String>,
+    /// The interrupt to end by: at a terminal, where shells tell it from an exit with code 130.
+    pub(crate) interrupt: Option<Interrupt>,
+}
+
+/// Whom an interrupt still has to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// Only ourselves: whoever else it was meant for has had it.
+    Us,
+    /// Our whole process group: Ctrl-C went to the command's group alone.
+    OurGroup,
 }
 
 impl Failure {
@@ -33,18 +49,33 @@ impl Failure {
 
     /// `code` with this text.
     pub(crate) fn with_code(code: u8, text: impl Display) -> Self {
-        Self { code, text: Some(text.to_string()) }
+        Self { text: Some(text.to_string()), ..Self::silent(code) }
+    }
+
+    /// `code` without a word.
+    pub(crate) const fn silent(code: u8) -> Self {
+        Self { code, text: None, interrupt: None }
     }
 
     /// The end that signal `number` asked for while there was no child to pass it to.
-    pub(crate) const fn by_signal(number: i32) -> Self {
-        Self { code: signal_code(number), text: None }
+    pub(crate) fn by_signal(number: i32) -> Self {
+        let interrupt = (number == INT && terminal::in_front()).then_some(Interrupt::Us);
+        Self { interrupt, ..Self::silent(signal_code(number)) }
     }
 
-    /// Says it and gives the code.
+    /// The command was ended by an interrupt, and so are we: a script around us would take an
+    /// exit for a command that dealt with Ctrl-C, and go on with its next line.
+    pub(crate) fn interrupted(interrupt: Interrupt) -> Self {
+        Self { interrupt: Some(interrupt), ..Self::silent(signal_code(INT)) }
+    }
+
+    /// Says it and gives the code, or ends here by the interrupt.
     pub(crate) fn report(self) -> ExitCode {
         if let Some(text) = self.text {
             complain(&text);
+        }
+        if let Some(interrupt) = self.interrupt {
+            signals::end_by_interrupt(interrupt);
         }
         ExitCode::from(self.code)
     }

@@ -18,37 +18,56 @@ pub(crate) const RUN_ABOUT: &str = "Run a command while holding a lock";
 pub(crate) const RUN_LONG: &str = "\
 Run a command while holding a lock.
 
-Waits until NAME is free, holds it, runs CMD, and releases it when CMD has ended. Those who
-wait are served in the order they came. stdin, stdout and stderr belong to the command;
-tenure's own lines go to stderr and begin with `tenure: `.
+Waits until NAME is free, holds it, runs CMD, and releases it when CMD has
+ended. Those who wait are served in the order they came. stdin, stdout and
+stderr belong to the command; tenure's own lines go to stderr and begin
+with `tenure: `.
 
-NAME is any text of 1 to 1,024 bytes without control characters; `/` and `..` are plain text.
-A duration is a number with ms, s, m, h or d; a bare number is seconds; fractions are allowed.";
+NAME is any text of 1 to 1,024 bytes without control characters; `/` and
+`..` are plain text. A duration is a number with ms, s, m, h or d; a bare
+number is seconds; fractions are allowed.";
 
 pub(crate) const RUN_AFTER: &str = "\
 The command:
-  It runs in a process group of its own and sees TENURE_LOCK, TENURE_STORE, TENURE_TOKEN (a
-  number that grows with every hold: let the guarded resource refuse smaller ones) and
-  TENURE_HOLDER. TERM, INT, HUP, QUIT, USR1, USR2 and WINCH are passed on to its group; what
-  tenure was started with ignored, as by nohup, stays ignored. At a terminal it gets the
-  foreground, and Ctrl-Z stops both. The lock is released when the command itself has ended:
-  what it left running in the background is neither waited for nor ended.
+  It runs in a process group of its own and sees TENURE_LOCK, TENURE_STORE,
+  TENURE_TOKEN (a number that grows with every hold: let the guarded
+  resource refuse smaller ones) and TENURE_HOLDER. TERM, INT, HUP, QUIT,
+  USR1, USR2 and WINCH are passed on to its group; what tenure was started
+  with ignored, as by nohup, stays ignored. At a terminal it gets the
+  foreground; Ctrl-Z stops both, and a Ctrl-C that ends it ends the script
+  around it as well. The lock is released when the command itself has
+  ended: what it left running in the background is neither waited for nor
+  ended.
 
 If the lock is lost:
-  The group gets TERM at once and KILL after the grace, at most 2 s later; the exit code is
-  123. A lock of local: has no expiry: it is lost only when an operator steals or repairs it
-  or somebody deletes its record. If tenure itself is killed, the kernel kills the command,
-  and the next in line ends what is left of its group before it takes the lock.
+  The group gets TERM at once and KILL after the grace, at most 2 s later;
+  the exit code is 123. A lock of local: has no expiry: it is lost only
+  when an operator steals or repairs it or somebody deletes its record. If
+  tenure itself is killed, the kernel kills the command, and the next in
+  line ends what is left of its group before it takes the lock.
 
 Exit codes:
   CODE   the command's own exit code
-  123    the lock was lost before the command ended, whatever the command returned
-  124    the lock is busy (-n), or still was when --wait ended; -E replaces this code
-  125    tenure failed: bad usage, bad name, store not usable, held by a parent
+  123    the lock was lost before the command ended, whatever it returned
+  124    the lock is busy (-n), or still was when --wait ended; -E replaces
+         this code, and -E 0 says nothing of it on stderr
+  125    tenure failed: bad usage, bad name, store not usable, held by a
+         parent
   126    the command was found and cannot be run
   127    the command was not found
-  128+n  the command was killed by signal n, or tenure was while waiting (130 INT, 143 TERM)
-  A script that must tell tenure's codes from the command's reads --status-fd.
+  128+n  the command was killed by signal n, or tenure was while waiting
+         (130 INT, 143 TERM)
+
+Events:
+  With --status-fd N, each line is an object with \"event\", \"at\" and
+  \"lock\":
+  waiting   place (how many are ahead in line), ticket, held_by
+  acquired  store, id, token: the command is about to start
+  exited    code or signal of the command
+  released  remaining_ms where --at-least keeps the lock
+  lost      reason; then stopping with remaining_ms until KILL
+  An exit code without `exited` is tenure's own, and so is 123 after
+  `lost`. Fields and events are only ever added.
 
 Environment:
   TENURE_STORE    the store when --store is not given
@@ -57,11 +76,12 @@ Examples:
   tenure run nightly-backup -- ./backup.sh
       Wait for ever, then run. Ctrl-C leaves the queue.
   tenure run -n -E 0 nightly -- /usr/local/bin/nightly
-      For crontab: when the last run is still going, do nothing and call it success.
+      For crontab: when the last run is still going, do nothing, say
+      nothing and call it success.
   tenure run -w 30s db-migrate -c 'psql -f up.sql && touch done'
       Wait at most 30 s; a shell line instead of a command.
   tenure run --at-least 50s -n report -- ./report.sh
-      Keep the lock at least 50 s, so that a second machine's cron job does not run it too.
+      Not twice within 50 s, however short the report is.
   tenure run --status-fd 3 build -- make 3>events.json
       What happened, as one JSON object per line.";
 
@@ -73,9 +93,10 @@ Examples:
   tenure show nightly-backup
   tenure show nightly-backup --output json | jq -r '.holders[0].pid'
 
-JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",\"holders\":[{\"id\",\"host\",
-\"pid\",\"token\",\"since\",\"remaining_ms\"}],\"queue\":[{\"id\",\"since\"}],\"tags\":[]}. Times are RFC 3339
-in UTC, _ms are whole milliseconds, unknown is null; fields are only ever added.";
+JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",
+\"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\"}],
+\"queue\":[{\"id\",\"since\"}],\"tags\":[]}. Times are RFC 3339 in UTC, _ms are
+whole milliseconds, unknown is null; fields are only ever added.";
 
 pub(crate) const LS_LONG: &str = "\
 List every lock of the store: state, holder, since when, and how many wait.";

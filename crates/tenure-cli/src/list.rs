@@ -145,14 +145,33 @@ fn table(locks: &[LockInfo], out: &mut impl Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
+/// The widest cell, in characters: one long name must not push every other column away.
+const CELL_MAX: usize = 60;
+
+/// The beginning of a long name; `show` and JSON have all of it.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(CELL_MAX) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// A default identity, `HOST_UUID`, without the end of its UUID; any other as it is.
+fn short_id(id: &str) -> &str {
+    let uuid = id.rsplit_once('_').map_or("", |(_, uuid)| uuid);
+    let groups: Vec<usize> = uuid.split('-').map(str::len).collect();
+    let hex = uuid.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
+    if hex && groups == [8, 4, 4, 4, 12] { &id[..id.len() - 28] } else { id }
+}
+
 fn row(lock: &LockInfo) -> [String; 7] {
     let dash = || "-".to_owned();
     let first = lock.holders.first();
     let of = |f: &dyn Fn(&HolderInfo) -> Option<String>| first.and_then(f).unwrap_or_else(dash);
     [
-        lock.name.clone(),
+        cut(&lock.name),
         state(lock.state).to_owned(),
-        of(&|h| Some(h.id.clone())),
+        of(&|h| Some(cut(short_id(&h.id)))),
         of(&|h| h.pid.map(|pid| pid.to_string())),
         of(&|h| Some(h.token.to_string())),
         of(&|h| Some(local_time(h.since.as_micros()))),

@@ -22,6 +22,7 @@ mod list;
 mod options;
 mod pages;
 mod parent;
+mod plain;
 mod run;
 mod signals;
 mod spawn;
@@ -71,7 +72,7 @@ fn printed(result: std::io::Result<()>) -> Result<u8, Failure> {
 /// A reader that went away early, such as `head`, has what it wanted.
 fn printing(error: &std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::BrokenPipe {
-        return Failure { code: 0, text: None };
+        return Failure::silent(0);
     }
     Failure::new(format!("cannot print: {error}"))
 }

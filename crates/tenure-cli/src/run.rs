@@ -11,14 +11,14 @@ use std::time::Duration;
 use tenure::Timing;
 use tenure::blocking::{Client, Guard, Lock, Lost, Released};
 
-use crate::child::Child;
+use crate::child::{Child, Ended};
 use crate::duration::shorten;
-use crate::exit::{Failure, LOST, complain};
+use crate::exit::{Failure, INT, Interrupt, LOST, complain};
 use crate::options::RunOptions;
 use crate::signals::Signals;
 use crate::spawn::{HoldEnv, Start, spawn};
 use crate::status::{Event, Status};
-use crate::supervise::Supervisor;
+use crate::supervise::{Outcome, Supervisor};
 use crate::terminal::Terminal;
 use crate::wait::Wait;
 use crate::{clock, json, parent};
@@ -85,7 +85,10 @@ impl Hold<'_> {
             return Ok(LOST);
         }
         let at_least = self.options.at_least;
-        Ok(self.give_back(status, at_least).unwrap_or(outcome.ended.code()))
+        match self.give_back(status, at_least) {
+            Some(lost) => Ok(lost),
+            None => passed_on(&outcome),
+        }
     }
 
     fn start(
@@ -144,6 +147,15 @@ impl Hold<'_> {
                 None
             }
         }
+    }
+}
+
+/// The command's own end as ours.
+fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
+    match outcome.ended {
+        Ended::Signal(INT) if outcome.foreground => Err(Failure::interrupted(Interrupt::OurGroup)),
+        Ended::Signal(INT) => Err(Failure::by_signal(INT)),
+        ended => Ok(ended.code()),
     }
 }
 

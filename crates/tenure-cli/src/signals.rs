@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Interrupt};
 use crate::hook;
 
 /// What is read, if it was not ignored at the start.
@@ -122,6 +122,17 @@ impl Signals {
         self.aside.extend(arrived.into_iter().filter(|news| *news != News::Continue));
         self.aside.len() < before
     }
+}
+
+/// Ends this process by SIGINT; returns only if that is ignored. Nothing may be left to clean up.
+pub(crate) fn end_by_interrupt(whom: Interrupt) {
+    use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+    let _ = match whom {
+        Interrupt::Us => kill_process(getpid(), Signal::INT),
+        Interrupt::OurGroup => kill_current_process_group(Signal::INT),
+    };
+    // Blocked until here, and no handler was ever set.
+    let _ = SigSet::from(nix::sys::signal::Signal::SIGINT).thread_unblock();
 }
 
 impl News {

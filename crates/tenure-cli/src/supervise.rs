@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) ended: Ended,
     /// Why the hold was lost, if it was.
     pub(crate) lost: Option<String>,
+    /// Whether the terminal's keys reached the child alone when it ended.
+    pub(crate) foreground: bool,
 }
 
 /// One child under one hold.
@@ -153,6 +155,7 @@ impl Supervisor<'_> {
             // The rest of the group: it must not go on beside the next holder.
             self.child.signal(Signal::KILL);
         }
+        let foreground = self.terminal.is_some_and(|t| t.is_of(self.child.group()));
         if let Some(terminal) = self.terminal {
             terminal.take_back_from(self.child.group());
         }
@@ -162,7 +165,7 @@ impl Supervisor<'_> {
         };
         self.tell(Event { event: "exited", code, signal, ..Event::default() });
         self.child.reap();
-        Outcome { ended, lost: loss.map(|loss| loss.reason) }
+        Outcome { ended, lost: loss.map(|loss| loss.reason), foreground }
     }
 
     fn tell(&mut self, event: Event<'_>) {

@@ -5,12 +5,18 @@
 //! blocked (`signals.rs`), so that none of them stops us.
 
 use rustix::process::{Pid, getpgrp};
-use rustix::stdio::stdin;
+use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal, open as stdin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal(());
+
+/// Whether our group has the foreground of a terminal that is stdin, stdout or stderr.
+pub(crate) fn in_front() -> bool {
+    let fds = [stdin(), stdout(), stderr()];
+    fds.iter().any(|fd| tcgetpgrp(fd).is_ok_and(|foreground| foreground == getpgrp()))
+}
 
 impl Terminal {
     /// The terminal on stdin, if it is one and controls our session.

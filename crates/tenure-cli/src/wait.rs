@@ -191,7 +191,7 @@ impl<'a> Wait<'a> {
     /// Who called for code 0 takes a busy lock for success, and cron mails every line.
     fn conflict(&self, text: String) -> Failure {
         let silent = self.options.quiet || self.options.busy_code == 0;
-        Failure { code: self.options.busy_code, text: (!silent).then_some(text) }
+        Failure { text: (!silent).then_some(text), ..Failure::silent(self.options.busy_code) }
     }
 }
 

@@ -124,3 +124,16 @@ fn a_limit_on_the_length_of_files_is_an_error_and_not_a_signal() {
     let ran = Ran::of(&bench.sh(line).output().unwrap());
     assert_eq!(ran.code, Some(128 + 25), "{ran:?}");
 }
+
+#[test]
+fn a_waiter_in_a_deleted_store_ends() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let waiter = wait(&bench, "x", 1);
+    // As often as it takes: the living go on making files.
+    until("the store is gone", || std::fs::remove_dir_all(bench.path("store")).is_ok());
+    let _ = holder.end();
+    let ran = waiter.end();
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(ran.stderr.contains("was deleted while in use"), "{ran:?}");
+}

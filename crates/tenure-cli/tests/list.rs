@@ -81,6 +81,37 @@ fn texts_name_holder_queue_and_tags() {
     assert_eq!(*lines[1].last().unwrap(), "1");
 }
 
+/// A zone file without any rules, nine hours ahead of UTC, as zic writes it.
+fn nine_hours_ahead() -> Vec<u8> {
+    let mut file = Vec::new();
+    for _ in 0..2 {
+        file.extend(b"TZif2");
+        file.extend([0; 15]);
+        // Counts: none but one type and the four bytes of its name.
+        [0_u32, 0, 0, 0, 1, 4].iter().for_each(|count| file.extend(count.to_be_bytes()));
+        file.extend((9 * 3600_i32).to_be_bytes());
+        file.extend(b"\0\0JST\0");
+    }
+    file.extend(b"\nJST-9\n");
+    file
+}
+
+#[test]
+fn times_for_people_are_in_their_zone() {
+    let bench = Bench::new();
+    let _holder = bench.hold("x");
+    std::fs::create_dir_all(bench.path("zones/Far")).unwrap();
+    std::fs::write(bench.path("zones/Far/Away"), nine_hours_ahead()).unwrap();
+    let hour = |zone: &str| -> u32 {
+        let mut show = bench.tenure(&["show", "x"]);
+        let shown = show.env("TZ", zone).env("TZDIR", bench.path("zones")).output().unwrap();
+        let shown = common::Ran::of(&shown).stdout;
+        let since = shown.split("since ").nth(1).unwrap();
+        since.split([' ', ':']).nth(1).unwrap().parse().unwrap()
+    };
+    assert_eq!(hour("Far/Away"), (hour("UTC0") + 9) % 24);
+}
+
 #[test]
 fn the_table_lines_up_for_any_text() {
     use unicode_width::UnicodeWidthStr as _;
@@ -93,6 +124,20 @@ fn the_table_lines_up_for_any_text() {
     let columns: Vec<_> = listed.lines().map(column).collect();
     assert_eq!(columns.len(), 4);
     assert!(columns.iter().all(|c| *c == columns[0] && c.is_some()), "{listed}");
+}
+
+#[test]
+fn long_names_and_default_identities_are_cut_in_the_table_only() {
+    let bench = Bench::new();
+    let long = "x".repeat(1024);
+    assert_eq!(bench.run(&["run", &long, "--", "true"]).code, Some(0));
+    let _holder = bench.hold("held");
+    let listed = bench.run(&["ls"]).stdout;
+    assert!(listed.contains(&format!("\n{}... ", "x".repeat(60))), "{listed}");
+    let id = bench.show("held")["holders"][0]["id"].as_str().unwrap().to_owned();
+    let (host, uuid) = id.rsplit_once('_').unwrap();
+    assert!(listed.contains(&format!(" {host}_{}  ", &uuid[..8])), "{id}: {listed}");
+    assert_eq!(bench.show(&long)["lock"], long);
 }
 
 #[test]

@@ -169,6 +169,16 @@ fn a_lock_inside_itself_is_refused() {
 }
 
 #[test]
+fn a_hold_that_outlives_its_work_is_not_laid_to_a_process_that_is_gone() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["run", "--at-least", "1h", "x", "--", "true"]).code, Some(0));
+    let ran = bench.run(&["run", "-n", "x", "--", "true"]);
+    assert_eq!(ran.code, Some(124), "{ran:?}");
+    assert!(ran.stderr.contains("is held since ") && ran.stderr.contains(" until "), "{ran:?}");
+    assert!(!ran.stderr.contains("pid"), "{ran:?}");
+}
+
+#[test]
 fn at_least_keeps_the_lock_without_us() {
     let bench = Bench::new();
     let start = Instant::now();

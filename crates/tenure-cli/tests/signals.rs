@@ -170,3 +170,13 @@ fn a_stop_that_nobody_could_end_stops_nothing() {
     assert_eq!(running.end().code, Some(8));
     write.join().unwrap().unwrap();
 }
+
+#[test]
+fn closed_standard_descriptors_are_never_those_of_our_files() {
+    let bench = Bench::new();
+    let line =
+        "exec 0<&- 2>&-; \"$TENURE\" run x -- /bin/sh -c 'readlink /proc/$$/fd/0 /proc/$$/fd/2'";
+    let ran = bench.sh(line).output().unwrap();
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "/dev/null\n/dev/null\n");
+    assert_eq!(bench.show("x")["state"], "free", "nothing was written into the record");
+}

@@ -20,6 +20,8 @@ const CTRL_Z: &str = "\x1a";
 struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
+    /// The same, whole: nothing is forgotten.
+    log: Arc<Mutex<String>>,
     leader: Child,
 }
 
@@ -47,15 +49,18 @@ impl Terminal {
         let leader = setsid.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
         let keyboard = File::from(master);
         let screen = Arc::new(Mutex::new(String::new()));
-        let (mut output, shown) = (keyboard.try_clone().unwrap(), screen.clone());
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut output = keyboard.try_clone().unwrap();
+        let copies = [screen.clone(), log.clone()];
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // Reading fails when the last process has closed the terminal.
             while let Ok(n @ 1..) = output.read(&mut bytes) {
-                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
+                let text = String::from_utf8_lossy(&bytes[..n]);
+                copies.iter().for_each(|copy| copy.lock().unwrap().push_str(&text));
             }
         });
-        Self { keyboard, screen, leader }
+        Self { keyboard, screen, log, leader }
     }
 
     fn keys(&mut self, keys: &str) {
@@ -77,6 +82,10 @@ impl Terminal {
             });
         }));
         assert!(found.is_ok(), "no `{text}` on the screen: {last:?}");
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// Brings the stopped job to the foreground: the shell repeats its command line.
@@ -205,6 +214,40 @@ fn ctrl_c_while_waiting_leaves_the_line() {
     terminal.keys(CTRL_C);
     assert_eq!(terminal.code(), "130");
     bench.wait_for_queue("x", 0);
+}
+
+#[test]
+fn ctrl_c_ends_a_script_around_us_too() {
+    let bench = Bench::new();
+    let _holder = bench.hold("held");
+    let cases = [
+        ("run x -c 'echo u\"\"p; exec sleep 1000'", "up"),
+        ("run x -c 'echo u\"\"p; exec sleep 1000' </dev/null", "up"),
+        ("run held -- true", "waiting for `held`"),
+    ];
+    for (run, shown) in cases {
+        let mut terminal = Terminal::with_shell(&bench);
+        let script = format!("\"$TENURE\" {run}; echo went on\n");
+        std::fs::write(bench.path("script"), script).unwrap();
+        terminal.keys("bash script\n");
+        terminal.sees(shown);
+        terminal.keys(CTRL_C);
+        assert_eq!(terminal.code(), "130", "{run}");
+        assert!(!terminal.log().contains("went on"), "{run}: {}", terminal.log());
+    }
+    assert_eq!(bench.show("x")["state"], "free");
+}
+
+#[test]
+fn a_command_that_deals_with_ctrl_c_lets_the_script_go_on() {
+    let bench = Bench::new();
+    let mut terminal = Terminal::with_shell(&bench);
+    let line = "\"$TENURE\" run x -c 'trap \"exit 3\" INT; echo up; while :; do sleep 0.02; done'";
+    std::fs::write(bench.path("script"), format!("{line}; echo went on $?\n")).unwrap();
+    terminal.keys("bash script\n");
+    terminal.sees("up");
+    terminal.keys(CTRL_C);
+    terminal.sees("went on 3");
 }
 
 #[test]

@@ -41,6 +41,10 @@ fn the_getters_say_how_things_stand() {
     assert!(matches!(start(&mut b, Patience::Forever, at(1.0), &mut reg)[..], [_]));
     let place = reg.record.as_ref().unwrap().queue[0].mark;
     assert_eq!((b.state(), b.queued(), b.token()), (State::Contending, Some(place), None));
+    assert!(!b.is_impatient());
+    let mut c = local(3);
+    c.acquire(Patience::Now);
+    assert!(c.is_impatient());
     assert_eq!((&*b.config().id, b.config().session), ("c2", session(2)));
 }
 
@@ -261,4 +265,52 @@ fn a_hold_for_ever_is_never_taken_and_a_session_is_asked_about() {
         matches!(&taken, Action::Write(w) if matches!(w.change, Change::Take { .. })),
         "{taken:?}"
     );
+}
+
+#[test]
+fn an_older_view_takes_no_hold_away() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    reg.version.revision = 4;
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let old = reg.version;
+    // A label changes; then what was before comes late.
+    reg.version.revision = 9;
+    assert!(matches!(poll(&mut a, 2.0, &reg.view()), Action::Wait { .. }));
+    let free = Default::default();
+    let late = View::Is { record: &free, version: old, age: None };
+    for view in [late, View::Absent { revision: 8 }, View::Absent { revision: 9 }] {
+        assert!(matches!(poll(&mut a, 2.0, &view), Action::Wait { .. }), "{view:?}");
+    }
+    let mut b = a.clone();
+    for (claim, revision) in [(&mut a, 10), (&mut b, 0)] {
+        let gone = poll(claim, 2.0, &View::Absent { revision });
+        assert_eq!(gone, Action::Report(Report::Lost(Cause::Deleted)), "{revision}");
+    }
+}
+
+#[test]
+fn whatever_a_holder_changes_of_its_entry_shows_that_it_lives() {
+    type Change = fn(&mut tenure_core::Holder);
+    let changes: [Change; 5] = [
+        |h| h.mark = Mark::from_u128(1),
+        |h| h.renewed = Wall::from_micros(1),
+        |h| h.since = Wall::from_micros(1),
+        |h| h.term = Term::Ttl(Duration::from_secs(14)),
+        |h| h.id = "another".into(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let (mut reg, mut a, mut b) = (Register::default(), observed(1), observed(2));
+        start(&mut a, Patience::Forever, at(1.0), &mut reg);
+        let holder = |reg: &mut Register, change: Change| {
+            change(reg.record.as_mut().unwrap().holder.as_mut().unwrap());
+        };
+        holder(&mut reg, |h| h.renewed = Wall::from_micros(7));
+        holder(&mut reg, |h| h.since = Wall::from_micros(7));
+        start(&mut b, Patience::Forever, at(1.0), &mut reg);
+        holder(&mut reg, *change);
+        reg.version.revision += 1;
+        wake(&mut b, at(10.0), &mut reg);
+        assert_eq!(acquired(&wake(&mut b, at(17.0), &mut reg).0), None, "change {number}");
+        assert!(acquired(&wake(&mut b, at(25.2), &mut reg).0).is_some(), "change {number}");
+    }
 }

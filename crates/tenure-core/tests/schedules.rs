@@ -26,6 +26,11 @@ proptest! {
     }
 
     #[test]
+    fn time_decides_and_waiters_stand_in_line(tape in tape(), peers in 2_u8..5) {
+        World::in_line(&tape, peers).run();
+    }
+
+    #[test]
     fn sessions_decide(tape in tape(), peers in 2_u8..5) {
         World::new(&tape, Liveness::Process, peers, false).run();
     }

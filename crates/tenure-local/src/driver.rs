@@ -146,7 +146,8 @@ impl LocalClaim {
     pub fn step(&mut self) -> Result<Option<Report>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
-            self.look()?;
+            let looked = self.look();
+            looked.map_err(|e| self.lock.store.folder().explain(e))?;
         }
         Ok(self.reports.pop_front())
     }
@@ -275,15 +276,21 @@ impl LocalClaim {
     }
 
     /// Notes whom to watch and when to look again.
-    fn watch(&mut self, position: &Position, backstop: Duration) {
+    fn watch(&mut self, position: &Position, mut backstop: Duration) {
         // A descriptor that has fired stays readable: an orphan's waiter would never rest.
         if self.ahead.session != position.ahead || self.ahead.has_ended() {
             self.ahead.end = self.lock.store.watch_process(position.ahead);
             self.ahead.session = position.ahead;
+            // It may have ended since it was asked about: look once more, soon.
+            if self.ahead.end.is_none() && !position.ahead.is_none() {
+                backstop = backstop.min(LOOK_AGAIN.1);
+            }
         }
         self.ahead.holds = position.next;
         let further = u32::try_from(position.place.unwrap_or(0)).unwrap_or(u32::MAX) / NEAR;
-        let backstop = backstop.saturating_mul(further.saturating_add(1));
+        if backstop >= BACKSTOP {
+            backstop = backstop.saturating_mul(further.saturating_add(1));
+        }
         let look = self.lock.store.now().after(backstop);
         self.next_look = Some(position.until.map_or(look, |until| until.min(look)));
     }
@@ -347,12 +354,25 @@ impl LocalClaim {
             Ownership::Heir => drop(self.take_file()),
             Ownership::Copy => self.session.check_own()?,
         }
-        while !matches!(self.claim.state(), State::Ended | State::Idle) {
+        while !self.has_ended() {
             self.reports.clear();
-            self.guarded()?;
+            let until = match self.guarded()? {
+                Rest::Waits(Position { until, .. }) | Rest::Later(until) => until,
+                Rest::Done => continue,
+            };
+            // The disk refused a moment ago, and is left alone for a while.
+            if self.ending == EndedBy::Drop {
+                return Ok(None);
+            }
+            let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
+            std::thread::sleep(pause.min(BACKSTOP));
         }
         self.pipe = None;
         Ok(self.reports.drain(..).next_back())
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.claim.state(), State::Ended | State::Idle)
     }
 
     /// Whether the record still names this hold: `None` if it does.
@@ -405,8 +425,8 @@ impl LocalClaim {
 }
 
 impl Drop for LocalClaim {
-    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard a thread does.
-    /// Where the disk refuses, the hold ends with this process's session.
+    /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard, or where the disk
+    /// has just refused, a thread does. Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
         if self.session.ownership() == Ownership::Copy {
             return;
@@ -422,6 +442,7 @@ impl Drop for LocalClaim {
         }
         match self.end() {
             Err(Error::Busy { .. }) if self.ending == EndedBy::Drop => self.leave_to_helper(),
+            Ok(_) if !self.has_ended() => self.leave_to_helper(),
             // There is nobody left to tell.
             _ => {
                 let file = self.take_file();
@@ -463,3 +484,6 @@ impl Ahead {
         self.end.as_ref().is_some_and(crate::wait::is_readable)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,16 @@ impl Folder {
         }
     }
 
+    /// The error, or that the folder was deleted, which no second try mends.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match sys::stat(&self.dir) {
+            Ok(stat) if stat.st_nlink == 0 => {
+                Error::unsuitable(&self.path, "was deleted while in use", "start again")
+            }
+            _ => error,
+        }
+    }
+
     pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
     }

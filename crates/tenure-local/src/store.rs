@@ -12,8 +12,9 @@ use crate::session::{self, About, OwnSession, Verdict};
 use crate::wait::{self, WaitPipe, Woken};
 use crate::{Clock, Folder, LockName, Result, group, process};
 
-/// How long the killed members of a group are waited for in one look.
-const ORPHANS_WAIT: Duration = Duration::from_millis(100);
+/// How long the killed members of a group are waited for in one look. They end in microseconds
+/// unless they have much memory to give back or wait for a disk; nobody takes over meanwhile.
+const ORPHANS_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -43,6 +43,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum Rest {
     /// The machine waits.
     Waits(Position),
+    /// What is ended cannot go on before this instant: the disk refused.
+    Later(Option<Time>),
     /// There is nothing to wait for: held, ended, or news only.
     Done,
 }
@@ -151,6 +153,9 @@ impl Turn<'_> {
                 Action::Idle => return Ok(Rest::Done),
                 Action::Wait { until } if self.claim.state() == State::Contending => {
                     return self.position(&stored, until).map(Rest::Waits);
+                }
+                Action::Wait { until } if self.claim.state() == State::Ending => {
+                    return Ok(Rest::Later(until));
                 }
                 Action::Wait { .. } => return Ok(Rest::Done),
             }

@@ -52,7 +52,11 @@ impl WaitPipe {
             // Read and write: with a writer of its own it never sees the end of the pipe.
             let file = match sys::open(folder.dir(), name.as_str()) {
                 Err(Errno::NOENT) => continue,
-                file => file.map_err(fail("open"))?,
+                Err(e) => {
+                    remove(folder, mark);
+                    return Err(fail("open")(e));
+                }
+                Ok(file) => file,
             };
             rustix::fs::fchmod(&file, mode).map_err(fail("create"))?;
             // Somebody who tidies up may have come before the lock, and then removes it.

@@ -29,10 +29,6 @@ impl Claim {
         //    what we wanted; else somebody else did. A remainder would be there.
         let (record, version) = match view {
             View::Is { record, version, .. } if is_ours(record, ending.mark) => (*record, *version),
-            _ if !self.attempts.no_doubts() && !ending.sent => {
-                self.need_read = true;
-                return Action::Wait { until: Some(now.after(self.config.timing.attempt())) };
-            }
             _ => return self.finish(ending.not_there(view)),
         };
         if now < self.retry_at {

@@ -16,8 +16,8 @@
 //! view is the record with the change applied, at the new version, and views never go back to an
 //! older revision.
 //!
-//! **Why two claims never hold at once.** A hold begins only with an acknowledged conditional
-//! write, or with a record read back that carries the mark of one. Such a write is accepted only
+//! **Why two claims never hold at once.** A hold begins only with a view of the record that carries
+//! the mark of a conditional write of ours, and counts from its send. Such a write is accepted only
 //! if the record is still the one that was judged: free, or held by someone whose session is gone,
 //! or by an entry that stood unchanged for `ttl x (1 + drift)` of this claim's clock, which is
 //! later than its holder's deadline as long as both clocks' rates are within `drift` of true time.
@@ -27,7 +27,7 @@
 //! | queued | nobody: its session | itself, or who finds the session gone | skipped while stopped | read back by mark |
 //! | held by session | nobody | release; the next, when the session is gone | the hold stays | read back by mark |
 //! | held with ttl | this claim | release; the deadline | it ends at its deadline; the next waits out the ttl | read back by mark; validity counts from the landed attempt |
-//! | detached | nobody | its ttl | it ends by its ttl | the session hold is still there: released instead |
+//! | detached | nobody | its ttl | it ends by its ttl | read back by mark; written again while the old hold stands |
 
 mod attempts;
 mod contend;

@@ -32,7 +32,8 @@ pub struct Config {
     pub timing: Timing,
     /// How the store knows whether a holder lives.
     pub liveness: Liveness,
-    /// Whether waiters stand in the record.
+    /// Whether waiters stand in the record. Only where the store knows who lives: time alone would
+    /// never end the place of a waiter that is gone.
     pub queue: bool,
     /// Whether a record that names our own identity is ours to take at once. Only for identities
     /// that the user guarantees to be unique.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Register;
-use super::world::{Peer, leaves_something};
+use super::peer::Peer;
 use tenure_core::{
     Change, HISTORY_MAX, Liveness, Mark, Probed, Record, Report, State, Term, Token, Write,
 };
@@ -201,4 +201,9 @@ impl Judge {
         assert!(queue.all(|w| !promise.sent.contains(&w.mark)), "{} waits", p.name);
         promise.gone = true;
     }
+}
+
+/// Whether this write puts something of its author into the record.
+fn leaves_something(change: &Change) -> bool {
+    matches!(change, Change::Take { .. } | Change::Join { .. } | Change::Renew { .. })
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub(crate) mod judge;
+pub(crate) mod peer;
 pub(crate) mod world;
 
 use std::collections::HashSet;

@@ -4,96 +4,19 @@
 //! verb, go on. An exhausted tape gives zeros, so that a shortened tape is a calmer run.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+mod fate;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::judge::Judge;
+use super::peer::{DRIFT_PPM, Known, Peer, SECOND, Tape};
 use super::{Register, session};
 use tenure_core::{
-    Action, Change, Claim, Config, Holder, Liveness, Mark, Marks, Outcome, Patience, Record,
-    Session, State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
+    Action, Claim, Config, Liveness, Mark, Marks, Outcome, State, Term, Time, Timing, TimingSpec,
+    Wall, Write,
 };
-
-pub(crate) const DRIFT_PPM: u32 = 10_000;
-const SECOND: u64 = 1_000_000_000;
-/// A message's time on the way, in milliseconds. The ttl is 15 s.
-const DELAYS: [u64; 8] = [0, 0, 7, 300, 1_500, 3_000, 9_000, 20_000];
-const FOREIGN: &str = "foreign";
-
-pub(crate) struct Tape<'a>(pub(crate) &'a [u16]);
-
-impl Tape<'_> {
-    /// A number below `n`.
-    pub(crate) fn draw(&mut self, n: u16) -> u16 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first % n
-    }
-
-    fn delay(&mut self) -> u64 {
-        DELAYS[usize::from(self.draw(8))] * SECOND / 1_000
-    }
-}
-
-/// What a driver knows of the record.
-#[derive(Clone, Debug)]
-pub(crate) enum Known {
-    Unknown,
-    Absent(u64),
-    Is(Rc<Record>, Version, Option<Duration>),
-}
-
-impl Known {
-    fn view(&self) -> View<'_> {
-        match self {
-            Self::Unknown => View::Unknown,
-            Self::Absent(revision) => View::Absent { revision: *revision },
-            Self::Is(record, version, age) => View::Is { record, version: *version, age: *age },
-        }
-    }
-
-    pub(crate) fn revision(&self) -> u64 {
-        match self {
-            Self::Unknown => 0,
-            Self::Absent(revision) => *revision,
-            Self::Is(_, version, _) => version.revision,
-        }
-    }
-}
-
-/// A claim with its driver and its clock.
-pub(crate) struct Peer {
-    pub(crate) claim: Claim,
-    pub(crate) name: String,
-    pub(crate) session: Session,
-    pub(crate) known: Known,
-    /// How often it was started anew; what was meant for an earlier life is not for this one.
-    life: u32,
-    rate_ppm: i64,
-    offset: u64,
-    /// The read under way: its number, and how often the view had changed when it left.
-    read: Option<(u64, u64)>,
-    changes: u64,
-    /// The newest revision it heard of; nothing older is news.
-    pub(crate) newest: u64,
-    timer: u64,
-    frozen: bool,
-}
-
-impl Peer {
-    pub(crate) fn local(&self, now: u64) -> Time {
-        let rate = u128::try_from(1_000_000 + self.rate_ppm).unwrap();
-        Time::from_nanos(self.offset + u64::try_from(u128::from(now) * rate / 1_000_000).unwrap())
-    }
-
-    /// The first instant of true time at which its clock shows `local`.
-    fn true_time(&self, local: Time) -> u64 {
-        let rate = u128::try_from(1_000_000 + self.rate_ppm).unwrap();
-        let passed = u128::from(local.as_nanos().saturating_sub(self.offset));
-        u64::try_from((passed * 1_000_000).div_ceil(rate)).unwrap_or(u64::MAX)
-    }
-}
 
 #[derive(Debug)]
 enum Event {
@@ -113,6 +36,8 @@ pub(crate) struct World<'a> {
     pub(crate) peers: Vec<Peer>,
     pub(crate) judge: Judge,
     liveness: Liveness,
+    /// Whether waiters stand in the record.
+    queue: bool,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
     /// Whether others may delete and rewrite the record.
@@ -132,12 +57,27 @@ impl<'a> World<'a> {
             peers: Vec::new(),
             judge: Judge::new(liveness, usize::from(peers)),
             liveness,
+            queue: liveness == Liveness::Process,
             events: BTreeMap::new(),
             serial: 0,
             meddling,
             timing: Timing::new(spec).unwrap(),
             trace: std::env::var_os("TENURE_TRACE").is_some(),
         };
+        for n in 0..peers {
+            let peer = world.new_peer(n, 0);
+            world.peers.push(peer);
+        }
+        world
+    }
+
+    /// The same with waiters in line where time decides. An entry that nobody stands for any more
+    /// is never struck out there, so only safety is judged.
+    pub(crate) fn in_line(choices: &'a [u16], peers: u8) -> Self {
+        let mut world = Self::new(&[], Liveness::Observed, 0, false);
+        world.tape = Tape(choices);
+        world.queue = true;
+        world.judge = Judge::new(Liveness::Observed, usize::from(peers));
         for n in 0..peers {
             let peer = world.new_peer(n, 0);
             world.peers.push(peer);
@@ -162,7 +102,7 @@ impl<'a> World<'a> {
             term: if local { Term::Session } else { Term::Ttl(self.timing.ttl()) },
             timing: self.timing,
             liveness: self.liveness,
-            queue: local,
+            queue: self.queue,
             adopt: false,
             max_clock_skew: Duration::from_secs(5),
             tags: Vec::new(),
@@ -213,7 +153,8 @@ impl<'a> World<'a> {
             self.next_event(end);
         }
         let waiting = |p: &Peer| p.claim.state() == State::Contending && !self.dead(p);
-        if self.peers.iter().any(waiting) {
+        let orphans = self.queue && self.liveness == Liveness::Observed;
+        if self.peers.iter().any(waiting) && !orphans {
             let held = self.peers.iter().any(|p| p.claim.state() == State::Held);
             assert!(held, "a live waiter and nobody holds: {:?}", self.reg.record);
         }
@@ -482,114 +423,4 @@ impl<'a> World<'a> {
             }
         }
     }
-
-    // ---- what users, operators and fate do ----
-
-    fn patience(&mut self, peer: usize) -> Patience {
-        let now = self.peers[peer].local(self.now);
-        match self.tape.draw(4) {
-            0 | 1 => Patience::Forever,
-            2 => Patience::Until(now.after(Duration::from_secs(u64::from(self.tape.draw(30))))),
-            _ => Patience::Now,
-        }
-    }
-
-    fn interfere(&mut self) {
-        let peer = usize::from(self.tape.draw(u16::try_from(self.peers.len()).unwrap()));
-        let p = &mut self.peers[peer];
-        let now = p.local(self.now);
-        match self.tape.draw(9) {
-            0 | 1 => {}
-            2 => {
-                p.claim.release(now);
-                self.judge.ends(peer, self.now);
-            }
-            3 => {
-                p.claim.cancel(now);
-                self.judge.ends(peer, self.now);
-            }
-            4 => {
-                let ttl = Duration::from_secs(1 + u64::from(self.tape.draw(40)));
-                self.judge.detaches(peer, self.peers[peer].claim.state());
-                self.peers[peer].claim.detach(now, ttl);
-            }
-            5 => {
-                p.frozen = true;
-                self.reg.stopped.insert(p.session);
-                let nap = self.tape.delay() * 2;
-                self.at(nap, Event::Thaw { peer });
-            }
-            6 => self.die(peer),
-            7 if self.meddling => self.meddle(),
-            _ => {}
-        }
-        self.begin_again(peer);
-        self.drain(peer);
-    }
-
-    /// A claim that wants nothing wants the lock again.
-    fn begin_again(&mut self, peer: usize) {
-        let state = self.peers[peer].claim.state();
-        if matches!(state, State::Ended | State::Idle) && !self.dead(&self.peers[peer]) {
-            let patience = self.patience(peer);
-            self.peers[peer].claim.acquire(patience);
-            self.judge.wants(peer);
-        }
-    }
-
-    /// Dies, and is there again under a new name; who waits for it hears of it.
-    fn die(&mut self, peer: usize) {
-        self.reg.dead.insert(self.peers[peer].session);
-        let life = self.peers[peer].life + 1;
-        if life < 20 {
-            self.peers[peer] = self.new_peer(u8::try_from(peer).unwrap(), life);
-            self.judge.wants(peer);
-        }
-        for other in 0..self.peers.len() {
-            let timer = self.peers[other].timer;
-            self.at(0, Event::Poll { peer: other, timer });
-        }
-    }
-
-    /// What no protocol allows, but people do.
-    fn meddle(&mut self) {
-        let kind = self.tape.draw(5);
-        let Some(record) = &mut self.reg.record else { return };
-        match kind {
-            // A label of the object changes.
-            0 | 1 => {}
-            2 => record.holder = None,
-            3 => {
-                self.serial += 1;
-                record.holder = Some(Holder {
-                    id: FOREIGN.into(),
-                    mark: Mark::from_u128((1 << 120) | u128::from(self.serial)),
-                    session: Session::NONE,
-                    token: Token::new(self.reg.token),
-                    term: Term::Ttl(Duration::from_secs(10)),
-                    ticket: record.next_ticket,
-                    since: Wall::default(),
-                    renewed: Wall::default(),
-                    stamp: Time::from_nanos(self.now),
-                });
-            }
-            _ => {
-                record.queue.pop_front();
-            }
-        }
-        self.reg.version.revision += 1;
-        if kind == 4 && self.liveness == Liveness::Observed {
-            self.reg.record = None;
-        }
-        if self.trace {
-            println!("{:>12} meddling {kind} {:?}", self.now / 1_000, self.reg.record);
-        }
-        self.judge.meddled(kind, &self.reg);
-        self.tell_all();
-    }
-}
-
-/// Whether this write puts something of its author into the record.
-pub(crate) fn leaves_something(change: &Change) -> bool {
-    matches!(change, Change::Take { .. } | Change::Join { .. } | Change::Renew { .. })
 }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Report, Wall};
+use tenure_core::{Report, Term, Wall};
 use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
@@ -28,7 +28,7 @@ pub enum Patience {
 pub struct HeldBy {
     /// Identity.
     pub id: String,
-    /// Process, where the store knows it.
+    /// Process, where the store knows it and the hold depends on it.
     pub pid: Option<u32>,
     /// A process that keeps the lock although the holder's own process is gone.
     pub orphan: Option<u32>,
@@ -180,9 +180,11 @@ impl Pending {
 
 fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
     let token = by.token.get();
+    // A hold that ends by time outlives its process, whose number may be another's by now.
+    let session = (by.term == Term::Session).then_some(by.session);
     HeldBy {
-        pid: tenure_local::pid_of(by.session),
-        orphan: claim.store().orphan_of(by.session),
+        pid: session.and_then(tenure_local::pid_of),
+        orphan: session.and_then(|session| claim.store().orphan_of(session)),
         id: by.id.to_string(),
         token: (token > 0).then_some(token),
         since: by.since,

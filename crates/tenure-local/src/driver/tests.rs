@@ -1,0 +1,48 @@
+//! Ends that the disk refuses, and who is watched.
+
+use std::time::Instant;
+
+use rustix::io::Errno;
+use tenure_core::Timing;
+
+use super::*;
+use crate::sys::record;
+use crate::testing::{Scratch, lock_in, wait_until};
+use crate::{Identity, LockName, Settings};
+
+fn lock(folder: &Arc<crate::Folder>) -> Arc<LocalLock> {
+    let store = Arc::new(LocalStore::in_folder(Arc::clone(folder)).unwrap());
+    let (timing, tags) = (Timing::default(), Vec::new());
+    let settings = Settings { id: "a".into(), timing, tags, durable: false };
+    Arc::new(LocalLock::new(store, LockName::new("l").unwrap(), settings))
+}
+
+#[test]
+fn one_who_ended_just_before_it_was_watched_is_looked_at_again_soon() {
+    let scratch = Scratch::new();
+    let mut claim = LocalClaim::new(&lock(&scratch.open()), Patience::Forever).unwrap();
+    let own = Identity::of(claim.session.session());
+    let ahead = Identity { start: own.start + 1, ..own }.session();
+    let position = Position { ahead, next: true, ..Position::default() };
+    claim.watch(&position, BACKSTOP);
+    assert!(claim.wake_after().unwrap() <= LOOK_AGAIN.1);
+    // Once: something may keep its session.
+    claim.watch(&position, BACKSTOP);
+    assert!(claim.wake_after().unwrap() > BACKSTOP / 2);
+}
+
+#[test]
+fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut claim = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
+    record::fail(0, Errno::IO);
+    assert!(claim.release().is_err());
+    record::heal();
+    let start = Instant::now();
+    drop(claim);
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    let mut file = lock_in(&folder, "l");
+    wait_until(|| file.peek().unwrap().unwrap().record.holder.is_none());
+}
