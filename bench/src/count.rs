@@ -38,6 +38,13 @@ impl Calls {
         self.of(&["fsync", "fdatasync", "syncfs", "sync", "sync_file_range"])
     }
 
+    /// Those that reach something outside of the process: all but asking for its own number, which
+    /// guards against forks and costs next to nothing.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.total() - self.of(&["getpid"])
+    }
+
     fn of(&self, names: &[&str]) -> usize {
         names.iter().filter_map(|n| self.0.get(*n)).sum()
     }
@@ -123,6 +130,7 @@ impl Tracer {
     fn run(me: &Path, command: &[&str], env: &[(&str, &str)]) -> Result<Trace> {
         let mut start = Command::new(me);
         start.args(["child", "traced"]).args(command).envs(env.iter().copied());
+        start.env_remove("LD_LIBRARY_PATH");
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = start.spawn().with_context(|| format!("start {}", me.display()))?;
         let root = Pid::from_raw(child.id().cast_signed());

@@ -139,7 +139,9 @@ impl Place<'_> {
     /// The same surroundings for every command: no terminal, the row's store.
     fn quiet(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env("TENURE_STORE", &self.url).stdin(Stdio::null()).stdout(Stdio::null());
+        // cargo run sets it, and every dynamic program then looks through some 90 folders first.
+        command.env_remove("LD_LIBRARY_PATH").env("TENURE_STORE", &self.url);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
 }
