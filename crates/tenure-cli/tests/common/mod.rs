@@ -109,9 +109,11 @@ impl Drop for Bench {
     }
 }
 
-/// The binary, without a store, outside any hold.
+/// The binary, without a store, outside any hold. Signals have their defaults, even where the tests
+/// were started with some ignored, as by `nohup` or in the background of a script.
 pub fn tenure() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+    let mut command = Command::new("/usr/bin/env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_tenure")]);
     for name in ["TENURE_STORE", "TENURE_LOCK", "TENURE_TOKEN", "TENURE_HOLDER", "COLUMNS"] {
         command.env_remove(name);
     }
