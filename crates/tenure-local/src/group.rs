@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Pid, getpgid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -129,14 +130,23 @@ pub(crate) fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
         let errno = e.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
         Error::system("list", Path::new("/proc"), errno)
     };
+    let Some(wanted) = number(group) else { return Ok(Vec::new()) };
     let mut members = Vec::new();
     for entry in fs::read_dir("/proc").map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Asked first, as it costs a thirtieth of reading a line about each process there is.
+        if number(pid).is_some_and(|pid| getpgid(Some(pid)).is_ok_and(|of| of != wanted)) {
+            continue;
+        }
         let member = stat_of(pid)?.filter(|stat| stat.group == group && !stat.has_ended());
         members.extend(member.filter(|_| pid != std::process::id()).map(|stat| (pid, stat)));
     }
     Ok(members)
+}
+
+fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().map(Pid::from_raw)
 }
 
 enum Kill {
