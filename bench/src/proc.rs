@@ -234,18 +234,13 @@ mod tests {
 
     #[test]
     fn a_command_is_timed_and_its_failure_told() {
-        let [wall, cpu] = timed(Command::new("sleep").arg("0.05")).unwrap();
-        assert!((50_000.0..5_000_000.0).contains(&wall), "{wall}");
-        assert!((0.0..50_000.0).contains(&cpu), "{cpu}");
-        let error = timed(&mut Command::new("false")).unwrap_err();
-        assert!(error.to_string().contains("exit status: 1"), "{error}");
-    }
-
-    #[test]
-    fn processor_time_of_a_busy_command_is_counted() {
+        let [wall, _] = timed(Command::new("sleep").arg("0.05")).unwrap();
+        assert!(wall >= 50_000.0, "{wall}");
         let busy = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done";
         let [_, cpu] = timed(Command::new("sh").args(["-c", busy])).unwrap();
         assert!(cpu > 1_000.0, "{cpu}");
+        let error = timed(&mut Command::new("false")).unwrap_err();
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
     }
 
     #[test]
