@@ -1,45 +1,66 @@
 //! Links the command so that it starts quickly: `run` is paid by every cron job.
 //!
 //! * As a fixed-position executable. A position-independent one has every pointer in its tables
-//!   patched by the loader at each start: with all backends linked some 22,700 relocations, more
-//!   than the rest of `tenure run L -- true` costs. A test counts what is left.
-//! * With its own copy of libgcc's unwinder, as C++ programs have with `-static-libgcc`. The shared
-//!   one costs the mapping of a second library and its questions about the processor.
+//!   patched at each start: with all backends linked some 22,700 relocations, more than the rest of
+//!   `tenure run L -- true` costs. A test counts what is left.
+//! * With the C library inside, where the C compiler brings one to link. Finding, mapping and
+//!   binding the shared one costs a fifth of `tenure run L -- true`. What such a program must not do
+//!   is ask the name service switch, which loads plugins: `ARCHITECTURE.md` says how hosts are
+//!   found instead.
 //!
 //! It stands here and not in RUSTFLAGS so that `cargo install` gets it too. Elsewhere, and where
-//! the compiler does not bring the static library, the linker's default stays.
+//! the compiler does not bring the libraries, the linker's default stays.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+/// What the standard library asks the linker for, and the archives that answer. glibc has most of
+/// the others in `libc.a` nowadays and keeps their files for their names.
+const LIBRARIES: [(&str, &[&str]); 7] = [
+    ("gcc_s", &["libgcc_eh.a", "libgcc.a", "libc.a"]),
+    ("c", &["libc.a", "libgcc_eh.a", "libgcc.a"]),
+    ("m", &["libm.a"]),
+    ("rt", &["librt.a"]),
+    ("pthread", &["libpthread.a"]),
+    ("util", &["libutil.a"]),
+    ("dl", &["libdl.a"]),
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |key: &str| env::var(key).unwrap_or_default();
-    if target("CARGO_CFG_TARGET_OS") == "linux" && target("CARGO_CFG_TARGET_ENV") == "gnu" {
-        println!("cargo::rustc-link-arg-bins=-no-pie");
-        if let Some(folder) = static_unwinder() {
-            println!("cargo::rustc-link-arg-bins=-L{}", folder.display());
-        }
+    if target("CARGO_CFG_TARGET_OS") != "linux" || target("CARGO_CFG_TARGET_ENV") != "gnu" {
+        return;
+    }
+    println!("cargo::rustc-link-arg-bins=-no-pie");
+    let asked = target("CARGO_CFG_TARGET_FEATURE").split(',').any(|f| f == "crt-static");
+    if let Some(folder) = (!asked).then(static_libraries).flatten() {
+        println!("cargo::rustc-link-arg-bins=-static");
+        println!("cargo::rustc-link-arg-bins=-L{}", folder.display());
     }
 }
 
-/// A folder whose `libgcc_s.so`, which the standard library asks for by that name, is a linker
-/// script that stands for the static libraries; `None` where they are not known.
-fn static_unwinder() -> Option<PathBuf> {
+/// A folder in which the shared libraries that the standard library asks for by name are linker
+/// scripts that stand for the static ones; `None` where one of these is not known.
+fn static_libraries() -> Option<PathBuf> {
     let linker = match env::var_os("RUSTC_LINKER") {
         Some(linker) => linker,
         None if env::var_os("HOST") == env::var_os("TARGET") => "cc".into(),
         None => return None,
     };
-    let find = |file: &str| {
+    let find = |file: &&str| {
         let output = Command::new(&linker).arg(format!("-print-file-name={file}")).output().ok()?;
         let path = String::from_utf8(output.stdout).ok()?;
         // A compiler that has no such file answers with the bare name.
-        Some(path.trim_end().to_owned()).filter(|path| Path::new(path).is_absolute())
+        let path = Some(path.trim_end()).filter(|path| Path::new(path).is_absolute())?;
+        Some(format!("\"{path}\""))
     };
-    let script = format!("GROUP(\"{}\" \"{}\")\n", find("libgcc_eh.a")?, find("libgcc.a")?);
     let folder = PathBuf::from(env::var_os("OUT_DIR")?);
-    fs::write(folder.join("libgcc_s.so"), script).ok()?;
+    for (name, archives) in LIBRARIES {
+        let archives: Option<Vec<_>> = archives.iter().map(find).collect();
+        let script = format!("GROUP({})\n", archives?.join(" "));
+        fs::write(folder.join(format!("lib{name}.so")), script).ok()?;
+    }
     Some(folder)
 }

@@ -1,6 +1,10 @@
-//! How the command is linked: fixed position, few load-time relocations. Owns the limit.
+//! How the command is linked: fixed position, few relocations at the start, no loader where the C
+//! compiler brings the C library to link. Owns the limit.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::path::Path;
+use std::process::Command;
 
 use object::{Object as _, ObjectKind, ObjectSection as _};
 
@@ -8,7 +12,7 @@ use object::{Object as _, ObjectKind, ObjectSection as _};
 const ENTRY: u64 = 24;
 
 #[test]
-fn fixed_position_and_few_relocations() {
+fn fixed_position_few_relocations_and_no_loader() {
     let bytes = std::fs::read(env!("CARGO_BIN_EXE_tenure")).unwrap();
     let file = object::File::parse(&*bytes).unwrap();
     assert_eq!(file.kind(), ObjectKind::Executable, "linked as a position-independent executable");
@@ -17,4 +21,12 @@ fn fixed_position_and_few_relocations() {
     // Packed relocations would hide from the count above.
     assert_eq!(size(".relr.dyn"), 0);
     assert!((1..1000).contains(&count), "{count} relocations");
+    let asks_for_a_loader = file.section_by_name(".interp").is_some();
+    assert_eq!(asks_for_a_loader, !compiler_has("libc.a"), "not linked as build.rs decides");
+}
+
+/// A compiler that has no such file answers with the bare name.
+fn compiler_has(file: &str) -> bool {
+    let asked = Command::new("cc").arg(format!("-print-file-name={file}")).output().unwrap();
+    Path::new(String::from_utf8(asked.stdout).unwrap().trim_end()).is_absolute()
 }
