@@ -367,7 +367,9 @@ impl LocalClaim {
             let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
             std::thread::sleep(pause.min(BACKSTOP));
         }
-        self.pipe = None;
+        if let Some(pipe) = self.pipe.take() {
+            self.lock.store.keep(pipe);
+        }
         Ok(self.reports.drain(..).next_back())
     }
 
