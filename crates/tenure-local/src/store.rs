@@ -45,6 +45,14 @@ impl LocalStore {
         Self::in_folder(Folder::open(options.path.as_deref())?)
     }
 
+    /// Opens the store if there is one; creates nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_existing(options: &Options) -> Result<Option<Self>> {
+        Folder::open_existing(options.path.as_deref())?.map(Self::in_folder).transpose()
+    }
+
     /// A store in an open folder.
     ///
     /// # Errors
