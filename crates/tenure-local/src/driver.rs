@@ -68,6 +68,8 @@ pub struct LocalClaim {
     seen: u64,
     /// The file's first page in that revision, once it was needed.
     page: Box<[u8]>,
+    /// Whether a write of this claim is in the file of which a sync failed.
+    unsynced: bool,
     /// How many backstops passed without a close look.
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
@@ -141,6 +143,7 @@ impl LocalClaim {
             until: None,
             seen: 0,
             page: Box::default(),
+            unsynced: false,
             quiet: 0,
             orphans: None,
             ending: EndedBy::Caller,
@@ -264,6 +267,7 @@ impl LocalClaim {
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
             verdicts: Vec::new(),
+            unsynced: &mut self.unsynced,
             limit,
             hold_back_for_orphans: ending,
         };
@@ -501,6 +505,7 @@ impl LocalClaim {
             until: None,
             seen: 0,
             page: Box::default(),
+            unsynced: self.unsynced,
             quiet: 0,
             orphans: None,
             ending: EndedBy::Helper,
