@@ -23,6 +23,7 @@ mod folder;
 mod group;
 mod guard;
 mod image;
+mod known;
 mod list;
 mod lock;
 mod lockwait;

@@ -140,7 +140,7 @@ impl Turn<'_> {
     }
 
     fn poll(&mut self, mut guard: Guard<'_>, mut stored: Stored) -> Result<Rest> {
-        loop {
+        let rest = loop {
             let now = self.store.now();
             let view = self.view(now, &stored);
             match self.claim.poll(now, self.store.wall(), &view) {
@@ -154,16 +154,18 @@ impl Turn<'_> {
                 }
                 Action::Report(report) => self.reports.push_back(report),
                 Action::Write(write) => self.write(&mut guard, &mut stored, &write)?,
-                Action::Idle => return Ok(Rest::Done),
+                Action::Idle => break Rest::Done,
                 Action::Wait { until } if self.claim.state() == State::Contending => {
-                    return self.position(&stored, until).map(Rest::Waits);
+                    break Rest::Waits(self.position(&stored, until)?);
                 }
                 Action::Wait { until } if self.claim.state() == State::Ending => {
-                    return Ok(Rest::Later(until));
+                    break Rest::Later(until);
                 }
-                Action::Wait { .. } => return Ok(Rest::Done),
+                Action::Wait { .. } => break Rest::Done,
             }
-        }
+        };
+        guard.bring_back(stored);
+        Ok(rest)
     }
 
     fn view<'s>(&self, now: Time, stored: &'s Stored) -> View<'s> {
