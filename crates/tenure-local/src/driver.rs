@@ -466,6 +466,12 @@ impl Drop for LocalClaim {
     /// Undoes in place what is there, in microseconds; after 5 ms of a busy guard, or where the disk
     /// has just refused, a thread does. Where the disk refuses, the hold ends with this process's session.
     fn drop(&mut self) {
+        // The usual end, after a release: nothing is left that another process could still have.
+        if self.has_ended() && self.pipe.is_none() {
+            let file = self.take_file();
+            self.lock.give_back(file);
+            return;
+        }
         if self.session.ownership() == Ownership::Copy {
             return;
         }
