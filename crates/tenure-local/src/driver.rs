@@ -20,15 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Patience, Report, Session, State, Term, Time, View,
+    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time,
+    View,
 };
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
 use crate::session::{OwnSession, Ownership, Verdict};
+use crate::steal::Kill;
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
+
+mod other;
 
 /// The longest time between two looks of a waiter that nobody wakes.
 const BACKSTOP: Duration = Duration::from_secs(1);
@@ -74,6 +78,8 @@ pub struct LocalClaim {
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
+    /// Whom to end, under the guard, before the hold of somebody else is ended.
+    kill: Option<Kill>,
     ending: EndedBy,
 }
 
@@ -115,9 +121,21 @@ impl LocalClaim {
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+        let mut claim = Self::idle(lock, lock.store.marks())?;
+        claim.want(patience);
+        Ok(claim)
+    }
+
+    fn want(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.claim.acquire(patience);
+    }
+
+    /// One that wants nothing yet, with these marks for its attempts.
+    fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Self> {
         let settings = &lock.settings;
         let session = lock.store.session(&settings.id)?;
-        let mut claim = Claim::new(Config {
+        let claim = Claim::new(Config {
             id: settings.id.clone(),
             session: session.session(),
             term: Term::Session,
@@ -127,14 +145,13 @@ impl LocalClaim {
             adopt: false,
             max_clock_skew: Duration::ZERO,
             tags: settings.tags.clone(),
-            marks: lock.store.marks(),
+            marks,
         });
-        claim.acquire(patience);
         Ok(Self {
             lock: Arc::clone(lock),
             session,
             claim,
-            patience,
+            patience: Patience::Forever,
             file: lock.file(),
             reports: VecDeque::new(),
             pipe: None,
@@ -146,6 +163,7 @@ impl LocalClaim {
             unsynced: false,
             quiet: 0,
             orphans: None,
+            kill: None,
             ending: EndedBy::Caller,
         })
     }
@@ -268,6 +286,7 @@ impl LocalClaim {
             dead: &mut left.dead,
             verdicts: Vec::new(),
             unsynced: &mut self.unsynced,
+            kill: &mut self.kill,
             limit,
             hold_back_for_orphans: ending,
         };
@@ -409,6 +428,11 @@ impl LocalClaim {
         Ok(self.reports.drain(..).next_back())
     }
 
+    /// Wants nothing any more, whatever became of it.
+    fn give_up(&mut self) {
+        self.claim = Claim::new(self.claim.config().clone());
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self.claim.state(), State::Ended | State::Idle)
     }
@@ -508,6 +532,7 @@ impl LocalClaim {
             unsynced: self.unsynced,
             quiet: 0,
             orphans: None,
+            kill: None,
             ending: EndedBy::Helper,
         };
         // Without a thread the hold ends with the session.

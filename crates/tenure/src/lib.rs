@@ -36,6 +36,6 @@ mod info;
 mod url;
 
 pub use error::Error;
-pub use info::{HolderInfo, LockInfo, LockState, WaiterInfo};
+pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
 pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
 pub use url::StoreUrl;
