@@ -6,7 +6,7 @@ use std::time::Duration;
 use tenure_local::{LockName, Target};
 
 use super::guard::lost;
-use super::{Client, Lock, Lost};
+use super::{Client, HeldBy, Lock, Lost};
 use crate::{Error, LockInfo};
 
 /// Looks on at one lock, for programs with an event loop of their own.
@@ -79,6 +79,20 @@ impl Seen {
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.target.is_some_and(|target| target.is_bound())
+    }
+
+    /// Who has the lock, if its record names somebody.
+    #[must_use]
+    pub fn held_by(&self) -> Option<HeldBy> {
+        let holder = self.lock.holders.first()?;
+        Some(HeldBy {
+            id: holder.id.clone(),
+            pid: holder.pid,
+            orphan: holder.orphan,
+            token: Some(holder.token),
+            since: holder.since,
+            takeover_in: holder.remaining,
+        })
     }
 
     /// Whether both times the same hold was seen, not renewed in between.
