@@ -7,11 +7,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, OFlags, RenameFlags, flock, linkat, renameat_with,
+};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tenure::blocking::{Client, HoldKey, connect_existing};
@@ -95,17 +98,11 @@ impl HoldFile {
             key: key.to_string(),
             sum: String::new(),
         };
-        let temp = temp(path, key);
-        let file = write(&temp, &content).map_err(|e| cannot("write", path, &e))?;
-        let placed = place(&temp, path);
-        if placed.is_err() {
-            let _ = std::fs::remove_file(&temp);
-        }
-        match placed {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Err(exists(path)),
-            Err(e) => return Err(cannot("write", path, &e.into())),
-        }
+        let file = match write_in_place(path, &content) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(exists(path)),
+            Err(e) => return Err(cannot("write", path, &e)),
+        };
         let begun = Self { path: path.to_owned(), file, content };
         match sync_folder(path) {
             Ok(()) => Ok(begun),
@@ -237,43 +234,64 @@ impl HoldFile {
     }
 }
 
-/// Writes a new file that only its user can read, synced and locked.
+/// Writes a new file whole, unless something has its name. It has no name before, so that a kill
+/// leaves nothing; where the file system cannot do that, it has another one for a moment.
+fn write_in_place(path: &Path, content: &Content) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(OFlags::TMPFILE.bits().cast_signed());
+    match options.open(folder_of(path)) {
+        Ok(mut file) => {
+            fill(&mut file, content)?;
+            let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+            Ok(file)
+        }
+        Err(e) if matches!(e.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)) => {
+            let temp = path.with_file_name(temp_name(path, &content.key));
+            let file = write(&temp, content)?;
+            match renameat_with(CWD, &temp, CWD, path, RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(file),
+                Err(e) => {
+                    let _ = std::fs::remove_file(&temp);
+                    Err(e.into())
+                }
+            }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes a new file under this name.
 fn write(path: &Path, content: &Content) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.custom_flags(nofollow()).open(path)?;
+    let filled = fill(&mut file, content);
+    if filled.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    filled.map(|()| file)
+}
+
+/// Fills a new file that only its user can read; synced and locked.
+fn fill(file: &mut File, content: &Content) -> io::Result<()> {
     let mut content = content.clone();
     content.sum = sum(&content);
     let mut text = serde_json::to_vec(&content)?;
     text.push(b'\n');
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.custom_flags(nofollow()).open(path)?;
-    let written = (|| {
-        // The umask narrows and a default ACL widens what open was told.
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.write_all(&text)?;
-        file.sync_all()
-    })();
-    if written.is_err() {
-        let _ = std::fs::remove_file(path);
-    }
-    written.map(|()| file)
+    // The umask narrows and a default ACL widens what open was told.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    flock(&*file, FlockOperation::NonBlockingLockExclusive)?;
+    file.write_all(&text)?;
+    file.sync_all()
 }
 
-/// Gives the file its name unless something has it.
-fn place(temp: &Path, path: &Path) -> rustix::io::Result<()> {
-    match renameat_with(CWD, temp, CWD, path, RenameFlags::NOREPLACE) {
-        // A file system that does not know this has hard links.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::link(temp, path)?;
-            rustix::fs::unlink(temp)
-        }
-        done => done,
-    }
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all())
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
@@ -341,10 +359,6 @@ fn sum(content: &Content) -> String {
 }
 
 /// A name beside the file that no other hold uses.
-fn temp(path: &Path, key: &HoldKey) -> PathBuf {
-    path.with_file_name(temp_name(path, &key.to_string()))
-}
-
 fn temp_name(path: &Path, key: &str) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let short: String = name.chars().take(40).collect();

@@ -17,6 +17,9 @@ pub(crate) fn why(lost: &Lost) -> String {
 
 /// Why, with what the lock's last holds say of the one with this token.
 pub(crate) fn why_in_full(client: &Client, lock: &str, token: Option<u64>, lost: &Lost) -> String {
+    if !matches!(lost, Lost::Freed | Lost::Replaced { .. }) {
+        return why(lost);
+    }
     let is_it = |past: &PastInfo| Some(past.token) == token;
     let past = client.show(lock).ok().and_then(|info| info.history.into_iter().find(is_it));
     match past.map(|past| (past.end, past.reason)) {

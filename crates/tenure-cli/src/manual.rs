@@ -33,6 +33,7 @@ The hold file:
 
 Exit codes:
   0      the lock is held; its token is on stdout
+  123    the lock was stolen in the moment it was acquired
   124    the lock is busy (-n), or still was when --wait ended; -E replaces
          this code, and -E 0 says nothing of it on stderr
   125    tenure failed: bad usage, FILE exists or cannot be written, store
@@ -89,7 +90,8 @@ never touched. An `acquire` that was killed before it was done is undone.";
 
 pub(crate) const RELEASE_AFTER: &str = "\
 Exit codes:
-  0      the lock was given back; or the acquire in FILE never got it
+  0      the lock was given back, or the acquire that wrote FILE was killed
+         before it was done and nothing is left of it
   123    the hold had been lost before: its ttl had run out, somebody else
          holds the lock, it was stolen, or the machine was restarted.
          Nothing of it is left.
@@ -153,8 +155,7 @@ ended keeps the lock, and is named.";
 pub(crate) const STEAL_AFTER: &str = "\
 Exit codes:
   0      the hold is over, or there was none
-  124    the hold was renewed or changed hands since it was shown; nothing was
-         done
+  124    the hold was renewed since it was shown; nothing was done
   125    tenure failed, or was not confirmed: nothing was freed
   128+n  ended by signal n while waiting for the expiry (130 INT, 143 TERM)
 

@@ -18,11 +18,9 @@ pub(crate) fn release(options: &HoldOptions) -> Result<u8, Failure> {
     let (name, token) = (shorten(file.lock()), file.token());
     let lost = match lock.release_hold(&key).map_err(Failure::new)? {
         Kept::Done { .. } => None,
-        // An acquire that was killed: if it never wrote a token, nobody has worked under the lock.
-        Kept::Never | Kept::Lost(Lost::Freed | Lost::Deleted | Lost::Replaced { .. })
-            if token.is_none() =>
-        {
-            complain(&format!("lock `{name}` had not been acquired; there is nothing to release"));
+        // An acquire that was killed: it never told a token, so nobody has worked under the lock.
+        _ if token.is_none() => {
+            complain(&format!("nothing is left of the acquire of lock `{name}` that was cut off"));
             None
         }
         Kept::Lost(lost) => Some(why_in_full(&client, file.lock(), token, &lost)),

@@ -76,13 +76,14 @@ fn describe(damage: &Damage) -> String {
     text += &format!("file    {}\n", damage.path().display());
     text += &format!("damage  {}\n", damage.problem());
     let Some(found) = damage.salvage() else {
-        return text + "held    nothing can be read of it\n\n";
+        return text + "said    nothing that can be read\n\n";
     };
     if found.lock != damage.name() {
-        text += &format!("of      lock {:?}, unverified\n", found.lock);
+        text += &format!("of      lock {:?}; unverified\n", found.lock);
     }
-    let held = match found.holder {
-        None => "nobody can be read".to_owned(),
+    let said = match found.holder {
+        None if found.free == Some(true) => "free".to_owned(),
+        None => "nothing of its holder that can be read".to_owned(),
         Some(id) => {
             let token = found.token.map(|token| format!(", token {token}")).unwrap_or_default();
             let since = found.since.map(|since| local_time(since.as_micros()));
@@ -92,8 +93,8 @@ fn describe(damage: &Damage) -> String {
                 (Some(pid), false) => format!(", pid {pid}, which has ended"),
                 (None, _) => String::new(),
             };
-            format!("{}{token}{since}{runs}", id.escape_debug())
+            format!("held by {}{token}{since}{runs}", id.escape_debug())
         }
     };
-    text + &format!("held    {held}, unverified\n\n")
+    text + &format!("said    {said}; unverified\n\n")
 }

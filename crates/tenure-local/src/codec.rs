@@ -77,21 +77,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
     r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
 }
 
-/// What can still be read of bytes that are no whole body: as far as it goes, unverified.
-pub(crate) fn salvage(bytes: &[u8]) -> (Option<&str>, Option<Holder>) {
+/// What can still be read of bytes that are no whole body, unverified: the name, and whether
+/// somebody holds the lock, as far as it goes.
+pub(crate) fn salvage(bytes: &[u8]) -> Option<(&str, Option<Option<Holder>>)> {
     let mut r = Reader::new(bytes);
-    let mut name = || {
-        r.fixed::<8>()?;
-        r.str().filter(|name| !name.is_empty())
-    };
-    let Some(name) = name() else { return (None, None) };
+    r.fixed::<8>()?;
+    let name = r.str().filter(|name| !name.is_empty())?;
     let mut holder = || {
         r.number()?;
         r.number()?;
-        r.byte().filter(|held| *held == 1)?;
-        r.holder()
+        match r.byte()? {
+            0 => Some(None),
+            1 => r.holder().map(Some),
+            _ => None,
+        }
     };
-    (Some(name), holder())
+    Some((name, holder()))
 }
 
 /// Writes the parts of a body. Numbers are LEB128, little end first.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
-use tenure_core::{Session, Term};
+use tenure_core::{Mark, Session, Term, Time};
 
 use crate::{LocalStore, LockName, Result, Shown};
 
@@ -30,6 +30,8 @@ pub struct Onlooker {
     /// The holder's process, whose end makes it readable.
     end: Option<(Session, OwnedFd)>,
     wake_after: Duration,
+    /// When a hold was first seen whose stamp is of another clock.
+    foreign: Option<(Mark, Time)>,
 }
 
 impl Onlooker {
@@ -37,7 +39,7 @@ impl Onlooker {
     #[must_use]
     pub fn new(store: Arc<LocalStore>, name: LockName) -> Self {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
-        Self { store, name, changes, end: None, wake_after: Duration::ZERO }
+        Self { store, name, changes, end: None, wake_after: Duration::ZERO, foreign: None }
     }
 
     /// How the lock stands now. Call it again once one of [`fds`](Self::fds) is readable or
@@ -47,7 +49,8 @@ impl Onlooker {
     /// A record that cannot be read.
     pub fn look(&mut self) -> Result<Shown> {
         self.ask();
-        let shown = self.store.show(&self.name)?;
+        let mut shown = self.store.show(&self.name)?;
+        self.count_anew(&mut shown);
         self.wake_after = BACKSTOP;
         let holder = shown.record.holder.as_ref().zip(shown.holder.as_ref());
         let bound = holder.filter(|(h, _)| h.term == Term::Session).map(|(h, _)| h.session);
@@ -63,6 +66,18 @@ impl Onlooker {
             self.wake_after = self.wake_after.min(left + Duration::from_micros(1));
         }
         Ok(shown)
+    }
+
+    /// A hold with a ttl whose stamp is of another boot or time namespace: its ttl counts from when
+    /// it was first seen, as for a contender.
+    fn count_anew(&mut self, shown: &mut Shown) {
+        let foreign = shown.record.holder.as_ref().filter(|_| shown.foreign_stamp).map(|h| h.mark);
+        let now = self.store.now();
+        let first = self.foreign.filter(|(mark, _)| Some(*mark) == foreign).map(|(_, at)| at);
+        self.foreign = foreign.map(|mark| (mark, first.unwrap_or(now)));
+        let (Some((_, at)), Some(known)) = (self.foreign, &mut shown.holder) else { return };
+        known.remaining = known.remaining.map(|ttl| ttl.saturating_sub(now.since(at)));
+        known.expired = known.remaining == Some(Duration::ZERO);
     }
 
     /// Asks to be woken by the next write, and takes in what woke us last.

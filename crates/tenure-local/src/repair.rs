@@ -43,6 +43,8 @@ pub struct Damage {
 pub struct Salvage {
     /// The name of the lock it was written for.
     pub lock: String,
+    /// Whether nobody held it; `None` where that cannot be read.
+    pub free: Option<bool>,
     /// Identity of its holder, if it named one.
     pub holder: Option<String>,
     /// The holder's token.
@@ -154,12 +156,13 @@ impl LocalStore {
     }
 
     fn read(&self, body: &[u8]) -> Option<Salvage> {
-        let (lock, holder) = codec::salvage(body);
-        let lock = lock?.to_owned();
+        let (lock, held) = codec::salvage(body)?;
+        let (free, holder) = (held.as_ref().map(Option::is_none), held.flatten());
         let bound = holder.as_ref().filter(|h| h.term == Term::Session).map(|h| h.session);
         let alive = |session| matches!(self.probe(session), Ok(v) if v != Verdict::Dead);
         Some(Salvage {
-            lock,
+            lock: lock.to_owned(),
+            free,
             holder: holder.as_ref().map(|h| h.id.to_string()),
             token: holder.as_ref().map(|h| h.token),
             since: holder.as_ref().map(|h| h.since),

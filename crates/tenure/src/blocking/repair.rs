@@ -18,6 +18,8 @@ pub struct Damage(tenure_local::Damage);
 pub struct Salvage {
     /// The name of the lock it was written for.
     pub lock: String,
+    /// Whether nobody held it; `None` where that cannot be read.
+    pub free: Option<bool>,
     /// Identity of its holder, if it named one.
     pub holder: Option<String>,
     /// The holder's token.
@@ -55,6 +57,7 @@ impl Damage {
         let found = self.0.salvage.clone()?;
         Some(Salvage {
             lock: found.lock,
+            free: found.free,
             holder: found.holder,
             token: found.token.map(tenure_core::Token::get),
             since: found.since,
