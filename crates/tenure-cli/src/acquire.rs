@@ -84,7 +84,9 @@ impl Attempt<'_> {
     fn undo(self, failure: Failure) -> Failure {
         match self.lock.release_hold(&self.key) {
             Ok(_) => self.file.discard(),
-            Err(error) => complain(&format!("the lock was taken and cannot be given back: {error}")),
+            Err(error) => {
+                complain(&format!("the lock was taken and cannot be given back: {error}"))
+            }
         }
         failure
     }

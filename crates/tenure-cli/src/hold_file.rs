@@ -12,9 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, OFlags, RenameFlags, flock, linkat, renameat_with,
-};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, RenameFlags, flock, linkat, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tenure::blocking::{Client, HoldKey, connect_existing};
@@ -175,7 +173,10 @@ impl HoldFile {
     ///
     /// # Errors
     /// Another store, or one that is not there.
-    pub(crate) fn connect(&self, named: Option<&(&'static str, String)>) -> Result<Client, Failure> {
+    pub(crate) fn connect(
+        &self,
+        named: Option<&(&'static str, String)>,
+    ) -> Result<Client, Failure> {
         let (path, store) = (show(&self.path), &self.content.store);
         let own = connect_existing(store).map_err(Failure::new)?.ok_or_else(|| {
             Failure::new(format!(
@@ -246,7 +247,12 @@ fn write_in_place(path: &Path, content: &Content) -> io::Result<File> {
             linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
             Ok(file)
         }
-        Err(e) if matches!(e.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)) => {
+        Err(e)
+            if matches!(
+                e.raw_os_error().map(Errno::from_raw_os_error),
+                Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
+            ) =>
+        {
             let temp = path.with_file_name(temp_name(path, &content.key));
             let file = write(&temp, content)?;
             match renameat_with(CWD, &temp, CWD, path, RenameFlags::NOREPLACE) {
@@ -316,11 +322,7 @@ fn open(path: &Path) -> Result<File, Failure> {
         }
     })?;
     let meta = file.metadata().map_err(|e| cannot("read", path, &e))?;
-    if meta.is_file() {
-        Ok(file)
-    } else {
-        Err(damaged(path, "it is no file"))
-    }
+    if meta.is_file() { Ok(file) } else { Err(damaged(path, "it is no file")) }
 }
 
 fn read(path: &Path, file: &mut File) -> Result<Content, Failure> {

@@ -34,11 +34,7 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
         return Err(Failure::new(format!("lock `{name}` was left alone")));
     }
     let steal = Steal { options, client: &client, name: &name, seen };
-    if waits {
-        steal.after_expiry(onlooker)
-    } else {
-        steal.now()
-    }
+    if waits { steal.after_expiry(onlooker) } else { steal.now() }
 }
 
 fn nothing(name: &str) -> u8 {

@@ -40,11 +40,7 @@ enum Stay {
 }
 
 impl<'a> Wait<'a> {
-    pub(crate) fn new(
-        options: &'a Want,
-        status: &'a mut Status,
-        signals: &'a mut Signals,
-    ) -> Self {
+    pub(crate) fn new(options: &'a Want, status: &'a mut Status, signals: &'a mut Signals) -> Self {
         let now = clock::now();
         let until = match options.patience {
             Patience::For(limit) => Some(now + limit),

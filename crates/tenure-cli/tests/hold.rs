@@ -57,7 +57,10 @@ fn three_steps_under_one_lock() {
     let ran = release(&bench);
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
     assert!(!bench.path("h").exists());
-    assert_eq!((bench.show("x")["state"].as_str(), last(&bench).1.as_str()), (Some("free"), "released"));
+    assert_eq!(
+        (bench.show("x")["state"].as_str(), last(&bench).1.as_str()),
+        (Some("free"), "released")
+    );
     assert!(acquire(&bench, "1h") > token);
 }
 
@@ -76,7 +79,8 @@ fn the_hold_file_is_json() {
 #[test]
 fn the_environment_may_name_the_hold_file() {
     let bench = Bench::new();
-    let run = |args: &[&str]| Ran::of(&bench.tenure(args).env("TENURE_HOLD", "h").output().unwrap());
+    let run =
+        |args: &[&str]| Ran::of(&bench.tenure(args).env("TENURE_HOLD", "h").output().unwrap());
     assert_eq!(run(&["acquire", "x", "--ttl", "1h"]).code, Some(0));
     assert!(bench.path("h").exists());
     assert_eq!(run(&["renew"]).code, Some(0));
@@ -171,7 +175,10 @@ fn a_waiter_is_woken_when_the_ttl_runs_out() {
     assert_eq!(next.stdout, "ran\n");
     assert!(waited < Duration::from_millis(950), "it waited for {waited:?}");
     let shown = bench.show("x");
-    assert_eq!((&shown["history"][1]["id"], &shown["history"][1]["end"]), (&"me".into(), &"expired".into()));
+    assert_eq!(
+        (&shown["history"][1]["id"], &shown["history"][1]["end"]),
+        (&"me".into(), &"expired".into())
+    );
     for ran in [renew(&bench), release(&bench)] {
         assert!(ran.code == Some(123) && ran.stderr.contains("not renewed in time"), "{ran:?}");
     }
@@ -189,7 +196,10 @@ fn a_hold_that_has_run_out_is_lost_even_if_nobody_took_it() {
     assert!(bench.path("h").exists());
     let ran = release(&bench);
     assert!(ran.code == Some(123) && ran.stderr.contains("before its release"), "{ran:?}");
-    assert_eq!((bench.show("x")["state"].as_str(), last(&bench).1.as_str()), (Some("free"), "expired"));
+    assert_eq!(
+        (bench.show("x")["state"].as_str(), last(&bench).1.as_str()),
+        (Some("free"), "expired")
+    );
     assert!(!bench.path("h").exists());
 }
 
@@ -293,7 +303,9 @@ fn contenders_of_both_kinds_take_turns() {
     }
     assert_eq!(bench.read("n").trim(), "36");
     let mut tokens: Vec<u64> = (0..6)
-        .flat_map(|n| bench.read(&format!("t{n}")).lines().map(|l| l.parse().unwrap()).collect::<Vec<_>>())
+        .flat_map(|n| {
+            bench.read(&format!("t{n}")).lines().map(|l| l.parse().unwrap()).collect::<Vec<_>>()
+        })
         .collect();
     tokens.sort_unstable();
     tokens.dedup();

@@ -56,7 +56,10 @@ fn what_is_left_can_be_released_at_any_instant() {
         let ran = bench.run(&["run", "-n", "x", "--", "true"]);
         assert_eq!(ran.code, Some(0), "round {round}: {ran:?}");
     }
-    assert!(with_file > 0 && held > 0 && with_file < rounds, "{with_file} with a file, {held} held");
+    assert!(
+        with_file > 0 && held > 0 && with_file < rounds,
+        "{with_file} with a file, {held} held"
+    );
 }
 
 #[test]

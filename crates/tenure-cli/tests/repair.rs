@@ -77,7 +77,10 @@ fn it_lists_and_frees_only_when_told_to() {
     assert_eq!(bench.run(&["run", "-n", "a", "--", "true"]).code, Some(125), "still held");
     let ran = repair(&bench, &["--yes"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stderr.contains("`a` was freed") && ran.stderr.contains("`b` was freed"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("`a` was freed") && ran.stderr.contains("`b` was freed"),
+        "{ran:?}"
+    );
     assert_eq!(fs::read(file(&bench, "good")).unwrap(), before[2], "a healthy one is not touched");
     for lock in ["a", "b"] {
         let token = token(&bench, lock);

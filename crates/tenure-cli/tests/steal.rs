@@ -32,7 +32,10 @@ fn a_detached_hold_is_freed_and_the_reason_kept() {
     let masked = masked.replace(&bench.url(), "local:/store").replace(",\"", ",\n \"");
     assert_data_eq!(masked, file!["snapshots/show-stolen.json"]);
     let text = bench.run(&["show", "x"]).stdout;
-    assert!(text.contains("state   free\n") && text.contains(", stolen: INC-7: runner gone\n"), "{text}");
+    assert!(
+        text.contains("state   free\n") && text.contains(", stolen: INC-7: runner gone\n"),
+        "{text}"
+    );
     // The holder learns of it, from its next step on.
     for verb in ["renew", "release"] {
         let ran = bench.run(&[verb, "--hold", "h"]);
