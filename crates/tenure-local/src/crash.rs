@@ -1,5 +1,5 @@
 //! What is left after a power cut, or after a process was killed, at any point.
 
-mod disk;
+pub(crate) mod disk;
 mod kill;
 mod power;

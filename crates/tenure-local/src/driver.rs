@@ -20,8 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time,
-    View,
+    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time, View,
 };
 
 use crate::guard::LockFile;

@@ -65,7 +65,9 @@ impl LocalStore {
     /// A folder that cannot be read.
     pub fn damages(&self, name: Option<&LockName>) -> Result<Vec<Result<Damage>>> {
         let errors: Vec<Error> = match name {
-            Some(name) => LockFile::new(self.folder(), name.clone()).peek().err().into_iter().collect(),
+            Some(name) => {
+                LockFile::new(self.folder(), name.clone()).peek().err().into_iter().collect()
+            }
             None => list(self.folder())?.into_iter().filter_map(|l| l.stored.err()).collect(),
         };
         Ok(errors.into_iter().map(|error| self.damage(error)).collect())
@@ -137,8 +139,9 @@ impl LocalStore {
         let Ok(name) = name else { return Ok(true) };
         let folder = self.folder().path().join("locks");
         match image::load(file, Place { folder: &folder, file: &name, lock: None }) {
-            Ok(loaded) => Ok(LockName::new(&loaded.name)
-                .map_or(true, |is| is.file_name() != name.as_bytes())),
+            Ok(loaded) => {
+                Ok(LockName::new(&loaded.name).map_or(true, |is| is.file_name() != name.as_bytes()))
+            }
             Err(Error::Damaged { .. }) => Ok(true),
             Err(e) => Err(e),
         }
