@@ -118,6 +118,44 @@ proptest! {
         }
     }
 
+    /// Whatever the record has become: the hold with that mark ends as ordered, its lock goes to the
+    /// first live one in line, and an order for any other mark changes nothing.
+    #[test]
+    fn an_order_ends_one_hold_and_nothing_else(
+        steps in vec((0_u8..5, 0_u8..6, 0_u8..6, any::<bool>()), 0..40),
+        seen in any::<bool>(),
+    ) {
+        let mut reg = Register::default();
+        let mut record = Record::default();
+        for (token, (kind, one, two, flag)) in (1..).zip(steps) {
+            record.apply(&change(&record.clone(), kind, one, two, flag), Token::new(token));
+            reg.token = token;
+        }
+        let before = record.clone();
+        reg.record = Some(record);
+        reg.version.revision = 1;
+        let held = before.holder.clone().filter(|_| seen);
+        let of = held.as_ref().map_or(Mark::from_u128(u128::MAX), |h| h.mark);
+        let mut claim = local(9);
+        claim.end_other(of, End::Stolen, Some("why".into()));
+        let (reports, _) = wake(&mut claim, at(1.0), &mut reg);
+        let after = reg.record.clone().unwrap();
+        let Some(held) = held else {
+            prop_assert!(matches!(reports[..], [Report::Lost(_)]), "{reports:?}");
+            prop_assert_eq!(after, before);
+            return Ok(());
+        };
+        prop_assert_eq!(reports, [Report::Released { confirmed: true }]);
+        let past = after.history.back().unwrap();
+        prop_assert_eq!((past.token, past.end), (held.token, End::Stolen));
+        prop_assert_eq!(past.reason.as_deref(), Some("why"));
+        let next = before.queue.front().map(|w| w.mark);
+        prop_assert_eq!(after.holder.as_ref().map(|h| h.mark), next);
+        prop_assert!(after.holder.is_none_or(|h| h.token > before.last_token));
+        prop_assert_eq!(after.queue.len(), before.queue.len().saturating_sub(1));
+        prop_assert_eq!(reg.version.revision, 2);
+    }
+
     #[test]
     fn an_uncontended_lock_costs_one_write_each(renewals in 0_u32..20, by_session in any::<bool>()) {
         let mut reg = Register::default();

@@ -1,12 +1,14 @@
 //! An exhaustive search over the exclusive lease with two contenders: no order of messages, losses,
 //! late writes and clock ticks makes two of them believe, and each of eight wrong programs or
-//! timings is found out.
+//! timings is found out. And over an order to end somebody else's hold.
 //!
 //! `TENURE_MODEL_TICKS` looks further than a CI run does.
 
 mod lease;
+mod order;
 
 use lease::{Fault, Lease};
+use order::Orders;
 use stateright::{Checker, HasDiscoveries, Model};
 
 const TWO: &str = "never two beliefs";
@@ -28,6 +30,31 @@ fn the_lease_never_has_two_believers() {
     println!("{ticks} ticks: {} unique states", checker.unique_state_count());
     assert!(checker.state_count() < STATES_MAX, "not searched to the end");
     checker.assert_properties();
+}
+
+#[test]
+fn an_order_ends_the_hold_that_was_seen_and_no_other() {
+    let model = Orders { horizon: 1, fault: order::Fault::None };
+    let checker = model.checker().threads(2).target_state_count(STATES_MAX).spawn_dfs().join();
+    println!("{} unique states", checker.unique_state_count());
+    assert!(checker.state_count() < STATES_MAX, "not searched to the end");
+    checker.assert_properties();
+}
+
+#[test]
+fn an_order_that_ends_whatever_is_there_is_refuted() {
+    let model = Orders { horizon: 1, fault: order::Fault::EndsByName };
+    let found = HasDiscoveries::AllOf(["only what was seen is ended"].into());
+    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    assert!(checker.discovery("only what was seen is ended").is_some());
+}
+
+#[test]
+fn an_order_that_denies_what_it_did_is_refuted() {
+    let model = Orders { horizon: 1, fault: order::Fault::DoneIsConflict };
+    let found = HasDiscoveries::AllOf(["what is told is so"].into());
+    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    assert!(checker.discovery("what is told is so").is_some());
 }
 
 /// Asserts that the search finds two believers in what is wrong.
