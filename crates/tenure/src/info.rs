@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use tenure_core::Wall;
 #[cfg(feature = "blocking")]
-use tenure_core::Term;
-use tenure_core::{End, Wall};
+use tenure_core::{End, Term};
 
 /// Whether somebody has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,7 @@ pub enum HoldEnd {
     Stolen,
 }
 
+#[cfg(feature = "blocking")]
 fn past(past: &tenure_core::Past) -> PastInfo {
     PastInfo {
         id: past.id.to_string(),

@@ -5,6 +5,34 @@
 //! [`Guard::release_after`](super::Guard::release_after). Whoever has the key then renews with
 //! [`Lock::renew_hold`] and ends it with [`Lock::release_hold`]. **Nothing renews it in between**; it
 //! ends by its ttl.
+//!
+//! ```
+//! # let folder = tenure_doc_folder();
+//! # let url = format!("local:{folder}");
+//! use std::time::Duration;
+//! use tenure::blocking::{HoldKey, Kept, Patience, Step, connect};
+//!
+//! let client = connect(&url)?;
+//! let key = client.hold_key()?;
+//! let written_down = key.to_string(); // before the lock is asked for
+//! let mut pending = client.lock("deploy")?.start_with_key(&key, Patience::Now)?;
+//! let Some(Step::Acquired(guard)) = pending.poll()? else { panic!("it is free") };
+//! let token = guard.token();
+//! let _ = guard.release_after(Duration::from_secs(600))?;
+//!
+//! // A later process, which knows what was written down.
+//! let (client, key) = (connect(&url)?, HoldKey::parse(&written_down)?);
+//! let lock = client.lock("deploy")?;
+//! assert_eq!(lock.renew_hold(&key, None)?, Kept::Done { token });
+//! assert_eq!(lock.release_hold(&key)?, Kept::Done { token });
+//! assert!(matches!(lock.release_hold(&key)?, Kept::Lost(_)));
+//! # std::fs::remove_dir_all(folder).unwrap();
+//! # fn tenure_doc_folder() -> String {
+//! #     let dir = std::env::current_dir().unwrap().join("target");
+//! #     format!("{}/doc-detached-{}", dir.display(), std::process::id())
+//! # }
+//! # Ok::<(), tenure::Error>(())
+//! ```
 
 use std::fmt;
 use std::time::Duration;
