@@ -169,6 +169,12 @@ impl Timing {
         self.grace
     }
 
+    /// What is given up of the ttl, beyond what drift takes, before the deadline.
+    #[must_use]
+    pub const fn margin(&self) -> Duration {
+        self.margin
+    }
+
     /// How long one attempt to write may take before its outcome counts as unknown.
     #[must_use]
     pub const fn attempt(&self) -> Duration {
