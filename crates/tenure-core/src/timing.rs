@@ -13,6 +13,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::Time;
+use crate::time::nanos;
 
 const MILLION: u128 = 1_000_000;
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -106,12 +107,13 @@ impl Default for TimingSpec {
 /// Timing whose numbers fit together. Its only constructor is [`Timing::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    ttl: Duration,
-    renew_every: Duration,
-    grace: Duration,
-    margin: Duration,
-    valid_for: Duration,
-    attempt: Duration,
+    // In nanoseconds: every claim has a copy.
+    ttl: u64,
+    renew_every: u64,
+    grace: u64,
+    margin: u64,
+    valid_for: u64,
+    attempt: u64,
     drift_ppm: u32,
 }
 
@@ -130,17 +132,15 @@ impl Timing {
         if spec.renew_every().is_zero() {
             return Err(TimingError::Zero { what: "renew interval" });
         }
-        let (Some(valid_for), Some(attempt), true) =
-            (spec.valid_for(), spec.attempt(), spec.fits())
-        else {
+        if !spec.fits() {
             return Err(TimingError::DoesNotFit {
                 ttl: spec.ttl,
                 grace: spec.grace(),
                 largest_grace: spec.largest_grace(),
                 smallest_ttl: spec.smallest_ttl(),
             });
-        };
-        Ok(Self { valid_for, attempt, ..Self::unchecked(spec) })
+        }
+        Ok(Self::unchecked(spec))
     }
 
     /// The three numbers that other tools ask for: how long a hold lives after its last renewal;
@@ -193,12 +193,12 @@ impl Timing {
 
     fn unchecked(spec: TimingSpec) -> Self {
         Self {
-            ttl: spec.ttl,
-            renew_every: spec.renew_every(),
-            grace: spec.grace(),
-            margin: spec.margin(),
-            valid_for: spec.valid_for().unwrap_or_default(),
-            attempt: spec.attempt().unwrap_or_default(),
+            ttl: nanos(spec.ttl),
+            renew_every: nanos(spec.renew_every()),
+            grace: nanos(spec.grace()),
+            margin: nanos(spec.margin()),
+            valid_for: nanos(spec.valid_for().unwrap_or_default()),
+            attempt: nanos(spec.attempt().unwrap_or_default()),
             drift_ppm: spec.drift_ppm,
         }
     }
@@ -206,46 +206,46 @@ impl Timing {
     /// How long a hold lives after its last renewal, as the record says it.
     #[must_use]
     pub const fn ttl(&self) -> Duration {
-        self.ttl
+        Duration::from_nanos(self.ttl)
     }
 
     /// Time between renewals.
     #[must_use]
     pub const fn renew_every(&self) -> Duration {
-        self.renew_every
+        Duration::from_nanos(self.renew_every)
     }
 
     /// How long before its deadline a holder is told to stop.
     #[must_use]
     pub const fn grace(&self) -> Duration {
-        self.grace
+        Duration::from_nanos(self.grace)
     }
 
     /// What is given up of the ttl, beyond what drift takes, before the deadline.
     #[must_use]
     pub const fn margin(&self) -> Duration {
-        self.margin
+        Duration::from_nanos(self.margin)
     }
 
     /// How long one attempt to write may take before its outcome counts as unknown.
     #[must_use]
     pub const fn attempt(&self) -> Duration {
-        self.attempt
+        Duration::from_nanos(self.attempt)
     }
 
     /// When a hold ends for its holder, if its last acknowledged write was sent at `sent`.
     #[must_use]
     pub fn deadline(&self, sent: Time) -> Time {
-        sent.after(self.valid_for)
+        sent.after(Duration::from_nanos(self.valid_for))
     }
 
     /// The same for a ttl other than this timing's own, with no smaller a margin.
     #[must_use]
     pub fn deadline_of(&self, sent: Time, ttl: Duration) -> Time {
-        if ttl == self.ttl {
+        if ttl == self.ttl() {
             return self.deadline(sent);
         }
-        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin);
+        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin());
         let ppm = MILLION.saturating_sub(u128::from(self.drift_ppm));
         sent.after(scale(ttl, ppm).saturating_sub(margin))
     }

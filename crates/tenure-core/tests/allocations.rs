@@ -98,7 +98,7 @@ fn an_uncontended_acquire_and_release_allocate_nothing() {
     wake(&mut claim, at(1.0), &mut reg);
     let mut known = Known::of(&reg);
     // Room for the past is made once.
-    known.record.history.reserve(2);
+    std::sync::Arc::make_mut(&mut known.record.history).reserve(2);
     let counted = measure(|| {
         claim.acquire(Patience::Forever);
         step(&mut claim, &mut known);

@@ -130,23 +130,18 @@ impl Guard {
     }
 
     async fn end(mut self, leave: Option<Duration>) -> Result<Released, Error> {
-        match &self.kind {
+        match std::mem::replace(&mut self.kind, Kind::Gone) {
             Kind::Kept(seat) => {
-                let seat = Arc::clone(seat);
                 if tokio::runtime::Handle::try_current().is_err() {
+                    self.kind = Kind::Kept(seat);
                     let what = "a lock is released outside a tokio runtime: await it inside one";
                     return Err(Error::invalid(what));
                 }
-                // The release takes over what dropping the guard would do, at its first poll.
-                let release = seat.release(leave);
-                self.kind = Kind::Gone;
-                release.await
+                // It takes over what dropping the guard would do, at its first poll, which is now.
+                seat.release(leave).await
             }
             #[cfg(feature = "local")]
-            Kind::Local(_) => match std::mem::replace(&mut self.kind, Kind::Gone) {
-                Kind::Local(held) => held.release(leave).await,
-                _ => Ok(Released::Released),
-            },
+            Kind::Local(held) => held.release(leave).await,
             Kind::Gone => Ok(Released::Released),
         }
     }

@@ -57,10 +57,9 @@ impl Status {
         (clock, timing): (Arc<dyn Clock>, Timing),
         (name, id): (Text, Text),
         token: u64,
-        until: Option<Time>,
+        (since, until): (Time, Option<Time>),
     ) -> Arc<Self> {
         let phase = Mutex::new(Phase::Held { until, stopping: None });
-        let since = clock.now();
         let (changed, check) = (Notify::new(), OnceLock::new());
         Arc::new(Self { clock, timing, name, id, token, since, phase, changed, check })
     }
@@ -111,8 +110,8 @@ impl Status {
     }
 
     /// Its user gave it back; whether it still was held.
-    pub(crate) fn give_back(&self) -> bool {
-        self.look();
+    pub(crate) fn give_back(&self, now: Time) -> bool {
+        self.look_at(now);
         let mut phase = self.phase();
         let held = matches!(*phase, Phase::Held { .. });
         if held {
@@ -123,7 +122,10 @@ impl Status {
 
     /// Whether and why the hold is lost, by the clock if nobody noticed yet.
     pub(crate) fn look(&self) -> Option<Lost> {
-        let now = self.clock.now();
+        self.look_at(self.clock.now())
+    }
+
+    fn look_at(&self, now: Time) -> Option<Lost> {
         let phase = self.phase();
         match &*phase {
             Phase::Held { until: Some(until), .. } if now >= *until => {}
@@ -132,7 +134,7 @@ impl Status {
         }
         drop(phase);
         self.lose(Lost::Deadline);
-        self.look()
+        self.look_at(now)
     }
 
     /// When its holder stops believing, unless it is renewed; `None`: never by time.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Claim, Config, Liveness, Patience, Term, Text, Time, Timing, TimingSpec};
+use tenure_core::{
+    Claim, Config, Liveness, Patience, Session, Term, Text, Time, Timing, TimingSpec,
+};
 use tenure_store::Store;
 use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
 use crate::clock::within;
-use crate::driver::{Acquired, Driver, Line, Seat, Turn};
+use crate::driver::{Acquired, Line, Seat, Turn};
 use crate::event::EventKind;
 use crate::{Attempt, Error, Guard, HeldBy};
 
@@ -183,7 +185,16 @@ impl Lock {
             Err(busy) => return Ok(busy),
         };
         match &self.shared.backend {
-            Backend::Store(store) => self.claim(store, line, turn, patience, since).await,
+            Backend::Store(store) => {
+                self.shared.clock.start()?;
+                let session = self.session(store, patience, since).await?;
+                let seat = self.seat(store, session, turn, patience, since)?;
+                Ok(match self.shared.unless_closed(seat.acquire()).await?? {
+                    Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
+                    Acquired::Busy(by) => Got::Busy(by),
+                    Acquired::TimedOut(by) => Got::TimedOut(by),
+                })
+            }
             #[cfg(feature = "local")]
             Backend::Local(store) => {
                 let acquire = crate::local::acquire(self, store, turn, patience, since);
@@ -250,42 +261,35 @@ impl Lock {
         }
     }
 
-    /// Contends for the lock in the store.
-    async fn claim(
+    /// What the store knows about whether this process lives.
+    async fn session(
         &self,
         store: &Arc<dyn Store>,
-        line: &Arc<Line>,
-        turn: Turn,
         patience: Patience,
         since: Time,
-    ) -> Result<Got, Error> {
+    ) -> Result<Session, Error> {
         let clock = &self.shared.clock;
-        clock.start()?;
-        let config = self.config(store, patience).await?;
-        let mut claim = Claim::new(config);
-        claim.acquire(patience);
-        let driver = Driver::new(claim, patience, clock);
-        let seat = Seat::new((&self.shared, store), line, turn, driver, since);
-        Ok(match self.shared.unless_closed(seat.acquire()).await?? {
-            Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
-            Acquired::Busy(by) => Got::Busy(by),
-            Acquired::TimedOut(by) => Got::TimedOut(by),
-        })
-    }
-
-    async fn config(&self, store: &Arc<dyn Store>, patience: Patience) -> Result<Config, Error> {
-        let clock = &self.shared.clock;
-        let limit = clock.now().after(FIRST_CONTACT);
+        let limit = since.after(FIRST_CONTACT);
         let limit = match patience {
             Patience::Until(own) => own.min(limit),
             Patience::Now | Patience::Forever => limit,
         };
         let unanswered = || Error::unavailable("the store did not say how it knows who lives");
-        let session =
-            within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??;
+        Ok(within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??)
+    }
+
+    /// A contender for the lock in the store.
+    fn seat(
+        &self,
+        store: &Arc<dyn Store>,
+        session: Session,
+        turn: Turn,
+        patience: Patience,
+        since: Time,
+    ) -> Result<Arc<Seat>, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        Ok(Config {
+        let mut claim = Claim::new(Config {
             id: self.id.clone(),
             session,
             term: match can.liveness {
@@ -299,7 +303,9 @@ impl Lock {
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks: self.shared.marks()?,
-        })
+        });
+        claim.acquire(patience);
+        Ok(Seat::new((&self.shared, store), turn, claim, patience, since))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tenure_core::{Time, Wall};
 
-use super::{Clock, Schedule};
+use super::{Clock, Schedule, Tick};
 
 /// A clock that stands still until it is moved by hand. Clones are the same clock.
 #[derive(Clone, Default)]
@@ -88,6 +88,10 @@ impl Clock for ManualClock {
         // 2026-01-01, for no reason but that it is a plausible time.
         let since = self.elapsed().as_micros();
         Wall::from_micros(1_767_225_600_000_000 + u64::try_from(since).unwrap_or(u64::MAX / 2))
+    }
+
+    fn tick(&self) -> Tick {
+        Tick { now: self.now(), wall: self.wall() }
     }
 
     fn set(&self, at: Time, waker: Waker) -> u64 {

@@ -37,11 +37,21 @@ pub(crate) trait Clock: fmt::Debug + Send + Sync {
     /// The wall clock, for times that people read.
     fn wall(&self) -> Wall;
 
+    /// Both at once. The wall clock may be a tenth of a second behind a step that was made to it.
+    fn tick(&self) -> Tick;
+
     /// Wakes `waker` once `at` has come; the number names this wake-up.
     fn set(&self, at: Time, waker: Waker) -> u64;
 
     /// Takes a wake-up back, if it has not come yet.
     fn clear(&self, at: Time, number: u64);
+}
+
+/// What the clocks say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) now: Time,
+    pub(crate) wall: Wall,
 }
 
 /// At most one wake-up at a time. Dropping it takes it back.
@@ -98,16 +108,15 @@ pub(crate) async fn within<F: Future>(
     limit: Option<Time>,
     future: F,
 ) -> Option<F::Output> {
-    let mut alarm = Alarm::new(Arc::clone(clock));
+    let mut alarm = None;
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        match limit {
-            Some(limit) => alarm.poll_until(limit, cx).map(|()| None),
-            None => Poll::Pending,
-        }
+        let Some(limit) = limit else { return Poll::Pending };
+        let alarm = alarm.get_or_insert_with(|| Alarm::new(Arc::clone(clock)));
+        alarm.poll_until(limit, cx).map(|()| None)
     })
     .await
 }

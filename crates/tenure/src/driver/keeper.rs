@@ -71,8 +71,10 @@ impl Keeper {
             }
         }
         let place = state.seats.insert(Arc::clone(seat));
-        drop(state);
-        self.poll_soon(seat);
+        if !seat.queued.swap(true, Ordering::AcqRel) {
+            state.ready.push_back(Arc::clone(seat));
+            state.wake();
+        }
         Some(place)
     }
 
@@ -92,12 +94,17 @@ impl Keeper {
 
     /// Keeps a seat no longer. The place may be another's by now, of a later task.
     pub(super) fn forget(&self, seat: &Seat, place: usize) {
+        let is_it = |kept: &Arc<Seat>| std::ptr::eq(&raw const **kept, seat);
         let mut state = self.state();
-        if state.seats.get(place).is_some_and(|kept| std::ptr::eq(&raw const **kept, seat)) {
-            let kept = state.seats.remove(place);
-            drop(state);
-            drop(kept);
+        if !state.seats.get(place).is_some_and(is_it) {
+            return;
         }
+        let kept = state.seats.remove(place);
+        // One that was given back before its first turn.
+        let ready =
+            if state.ready.back().is_some_and(is_it) { state.ready.pop_back() } else { None };
+        drop(state);
+        drop((kept, ready));
     }
 
     /// Counts one more to be undone.

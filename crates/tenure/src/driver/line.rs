@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenure_core::{Text, Wall};
-use tenure_store::Name;
+use tenure_store::{Name, Snapshot};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::HeldBy;
@@ -20,6 +20,8 @@ pub(crate) struct Line {
     pub(crate) text: Text,
     turn: Arc<Semaphore>,
     ahead: Mutex<Ahead>,
+    /// The record as the last one seated left it, if it was free then.
+    known: Mutex<Option<Snapshot>>,
     lines: Weak<Shared>,
 }
 
@@ -49,6 +51,7 @@ impl Line {
             name,
             turn: Arc::new(Semaphore::new(1)),
             ahead: Mutex::default(),
+            known: Mutex::default(),
             lines: Arc::downgrade(shared),
         })
     }
@@ -68,6 +71,12 @@ impl Line {
     /// Sends everybody away who stands here.
     pub(crate) fn close(&self) {
         self.turn.close();
+    }
+
+    /// The record as the last one seated left it. The next of this client needs no read to try;
+    /// if somebody else came between, its write is a conflict.
+    pub(crate) fn known(&self) -> MutexGuard<'_, Option<Snapshot>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
@@ -103,13 +112,17 @@ impl Line {
     }
 }
 
-#[cfg(feature = "local")]
 impl Turn {
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
     /// The lock's name.
+    #[cfg(feature = "local")]
     pub(crate) fn text(&self) -> &Text {
         &self.line.text
     }
 
+    #[cfg(feature = "local")]
     /// Says what the others are to know of the one seated.
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
         self.line.set_ahead(ahead);

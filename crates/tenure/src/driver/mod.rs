@@ -25,9 +25,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tenure_core::{Action, Claim, Patience, Report, State, Time, View};
-use tenure_store::{Error as StoreError, Name, Snapshot, Store, Watch};
+use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
 
-use crate::clock::{Alarm, Clock};
+use crate::clock::{Alarm, Clock, Tick};
 pub(crate) use keeper::Keeper;
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
@@ -84,6 +84,8 @@ pub(crate) struct Driver {
     unsure: bool,
     /// Whether the store has ever answered.
     contact: bool,
+    /// When it was polled last.
+    now: Time,
     alarm: Alarm,
 }
 
@@ -96,12 +98,18 @@ enum Want {
 }
 
 impl Driver {
-    /// A driver for `claim`, which has been told what to want.
-    pub(crate) fn new(claim: Claim, patience: Patience, clock: &Arc<dyn Clock>) -> Self {
+    /// A driver for `claim`, which has been told what to want. `known` is a state of the record
+    /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
+    pub(crate) fn new(
+        claim: Claim,
+        patience: Patience,
+        known: Option<Snapshot>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         Self {
             claim,
             patience,
-            seen: None,
+            seen: known,
             ask: None,
             writes: Vec::new(),
             watch: None,
@@ -111,6 +119,7 @@ impl Driver {
             stumbles: 0,
             unsure: false,
             contact: false,
+            now: Time::ZERO,
             alarm: Alarm::new(Arc::clone(clock)),
         }
     }
@@ -120,8 +129,22 @@ impl Driver {
         self.claim.state()
     }
 
+    /// When it was polled last.
+    pub(crate) const fn now(&self) -> Time {
+        self.now
+    }
+
     pub(crate) const fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    /// The record as it was seen last, if it was free: the next of this client may find it so.
+    pub(crate) fn seen_free(&mut self) -> Option<Snapshot> {
+        let free = |s: &Snapshot| {
+            let free = |s: &Stored| s.record.holder.is_none() && s.record.queue.is_empty();
+            s.stored().is_some_and(free)
+        };
+        self.seen.take().filter(free)
     }
 
     /// Gives the lock back.
@@ -144,19 +167,21 @@ impl Driver {
 
     /// Goes on until there is something to tell or to wait for.
     pub(crate) fn poll(&mut self, site: Site<'_>, cx: &mut Context<'_>) -> Poll<Step> {
+        // Read once: only what is seen in the store must be dated later than it was seen.
+        let mut tick = site.clock.tick();
         for _ in 0..ROUNDS_MAX {
-            let now = site.clock.now();
-            let want = self.act(now, site);
+            self.now = tick.now;
+            let want = self.act(tick, site);
             if let Want::Told(step) = want {
                 return Poll::Ready(step);
             }
-            match self.take_in(site, cx) {
+            match self.take_in(&mut tick, site, cx) {
                 Some(Ok(())) => continue,
                 Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
                 None => {}
             }
             if let Want::Wait(until) = want {
-                if until.is_some_and(|until| site.clock.now() >= until) {
+                if until.is_some_and(|until| tick.now >= until) {
                     continue;
                 }
                 self.alarm.set(until, cx.waker());
@@ -169,9 +194,9 @@ impl Driver {
     }
 
     /// Carries out the claim's next action.
-    fn act(&mut self, now: Time, site: Site<'_>) -> Want {
+    fn act(&mut self, Tick { now, wall }: Tick, site: Site<'_>) -> Want {
         let view = self.seen.as_ref().map_or(View::Unknown, Snapshot::view);
-        match self.claim.poll(now, site.clock.wall(), &view) {
+        match self.claim.poll(now, wall, &view) {
             Action::Report(Report::Renewed) => Want::Told(Step::Renewed(self.took)),
             Action::Report(report) => {
                 self.stumbles = 0;

@@ -11,6 +11,7 @@ use tenure_core::{Change, Mark, Outcome, Patience, Probed, Session, State, Time,
 use tenure_store::{BoxFuture, Conditional, Detail, Error as StoreError, Result, Snapshot, Stored};
 
 use super::{Driver, LATE_MAX, Site, Want, earlier};
+use crate::clock::Tick;
 
 /// A read or a probe under way.
 pub(super) struct Ask {
@@ -82,13 +83,14 @@ impl Driver {
     /// Hands at most one thing that came in to the claim; `None`: nothing came.
     pub(super) fn take_in(
         &mut self,
+        tick: &mut Tick,
         site: Site<'_>,
         cx: &mut Context<'_>,
     ) -> Option<std::result::Result<(), StoreError>> {
         for place in 0..self.writes.len() {
             if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
                 let sent = self.writes.remove(place);
-                return Some(self.written(site.clock.now(), &sent, answer));
+                return Some(self.written(tick.now, &sent, answer));
             }
         }
         if let Some(ask) = &mut self.ask {
@@ -96,13 +98,19 @@ impl Driver {
                 Pending::Read(read) => read.as_mut().poll(cx).map(Answer::Read),
                 Pending::Probe(s, probe) => probe.as_mut().poll(cx).map(|p| Answer::Probed(*s, p)),
             };
-            let now = site.clock.now();
             return match answer {
-                Poll::Ready(answer) => Some(self.answered(now, answer)),
-                Poll::Pending => self.ask_late(now),
+                Poll::Ready(answer) => {
+                    tick.now = site.clock.now();
+                    Some(self.answered(tick.now, answer))
+                }
+                Poll::Pending => self.ask_late(tick.now),
             };
         }
-        self.look_at_watch(site.clock.now(), cx)
+        let news = self.look_at_watch(tick.now, cx);
+        if news.is_some() {
+            tick.now = site.clock.now();
+        }
+        news
     }
 
     /// Gives up a read or a probe that takes too long: neither leaves anything behind.
@@ -125,7 +133,7 @@ impl Driver {
 
     fn answered(&mut self, now: Time, answer: Answer) -> std::result::Result<(), StoreError> {
         self.ask = None;
-        self.contact |= matches!(answer, Answer::Read(Ok(_)));
+        self.contact |= matches!(answer, Answer::Read(Ok(_)) | Answer::Probed(_, Ok(_)));
         match answer {
             Answer::Read(Ok(snapshot)) => self.read(now, snapshot),
             Answer::Probed(session, Ok(probed)) => self.claim.handle_probe(session, probed),
@@ -159,12 +167,15 @@ impl Driver {
         answer: Result<Conditional<Stored>>,
     ) -> std::result::Result<(), StoreError> {
         let attempt = sent.attempt;
+        self.contact |= answer.is_ok();
         let (outcome, error) = match answer {
-            Ok(Conditional::Done(stored)) if sent.is_shown_by(&stored) => {
+            Ok(done @ Conditional::Done(_)) if sent.is_shown_by(&done) => {
                 self.took = now.since(sent.sent);
-                let outcome = Conditional::Done(stored.clone()).outcome();
-                self.note(Snapshot::Is(stored));
                 self.stumbles = 0;
+                let outcome = done.outcome();
+                if let Conditional::Done(stored) = done {
+                    self.note(Snapshot::Is(stored));
+                }
                 (outcome, None)
             }
             Ok(Conditional::Done(_)) => {
@@ -229,7 +240,8 @@ impl Driver {
 
 impl Sent {
     /// Whether the record that the store says it made is one that this write can have made.
-    fn is_shown_by(&self, stored: &Stored) -> bool {
+    fn is_shown_by(&self, answer: &Conditional<Stored>) -> bool {
+        let Conditional::Done(stored) = answer else { return false };
         let newer = self.judged.is_none_or(|judged| stored.version.revision > judged);
         newer
             && match self.trace {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Report, State, Text, Time, Token};
+use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
 use tenure_store::Store;
 
 use super::keeper::Undoing;
@@ -48,7 +48,7 @@ pub(crate) struct Seat {
 
 struct Inner {
     /// `None`: all is over.
-    driver: Option<Driver>,
+    driver: Option<Box<Driver>>,
     polled_by: PolledBy,
     turn: Option<Turn>,
     status: Option<Arc<Status>>,
@@ -76,28 +76,29 @@ pub(crate) enum Acquired {
 impl Seat {
     pub(crate) fn new(
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
-        line: &Arc<Line>,
         turn: Turn,
-        driver: Driver,
+        claim: Claim,
+        patience: Patience,
         since: Time,
     ) -> Arc<Self> {
-        let inner = Inner {
-            polled_by: PolledBy::Caller,
-            turn: Some(turn),
-            status: None,
-            place: None,
-            undoing: None,
-            trouble: None,
-            driver: None,
-        };
+        let line = Arc::clone(turn.line());
+        let known = line.known().take();
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
-            line: Arc::clone(line),
-            id: driver.claim().config().id.clone(),
+            line,
+            id: claim.config().id.clone(),
             since,
             queued: AtomicBool::new(false),
-            inner: Mutex::new(Inner { driver: Some(driver), ..inner }),
+            inner: Mutex::new(Inner {
+                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                polled_by: PolledBy::Caller,
+                turn: Some(turn),
+                status: None,
+                place: None,
+                undoing: None,
+                trouble: None,
+            }),
         })
     }
 
@@ -164,12 +165,14 @@ impl Seat {
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
         let clock = Arc::clone(&self.shared.clock);
-        let (timing, until) = match &inner.driver {
-            Some(driver) => (driver.claim().config().timing, driver.claim().deadline()),
-            None => (tenure_core::Timing::default(), None),
+        let (timing, until, now) = match &inner.driver {
+            Some(driver) => {
+                (driver.claim().config().timing, driver.claim().deadline(), driver.now())
+            }
+            None => (tenure_core::Timing::default(), None, self.since),
         };
         let who = (self.line.text.clone(), self.id.clone());
-        let status = Status::new((clock, timing), who, token.get(), until);
+        let status = Status::new((clock, timing), who, token.get(), (now, until));
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
@@ -193,19 +196,19 @@ impl Seat {
             return Ok(Released::Lost(self.cause()));
         };
         let keep = KeepOnDrop(self);
-        let clock = Arc::clone(&keep.0.shared.clock);
-        let answer = std::future::poll_fn(|cx| keep.0.poll_release(cx));
-        match crate::clock::within(&clock, Some(limit), answer).await {
+        let seat = &keep.0;
+        let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
+        match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
             Some(released) => Ok(released),
-            None => Err(keep.0.unanswered()),
+            None => Err(seat.unanswered()),
         }
     }
 
     /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
     fn begin_release(self: &Arc<Self>, leave: Option<Duration>) -> Option<Time> {
         let mut inner = self.inner();
-        let held = inner.status.as_ref().is_some_and(|status| status.give_back());
         let now = self.shared.clock.now();
+        let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         let driver = inner.driver.as_mut()?;
         match leave {
             Some(ttl) if held => driver.detach(now, ttl),
@@ -267,10 +270,10 @@ impl Seat {
     /// Asks the keeper to give the hold back. Never blocks and needs no runtime around it.
     pub(crate) fn drop_hold(self: &Arc<Self>) {
         let mut inner = self.inner();
-        if let Some(status) = &inner.status {
-            status.give_back();
-        }
         let now = self.shared.clock.now();
+        if let Some(status) = &inner.status {
+            status.give_back(now);
+        }
         if let Some(driver) = &mut inner.driver {
             driver.release(now);
             self.undo(&mut inner);
@@ -304,11 +307,11 @@ impl Seat {
 
     /// Passes on what the driver of a hold tells; what it comes to, if it has ended.
     fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
-        let status = inner.status.clone();
-        let token = status.as_ref().map_or(0, |status| status.token);
-        let held = status.as_ref().map_or(Duration::ZERO, |status| status.age());
+        let status = inner.status.as_ref();
+        let token = status.map_or(0, |status| status.token);
+        let held = || inner.status.as_ref().map_or(Duration::ZERO, |status| status.age());
         let driver = inner.driver.as_ref()?;
-        let (released, event) = match step {
+        let released = match step {
             Step::Renewed(took) => {
                 let until = driver.claim().deadline();
                 if let Some(status) = status {
@@ -338,19 +341,18 @@ impl Seat {
                     status.lose(cause.clone());
                     cause = status.look().unwrap_or(cause);
                 }
-                let event = EventKind::Lost { token, cause: cause.clone(), held };
-                (Released::Lost(cause), Some(event))
+                let lost = || EventKind::Lost { token, cause: cause.clone(), held: held() };
+                self.tell_of_hold(token, lost);
+                Released::Lost(cause)
             }
             Step::Report(Report::Released { confirmed }) => {
-                let event = EventKind::Released { token, held, confirmed };
-                (Released::Released, Some(event))
+                let released = || EventKind::Released { token, held: held(), confirmed };
+                self.tell_of_hold(token, released);
+                Released::Released
             }
-            Step::Report(Report::Cancelled) | Step::Ended => (Released::Released, None),
+            Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
             Step::Report(_) => return None,
         };
-        if let Some(event) = event.filter(|_| token > 0) {
-            self.tell(|| event);
-        }
         self.finish(inner);
         Some(released)
     }
@@ -377,6 +379,9 @@ impl Seat {
 
     /// All is over: lets the next one in.
     fn finish(&self, inner: &mut Inner) {
+        if let Some(driver) = &mut inner.driver {
+            *self.line.known() = driver.seen_free();
+        }
         inner.driver = None;
         inner.turn = None;
         inner.undoing = None;
@@ -398,6 +403,13 @@ impl Seat {
             self.tell(|| EventKind::Lost { token, cause: Lost::RuntimeGone, held });
         }
         self.finish(&mut inner);
+    }
+
+    /// Tells of what was a hold before it ended, and not only an attempt.
+    fn tell_of_hold(&self, token: u64, kind: impl FnOnce() -> EventKind) {
+        if token > 0 {
+            self.tell(kind);
+        }
     }
 
     fn site(&self) -> Site<'_> {

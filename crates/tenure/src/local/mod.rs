@@ -38,7 +38,7 @@ pub(crate) struct Held {
 }
 
 /// The claim of a hold, while it is held: whoever looks after its loss shares it.
-struct Slot(Mutex<Option<LocalClaim>>);
+struct Slot(Mutex<Option<Box<LocalClaim>>>);
 
 /// Acquires in the embedded store.
 pub(crate) async fn acquire(
@@ -49,7 +49,7 @@ pub(crate) async fn acquire(
     since: Time,
 ) -> Result<Got, Error> {
     let mut waiting = Waiting { lock, since, told: false };
-    let mut claim = LocalClaim::new(&local_lock(lock, store)?, patience)?;
+    let mut claim = Box::new(LocalClaim::new(&local_lock(lock, store)?, patience)?);
     loop {
         let report = match claim.step_quickly()? {
             Quick::Done(report) => report,
@@ -145,12 +145,13 @@ impl Drop for Waiting<'_> {
 }
 
 impl Held {
-    fn new(lock: &Lock, turn: Turn, claim: LocalClaim, token: u64, since: Time) -> Self {
+    fn new(lock: &Lock, turn: Turn, claim: Box<LocalClaim>, token: u64, since: Time) -> Self {
         let clock = Arc::clone(&lock.shared.clock);
-        let waited = clock.now().since(since);
+        let now = clock.now();
+        let waited = now.since(since);
         let name: Text = turn.text().clone();
         let times = (clock, lock.settings.timing);
-        let status = Status::new(times, (name, lock.id.clone()), token, None);
+        let status = Status::new(times, (name, lock.id.clone()), token, (now, None));
         let claim = Arc::new(Slot(Mutex::new(Some(claim))));
         let weak = Arc::downgrade(&claim);
         status.set_check(weak);
@@ -179,8 +180,8 @@ impl Held {
     }
 
     /// The hold is over for its user: takes the claim out, to be ended.
-    fn end(&self) -> Option<LocalClaim> {
-        self.status.give_back();
+    fn end(&self) -> Option<Box<LocalClaim>> {
+        self.status.give_back(self.shared.clock.now());
         self.claim.claim().take()
     }
 
@@ -209,7 +210,7 @@ impl Drop for Held {
 }
 
 impl Slot {
-    fn claim(&self) -> MutexGuard<'_, Option<LocalClaim>> {
+    fn claim(&self) -> MutexGuard<'_, Option<Box<LocalClaim>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,13 +6,14 @@
 //! threads are blocked by somebody's work, and needs no driver that a runtime may lack. It starts
 //! when it is first needed and never ends; asleep it costs nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
 
 use tenure_core::{Time, Wall};
 
-use super::{Clock, Schedule};
+use super::{Clock, Schedule, Tick};
 use crate::Error;
 #[cfg(target_os = "linux")]
 use linux as sys;
@@ -39,6 +40,13 @@ struct Lookout {
 }
 
 static LOOKOUT: OnceLock<Arc<Lookout>> = OnceLock::new();
+
+/// How often the wall clock is read for [`Clock::tick`], in microseconds.
+const WALL_EVERY: u64 = 100_000;
+/// How far the wall clock is ahead of the boot-time clock, in microseconds, and when that was found
+/// by the latter. Only shown and taken as a hint, so two threads may mix theirs.
+static OFFSET: AtomicU64 = AtomicU64::new(0);
+static READ_AT: AtomicU64 = AtomicU64::new(0);
 
 /// The process's lookout; starts it if need be.
 fn lookout() -> Result<&'static Arc<Lookout>, Error> {
@@ -94,6 +102,19 @@ impl Clock for System {
     fn wall(&self) -> Wall {
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Wall::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn tick(&self) -> Tick {
+        let now = sys::now();
+        let (micros, read) = (now.as_nanos() / 1_000, READ_AT.load(Ordering::Relaxed));
+        if read != 0 && micros.saturating_sub(read) < WALL_EVERY {
+            let wall = OFFSET.load(Ordering::Relaxed).saturating_add(micros);
+            return Tick { now, wall: Wall::from_micros(wall) };
+        }
+        let wall = self.wall();
+        OFFSET.store(wall.as_micros().saturating_sub(micros), Ordering::Relaxed);
+        READ_AT.store(micros, Ordering::Relaxed);
+        Tick { now, wall }
     }
 
     fn set(&self, at: Time, waker: Waker) -> u64 {
