@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tenure_core::{Time, Wall};
 
-use super::{Clock, Schedule, Tick};
+use super::{Alarm, Clock, Schedule, Tick};
 
 /// A clock that stands still until it is moved by hand. Clones are the same clock.
 #[derive(Clone, Default)]
@@ -62,6 +62,17 @@ impl ManualClock {
             waker.wake();
             state = self.state();
         }
+    }
+
+    /// Resolves once this much time has passed.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let clock: Arc<dyn Clock> = Arc::new(self.clone());
+        let until = clock.now().after(time);
+        let mut alarm = Alarm::new(clock);
+        std::future::poll_fn(move |cx| alarm.poll_until(until, cx))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
