@@ -25,7 +25,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) timing: Timing,
+    grace: Duration,
+    pub(crate) margin: Duration,
     pub(crate) name: Text,
     pub(crate) id: Text,
     pub(crate) token: u64,
@@ -54,14 +55,15 @@ enum Phase {
 
 impl Status {
     pub(crate) fn new(
-        (clock, timing): (Arc<dyn Clock>, Timing),
+        (clock, timing): (Arc<dyn Clock>, &Timing),
         (name, id): (Text, Text),
         token: u64,
         (since, until): (Time, Option<Time>),
     ) -> Arc<Self> {
         let phase = Mutex::new(Phase::Held { until, stopping: None });
         let (changed, check) = (Notify::new(), OnceLock::new());
-        Arc::new(Self { clock, timing, name, id, token, since, phase, changed, check })
+        let (grace, margin) = (timing.grace(), timing.margin());
+        Arc::new(Self { clock, grace, margin, name, id, token, since, phase, changed, check })
     }
 
     /// From now on `check` is asked while somebody waits for the loss.
@@ -101,7 +103,7 @@ impl Status {
         let now = self.clock.now();
         let mut phase = self.phase();
         if let Phase::Held { until, .. } = &*phase {
-            let end_by = now.after(self.timing.grace().min(AFTER_LOSS_MAX));
+            let end_by = now.after(self.grace.min(AFTER_LOSS_MAX));
             let end_by = until.map_or(end_by, |until| until.min(end_by));
             *phase = Phase::Lost { cause, at: now, end_by };
             drop(phase);
@@ -170,7 +172,7 @@ impl Status {
         match &mut *self.phase() {
             Phase::Held { stopping: Some(_), .. } | Phase::Lost { .. } => Ok(()),
             Phase::Held { until: Some(until), stopping } => {
-                let at = until.before(self.timing.grace());
+                let at = until.before(self.grace);
                 if now < at {
                     return Err(Some(at));
                 }

@@ -69,7 +69,7 @@ impl Lock {
     /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.line.as_ref().map_or("", |line| &line.text)
+        self.line.as_ref().map_or("", |line| line.name.as_str())
     }
 
     /// How long a hold lives without renewal; everything else follows from it: renewed every third
@@ -206,7 +206,7 @@ impl Lock {
     #[cfg(feature = "local")]
     pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
         if let Ok(line) = &self.line {
-            self.shared.tell(&line.text, &self.id, kind);
+            self.shared.tell(line.name.text(), &self.id, kind);
         }
     }
 
@@ -245,7 +245,7 @@ impl Lock {
         }
         self.shared.clock.start()?;
         let waiting = || EventKind::Waiting { held_by: by, place: None };
-        self.shared.tell(&line.text, &self.id, waiting);
+        self.shared.tell(line.name.text(), &self.id, waiting);
         let gave_up = GaveUp { lock: self, line, since };
         let limit = match patience {
             Patience::Until(limit) => Some(limit),
@@ -320,7 +320,7 @@ impl Drop for GaveUp<'_> {
     fn drop(&mut self) {
         let shared = &self.lock.shared;
         let waited = shared.clock.now().since(self.since);
-        shared.tell(&self.line.text, &self.lock.id, || EventKind::GaveUp { waited });
+        shared.tell(self.line.name.text(), &self.lock.id, || EventKind::GaveUp { waited });
     }
 }
 

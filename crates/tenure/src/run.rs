@@ -246,7 +246,7 @@ impl Watchdog {
     }
 
     fn acts_at(status: &Status) -> Option<Time> {
-        Some(status.end_by()?.after(status.timing.margin() / 2))
+        Some(status.end_by()?.after(status.margin / 2))
     }
 
     fn sleep_until(self: &Arc<Self>, at: Time) {

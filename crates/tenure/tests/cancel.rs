@@ -37,7 +37,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_millis(300);
 
 const OPS: &[Op] = &[
-    ("acquire free", Before::Free, |c, _| Box::pin(async move { drop(c.lock("x").acquire().await) })),
+    ("acquire free", Before::Free, |c, _| {
+        Box::pin(async move { drop(c.lock("x").acquire().await) })
+    }),
     ("try_acquire free", Before::Free, |c, _| {
         Box::pin(async move { drop(c.lock("x").try_acquire().await) })
     }),
@@ -120,7 +122,12 @@ impl Faults {
 }
 
 /// Polls `op` `polls` times and drops it; whether it was still pending.
-async fn dropped_at(op: Op, liveness: Liveness, faults: Faults, polls: u32) -> Result<bool, String> {
+async fn dropped_at(
+    op: Op,
+    liveness: Liveness,
+    faults: Faults,
+    polls: u32,
+) -> Result<bool, String> {
     let (_, before, make) = op;
     let sim = Sim::new(liveness);
     let (client, other) = (sim.faulty(), sim.other());
@@ -175,7 +182,9 @@ fn every_drop(liveness: Liveness, faults: Faults) {
                 Ok(true) => {}
                 Ok(false) if faults == Faults::Slow => break,
                 Ok(false) => {}
-                Err(what) => panic!("{name}, {liveness:?}, {faults:?}, dropped after {polls}: {what}"),
+                Err(what) => {
+                    panic!("{name}, {liveness:?}, {faults:?}, dropped after {polls}: {what}")
+                }
             }
         }
     }

@@ -22,6 +22,8 @@ pub(super) struct Shelf {
     registers: HashMap<Name, Register>,
     last_session: u64,
     last_watcher: u64,
+    /// What every record begins as: they all share its empty past.
+    blank: Record,
     pub(super) sessions: HashMap<Session, Probed>,
 }
 
@@ -70,13 +72,13 @@ impl Shelf {
             }
             let register = self.registers.entry(name.clone()).or_default();
             self.revision = revision;
-            return Some(register.write(revision, None, change));
+            return Some(register.write(revision, None, change, &self.blank));
         };
         if register.stored.as_ref().map(|(_, version)| *version) != judged {
             return None;
         }
         self.revision = revision;
-        Some(register.write(revision, judged, change))
+        Some(register.write(revision, judged, change, &self.blank))
     }
 
     /// `None`: the name is not at `expected`.
@@ -118,7 +120,10 @@ impl Shelf {
     pub(super) fn join_watch(&mut self, name: &Name) -> u64 {
         self.last_watcher += 1;
         let watcher = Watcher { number: self.last_watcher, waker: None };
-        self.registers.entry(name.clone()).or_default().watchers.push(watcher);
+        let watchers = &mut self.registers.entry(name.clone()).or_default().watchers;
+        // Most are watched by one holder alone.
+        watchers.reserve_exact(1);
+        watchers.push(watcher);
         self.last_watcher
     }
 
@@ -173,9 +178,9 @@ impl Register {
         revision: u64,
         judged: Option<Version>,
         change: &Change,
+        blank: &Record,
     ) -> (Stored, Wakers) {
-        let current = self.stored.as_ref().map(|(record, _)| Record::clone(record));
-        let mut record = current.unwrap_or_default();
+        let mut record = Record::clone(self.stored.as_ref().map_or(blank, |(record, _)| record));
         record.apply(change, Token::new(revision));
         let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
         let (record, version) = (Arc::new(record), Version { incarnation, revision });

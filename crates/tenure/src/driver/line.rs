@@ -17,7 +17,6 @@ use crate::hold::Status;
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) name: Name,
-    pub(crate) text: Text,
     turn: Arc<Semaphore>,
     ahead: Mutex<Ahead>,
     /// The record as the last one seated left it, if it was free then.
@@ -32,7 +31,7 @@ pub(crate) enum Ahead {
     #[default]
     Nobody,
     /// One who waits itself, and for whom.
-    Waits(HeldBy),
+    Waits(Box<HeldBy>),
     /// One who has the lock.
     Holds(Arc<Status>),
 }
@@ -47,7 +46,6 @@ pub(crate) struct Turn {
 impl Line {
     pub(crate) fn new(name: Name, shared: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
-            text: name.as_str().into(),
             name,
             turn: Arc::new(Semaphore::new(1)),
             ahead: Mutex::default(),
@@ -97,7 +95,7 @@ impl Line {
         };
         match &*self.ahead() {
             Ahead::Nobody => unknown(id, None),
-            Ahead::Waits(by) => by.clone(),
+            Ahead::Waits(by) => HeldBy::clone(by),
             Ahead::Holds(status) => {
                 let since = status.clock.wall().as_micros();
                 let age = u64::try_from(status.age().as_micros()).unwrap_or(since);
@@ -119,7 +117,7 @@ impl Turn {
     /// The lock's name.
     #[cfg(feature = "local")]
     pub(crate) fn text(&self) -> &Text {
-        &self.line.text
+        self.line.name.text()
     }
 
     #[cfg(feature = "local")]

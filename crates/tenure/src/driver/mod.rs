@@ -74,8 +74,8 @@ pub(crate) struct Driver {
     watch: Option<Watch>,
     /// Whether `seen` came from elsewhere since the read under way began.
     news: bool,
-    /// How long the renewal answered last took.
-    took: Duration,
+    /// When the write answered last was sent.
+    sent: Time,
     /// No read, probe or watch before this: the last ones led nowhere.
     rest_until: Time,
     /// How many in a row.
@@ -114,7 +114,7 @@ impl Driver {
             writes: Vec::new(),
             watch: None,
             news: false,
-            took: Duration::ZERO,
+            sent: Time::ZERO,
             rest_until: Time::ZERO,
             stumbles: 0,
             unsure: false,
@@ -197,7 +197,7 @@ impl Driver {
     fn act(&mut self, Tick { now, wall }: Tick, site: Site<'_>) -> Want {
         let view = self.seen.as_ref().map_or(View::Unknown, Snapshot::view);
         match self.claim.poll(now, wall, &view) {
-            Action::Report(Report::Renewed) => Want::Told(Step::Renewed(self.took)),
+            Action::Report(Report::Renewed) => Want::Told(Step::Renewed(now.since(self.sent))),
             Action::Report(report) => {
                 self.stumbles = 0;
                 Want::Told(Step::Report(report))

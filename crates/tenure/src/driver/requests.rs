@@ -21,7 +21,7 @@ pub(super) struct Ask {
 
 enum Pending {
     Read(BoxFuture<'static, Result<Snapshot>>),
-    Probe(Session, BoxFuture<'static, Result<Probed>>),
+    Probe(BoxFuture<'static, (Session, Result<Probed>)>),
 }
 
 /// What a read or a probe came to.
@@ -59,7 +59,7 @@ impl Driver {
         let (store, name) = (Arc::clone(site.store), site.name.clone());
         let pending = match session {
             None => Pending::Read(Box::pin(async move { store.read(&name).await })),
-            Some(s) => Pending::Probe(s, Box::pin(async move { store.probe(s).await })),
+            Some(s) => Pending::Probe(Box::pin(async move { (s, store.probe(s).await) })),
         };
         self.news = false;
         self.ask = Some(Ask { pending, since: now });
@@ -77,6 +77,7 @@ impl Driver {
         if self.writes.len() >= LATE_MAX {
             self.writes.remove(0);
         }
+        self.writes.reserve_exact(1);
         self.writes.push(Sent { attempt, sent: now, give_up_at, trace, judged: revision, answer });
     }
 
@@ -90,13 +91,19 @@ impl Driver {
         for place in 0..self.writes.len() {
             if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
                 let sent = self.writes.remove(place);
+                if self.writes.is_empty() {
+                    // Every hold would keep the room.
+                    self.writes = Vec::new();
+                }
                 return Some(self.written(tick.now, &sent, answer));
             }
         }
         if let Some(ask) = &mut self.ask {
             let answer = match &mut ask.pending {
                 Pending::Read(read) => read.as_mut().poll(cx).map(Answer::Read),
-                Pending::Probe(s, probe) => probe.as_mut().poll(cx).map(|p| Answer::Probed(*s, p)),
+                Pending::Probe(probe) => {
+                    probe.as_mut().poll(cx).map(|(s, probed)| Answer::Probed(s, probed))
+                }
             };
             return match answer {
                 Poll::Ready(answer) => {
@@ -170,7 +177,7 @@ impl Driver {
         self.contact |= answer.is_ok();
         let (outcome, error) = match answer {
             Ok(done @ Conditional::Done(_)) if sent.is_shown_by(&done) => {
-                self.took = now.since(sent.sent);
+                self.sent = sent.sent;
                 self.stumbles = 0;
                 let outcome = done.outcome();
                 if let Conditional::Done(stored) = done {

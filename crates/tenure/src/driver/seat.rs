@@ -171,8 +171,8 @@ impl Seat {
             }
             None => (tenure_core::Timing::default(), None, self.since),
         };
-        let who = (self.line.text.clone(), self.id.clone());
-        let status = Status::new((clock, timing), who, token.get(), (now, until));
+        let who = (self.line.name.text().clone(), self.id.clone());
+        let status = Status::new((clock, &timing), who, token.get(), (now, until));
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
@@ -183,7 +183,7 @@ impl Seat {
 
     fn waits(&self, by: HeldBy, place: Option<usize>) {
         self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
-        self.line.set_ahead(Ahead::Waits(by));
+        self.line.set_ahead(Ahead::Waits(Box::new(by)));
     }
 
     /// Gives the hold back, or leaves it busy for the ttl given, and waits for the store's answer
@@ -421,7 +421,7 @@ impl Seat {
     }
 
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        self.shared.tell(&self.line.text, &self.id, kind);
+        self.shared.tell(self.line.name.text(), &self.id, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.

@@ -75,7 +75,7 @@ pub(crate) async fn acquire(
                 let by = held_by(&claim, by);
                 waiting.told = true;
                 lock.tell(|| EventKind::Waiting { held_by: by.clone(), place });
-                turn.set_ahead(Ahead::Waits(by));
+                turn.set_ahead(Ahead::Waits(Box::new(by)));
             }
             Some(Report::Busy(by)) => {
                 waiting.told = false;
@@ -150,7 +150,7 @@ impl Held {
         let now = clock.now();
         let waited = now.since(since);
         let name: Text = turn.text().clone();
-        let times = (clock, lock.settings.timing);
+        let times = (clock, &lock.settings.timing);
         let status = Status::new(times, (name, lock.id.clone()), token, (now, None));
         let claim = Arc::new(Slot(Mutex::new(Some(claim))));
         let weak = Arc::downgrade(&claim);

@@ -1,5 +1,7 @@
 //! Virtual time for the async client: one thread, a clock moved by hand, faults by seed.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -103,7 +105,9 @@ impl Sim {
 }
 
 /// Polls once, with this task's waker.
-pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+pub(crate) async fn poll_once<F: Future + ?Sized>(
+    mut future: std::pin::Pin<&mut F>,
+) -> Poll<F::Output> {
     std::future::poll_fn(|cx: &mut Context<'_>| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
