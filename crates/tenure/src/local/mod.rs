@@ -198,6 +198,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let lost = self.status.look();
         let Some(mut claim) = self.end() else { return };
         if let Ok(Quick::TakesLong) = claim.release_quickly() {
             let undoing = self.shared.keeper.undoing();
@@ -205,7 +206,7 @@ impl Drop for Held {
             // Without a thread the claim is dropped here, and does what it can in place.
             let _ = thread.spawn(move || drop((claim, undoing)));
         }
-        drop(self.released(None, true));
+        drop(self.released(lost, true));
     }
 }
 
