@@ -33,37 +33,54 @@ use crate::{Client, Error, StoreUrl};
 /// Dropping the future leaves nothing behind.
 pub async fn connect(url: &str) -> Result<Client, Error> {
     let url = StoreUrl::parse(url)?;
-    let backend = if url.is_memory() {
-        Backend::Store(Arc::new(Memory::new(Liveness::Observed)))
+    let (backend, shown) = if url.is_memory() {
+        (Backend::Store(Arc::new(Memory::new(Liveness::Observed))), url.without_id())
     } else {
         local(&url)?
     };
-    Ok(Client::on(backend, url.without_id(), Arc::new(System), url.id()))
+    Ok(Client::on(backend, shown, Arc::new(System), url.id()))
 }
 
 #[cfg(feature = "local")]
-fn local(url: &StoreUrl) -> Result<Backend, Error> {
+fn local(url: &StoreUrl) -> Result<(Backend, String), Error> {
     use tenure_local::{LocalStore, Options};
     let store = LocalStore::open(&Options { path: url.path().map(Into::into) })?;
-    Ok(Backend::Local(Arc::new(store)))
+    // With its folder, so that whoever is handed it comes to the same store.
+    let shown = format!("local:{}", store.folder().path().display());
+    Ok((Backend::Local(Arc::new(store)), shown))
 }
 
 #[cfg(not(feature = "local"))]
-fn local(_: &StoreUrl) -> Result<Backend, Error> {
+fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
     Err(Error::Unsupported("local: was left out of this program; build with its feature".into()))
 }
 
 /// The same for programs without async.
 #[cfg(feature = "blocking")]
 pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Error> {
-    use tenure_local::{LocalStore, Options};
+    let (url, options) = embedded(url)?;
+    let store = tenure_local::LocalStore::open(&options)?;
+    crate::blocking::Client::new(Arc::new(store), &url)
+}
+
+/// Opens the store that `url` names if there is one.
+#[cfg(feature = "blocking")]
+pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Client>, Error> {
+    let (url, options) = embedded(url)?;
+    let store = tenure_local::LocalStore::open_existing(&options)?;
+    store.map(|store| crate::blocking::Client::new(Arc::new(store), &url)).transpose()
+}
+
+/// The only kind of store there is without async.
+#[cfg(feature = "blocking")]
+fn embedded(url: &str) -> Result<(StoreUrl, tenure_local::Options), Error> {
     let url = StoreUrl::parse(url)?;
     if url.is_memory() {
         let what = "memory: has no synchronous client: use tenure::connect, or a local: store";
         return Err(Error::Unsupported(what.into()));
     }
-    let store = LocalStore::open(&Options { path: url.path().map(Into::into) })?;
-    crate::blocking::Client::new(Arc::new(store), url)
+    let options = tenure_local::Options { path: url.path().map(Into::into) };
+    Ok((url, options))
 }
 
 #[cfg(feature = "local")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sim::{Sim, poll_once};
 use tenure::store::Liveness;
-use tenure::{Events, EventKind, Lost};
+use tenure::{EventKind, Events, Lost};
 use tenure_testkit::Fate;
 
 /// What came so far.

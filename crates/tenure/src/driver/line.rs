@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tenure_core::{Text, Wall};
+use tenure_core::Wall;
 use tenure_store::{Name, Snapshot};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -116,7 +116,7 @@ impl Turn {
     }
     /// The lock's name.
     #[cfg(feature = "local")]
-    pub(crate) fn text(&self) -> &Text {
+    pub(crate) fn text(&self) -> &tenure_core::Text {
         self.line.name.text()
     }
 

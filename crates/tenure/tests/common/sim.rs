@@ -14,8 +14,10 @@ use tenure_testkit::{Fate, Faulty, Request, Rng, World};
 pub(crate) struct Sim {
     pub(crate) clock: ManualClock,
     pub(crate) memory: Memory,
-    fates: Arc<Mutex<Box<dyn FnMut(Request) -> Fate + Send>>>,
+    fates: Arc<Mutex<Fates>>,
 }
+
+type Fates = Box<dyn FnMut(Request) -> Fate + Send>;
 
 /// Time and tasks for the store with faults.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl World for Tasks {
 
 impl Sim {
     pub(crate) fn new(liveness: Liveness) -> Self {
-        let fates: Box<dyn FnMut(Request) -> Fate + Send> = Box::new(|_| Fate::FINE);
+        let fates: Fates = Box::new(|_| Fate::FINE);
         let (clock, memory) = (ManualClock::new(), Memory::new(liveness));
         Self { clock, memory, fates: Arc::new(Mutex::new(fates)) }
     }
