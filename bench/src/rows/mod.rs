@@ -8,6 +8,7 @@ pub mod counts;
 mod crowd;
 mod death;
 pub(crate) mod kills;
+mod driver;
 mod library;
 mod machine;
 mod queue;
@@ -48,6 +49,7 @@ pub const ROWS: &[Row] = &[
     ("idle", "processor time of a waiter", rest::idle),
     ("resident", "memory of `tenure run` while its command runs", rest::resident),
     ("listing", "`tenure ls` of 10,000 held locks", rest::listing),
+    ("driver", "acquire and release through driver and memory store", driver::driver),
     ("machine", "the bare state machine", machine::machine),
     ("counts", "system calls, writes and syncs", counts::counts),
 ];

@@ -358,7 +358,7 @@ impl Lease {
             let mut record = store.record.as_deref().cloned().unwrap_or_default();
             record.apply(&write.change, token);
             // What nobody reads here would only make more states.
-            record.history.clear();
+            record.history = Arc::default();
             store.record = Some(Arc::new(record));
             store.version.revision += 1;
             Outcome::Done { version: store.version, token }
