@@ -43,8 +43,7 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        "simulate" => command.args(kit("prove")).arg("simulate"),
-        "museum" => command.args(kit("museum")).arg("museum"),
+        "simulate" => command.args(KIT).arg("simulate"),
         other => {
             eprintln!("xtask: no such layer: {other:?}\n\n{USAGE}");
             return ExitCode::from(2);
@@ -53,10 +52,9 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
     run(command.args(rest))
 }
 
-/// The program of the test kit, with these features.
-fn kit(features: &str) -> [&str; 9] {
-    ["run", "--quiet", "--release", "-p", "tenure-testkit", "--features", features, "--bin=prove", "--"]
-}
+/// The program of the test kit.
+const KIT: [&str; 7] =
+    ["run", "--quiet", "--release", "-p", "tenure-testkit", "--bin=prove", "--"];
 
 fn run(command: &mut Command) -> ExitCode {
     match command.status() {
