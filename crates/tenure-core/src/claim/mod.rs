@@ -244,17 +244,25 @@ impl Claim {
                 self.need_read = true;
                 self.retry_at = now.after(self.pause());
             }
-            Outcome::Conflict => {
-                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
-                self.did_not_happen(attempt);
+            // What something on the way sent twice is refused by its own first copy: the record
+            // tells whether it happened. Late, of one in doubt by now: nothing new.
+            Outcome::Conflict if self.attempts.flight().is_some_and(|a| a.mark == attempt) => {
+                self.not_sent();
+                self.attempts.doubt_flight();
+                self.need_read = true;
             }
+            Outcome::Conflict => {}
             Outcome::NotDone => {
-                self.did_not_happen(attempt);
+                if self.attempts.take(attempt).is_some() {
+                    self.not_sent();
+                }
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
                 if let Some(a) = self.attempts.take(attempt) {
                     self.landed(a, version, token);
+                    // Nothing is in doubt any more that a read was to settle.
+                    self.need_read &= !self.attempts.none_pending();
                 }
             }
         }
@@ -438,10 +446,9 @@ impl Claim {
         }
     }
 
-    fn did_not_happen(&mut self, attempt: Mark) {
-        let mine = self.attempts.take(attempt).is_some();
+    /// The last write was refused: unless an earlier one is in doubt, none ended the hold.
+    fn not_sent(&mut self) {
         if let Phase::Ending(e) = &mut self.phase
-            && mine
             && self.attempts.no_doubts()
         {
             e.sent = false;

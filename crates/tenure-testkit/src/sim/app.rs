@@ -51,6 +51,7 @@ impl World {
         let next = peer.claim.config().marks.clone().draw();
         peer.claim.acquire(patience);
         peer.doing = Doing::Wanting;
+        peer.wants_since = self.now;
         self.judges.dropped.wants(n, Mark::as_u128(next));
         let bored = self.dice.chance(self.plan.give_up) && !self.calm;
         let at = if bored { self.now + self.dice.around(ttl) } else { u64::MAX };

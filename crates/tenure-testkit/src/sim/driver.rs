@@ -209,7 +209,7 @@ impl World {
             Report::Released { confirmed: false } => {}
             Report::Lost(_) => {
                 let lost = liveness::lost(n, report);
-                let settled = self.judges.idle.is_settled(self.now);
+                let settled = self.judges.liveness.is_settled(self.now);
                 self.judged("liveness", lost.filter(|_| settled));
             }
             Report::Busy(_)

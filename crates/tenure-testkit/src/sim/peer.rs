@@ -77,6 +77,8 @@ pub(crate) struct Peer {
     pub(crate) doing: Doing,
     pub(crate) step: u32,
     pub(crate) hold_until: u64,
+    /// Since when it wants the lock, in true time.
+    pub(crate) wants_since: u64,
     /// When the user's patience ends, by the local clock.
     pub(crate) limit: Option<Time>,
 }
@@ -100,6 +102,7 @@ impl Peer {
             doing: Doing::Resting,
             step: 0,
             hold_until: 0,
+            wants_since: 0,
             limit: None,
         }
     }

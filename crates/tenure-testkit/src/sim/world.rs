@@ -12,7 +12,7 @@ use tenure_core::{Claim, Config, Mark, Marks, Outcome, Session, Token, Write};
 
 use super::agenda::{Agenda, Entry, Kind, Slab};
 use super::dice::Dice;
-use super::judge::{Broken, Each, Judges, liveness, order};
+use super::judge::{Broken, Each, Judges, order};
 use super::peer::{Doing, Known, Peer, Snapshot};
 use super::plan::{MILLI, Net, Plan, RUN, SECOND, StoreKind};
 use super::shelf::{Meddling, Shelf};
@@ -148,7 +148,10 @@ impl World {
                 self.drain(peer);
             }
             if self.calm {
-                let idle = self.judges.idle.look(self.now, &self.peers);
+                let dead = self.judges.liveness.look(self.now, &self.peers);
+                self.judged("liveness", dead);
+                let alive = self.judges.liveness.is_alive();
+                let idle = self.judges.idle.look(self.now, &self.peers, alive);
                 self.judged("idle", idle);
             }
         }
@@ -435,15 +438,13 @@ impl World {
         self.tell_all();
     }
 
-    /// From storm to calm (0: from calm to storm; 2: the calm has settled).
+    /// From storm to calm (1), or from calm to storm.
     fn phase(&mut self, step: u32) {
         match step {
             1 => {
                 self.calm = true;
-                let storm_is_over = self.plan.freeze_max + self.plan.storm_net.late_max;
-                let settled = self.now + storm_is_over + liveness::bound(&self.plan.timing);
-                self.judges.idle.settled(Some(settled));
-                self.agenda.put(settled, Kind::Phase, 0, 0, 2);
+                let over = self.now + self.plan.freeze_max + self.plan.storm_net.late_max;
+                self.judges.liveness.calm(Some(over));
                 self.agenda.put(self.now + self.plan.calm, Kind::Phase, 0, 0, 0);
                 for n in 0..self.peers.len() {
                     self.rewatch_if_awake(n);
@@ -451,13 +452,10 @@ impl World {
                     self.peers[n].hold_until = self.peers[n].hold_until.min(soon);
                 }
             }
-            2 => {
-                let held = liveness::held(self.now, &self.peers);
-                self.judged("liveness", held);
-            }
             _ => {
                 self.calm = false;
-                self.judges.idle.settled(None);
+                self.judges.liveness.calm(None);
+                self.judges.idle.look(self.now, &self.peers, false);
                 self.agenda.put(self.now + self.plan.storm, Kind::Phase, 0, 0, 1);
             }
         }

@@ -13,8 +13,8 @@ struct Promise {
     first: u128,
     /// When it was told to end, in true time.
     ended_at: Option<u64>,
-    /// The last turn of which nothing is left.
-    gone: u32,
+    /// Of which of the last 64 turns nothing is left.
+    gone: u64,
     /// A remainder of it is left on purpose.
     detached: bool,
 }
@@ -42,7 +42,9 @@ impl Dropped {
     /// `peer` begins to want the lock; `next` is the mark it draws next.
     pub(crate) fn wants(&mut self, peer: usize, next: u128) {
         let p = &mut self.promises[peer];
-        *p = Promise { turn: p.turn + 1, first: next, ended_at: None, gone: p.gone, detached: false };
+        let turn = p.turn + 1;
+        let gone = p.gone & !bit(turn);
+        *p = Promise { turn, first: next, ended_at: None, gone, detached: false };
     }
 
     pub(crate) fn ends(&mut self, peer: usize, now: u64) {
@@ -67,7 +69,7 @@ impl Dropped {
         if p.detached || self.observed && (outsiders.deleted || overdue) {
             return None;
         }
-        p.gone = p.turn;
+        p.gone |= bit(p.turn);
         let first = p.first;
         let of_turn = |mark: Mark| (first..first + (1 << 32)).contains(&mark.as_u128());
         let record = record?;
@@ -80,7 +82,11 @@ impl Dropped {
 
     /// A write that leaves something of `peer` was done.
     pub(crate) fn landed(&self, peer: usize, turn: u32, outsiders: Outsiders) -> Option<String> {
-        let gone = self.promises[peer].gone >= turn && !outsiders.deleted;
+        let gone = self.promises[peer].gone & bit(turn) != 0 && !outsiders.deleted;
         gone.then(|| format!("a write of c{peer} is done after it said that nothing is left"))
     }
+}
+
+const fn bit(turn: u32) -> u64 {
+    1 << (turn % 64)
 }

@@ -12,8 +12,6 @@ use crate::sim::plan::{MILLI, Plan};
 pub(crate) struct Idle {
     /// How long it may be free.
     bound: u64,
-    /// Since when in true time the calm has lasted long enough; `None` in a storm.
-    settled: Option<u64>,
     since: Option<u64>,
 }
 
@@ -21,21 +19,13 @@ impl Idle {
     pub(crate) fn new(plan: &Plan) -> Self {
         let way = plan.calm_net.base + plan.calm_net.jitter;
         // Told, read, written, answered; and once more for who was told while it was under way.
-        Self { bound: 10 * way + 4 * plan.timer_late + 10 * MILLI, settled: None, since: None }
+        Self { bound: 10 * way + 4 * plan.timer_late + 10 * MILLI, since: None }
     }
 
-    pub(crate) fn settled(&mut self, at: Option<u64>) {
-        self.settled = at;
-        self.since = None;
-    }
-
-    pub(crate) fn is_settled(&self, now: u64) -> bool {
-        self.settled.is_some_and(|at| now >= at)
-    }
-
-    /// Looks at the peers after something happened.
-    pub(crate) fn look(&mut self, now: u64, peers: &[Peer]) -> Option<String> {
-        if !self.is_settled(now) {
+    /// Looks at the peers after something happened. `alive`: in a calm that has seen a hold.
+    pub(crate) fn look(&mut self, now: u64, peers: &[Peer], alive: bool) -> Option<String> {
+        if !alive {
+            self.since = None;
             return None;
         }
         let idle = !peers.iter().any(|p| believes(p, now)) && peers.iter().any(wants);

@@ -6,20 +6,57 @@ use tenure_core::{Report, Timing};
 use super::belief::believes;
 use super::idle::wants;
 use crate::sim::peer::Peer;
+use crate::sim::plan::Plan;
 
 /// How long after the last fault, and the last message of a storm, a new holder must be there.
-pub(crate) fn bound(timing: &Timing) -> u64 {
+fn bound(timing: &Timing) -> u64 {
     // The slowest clock counts the expiry, and then two attempts with their pauses may fail.
     let local = timing.expiry(timing.ttl()) + timing.attempt() * 4;
     let nanos = u64::try_from(local.as_nanos()).unwrap_or(u64::MAX);
     nanos + nanos / 50
 }
 
-/// The calm has lasted for the bound.
-pub(crate) fn held(now: u64, peers: &[Peer]) -> Option<String> {
-    let waiting = peers.iter().position(wants)?;
-    let held = peers.iter().any(|p| believes(p, now));
-    (!held).then(|| format!("c{waiting} waits and nobody holds, long after the last fault"))
+/// Whether the lock has come to life in a calm.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    bound: u64,
+    /// When in true time what the storm left is over; in a storm never.
+    from: u64,
+    held: bool,
+}
+
+impl Liveness {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self { bound: bound(&plan.timing), from: u64::MAX, held: false }
+    }
+
+    /// A calm begins, what the storm left is over at `from`; or a storm does.
+    pub(crate) fn calm(&mut self, from: Option<u64>) {
+        self.from = from.unwrap_or(u64::MAX);
+        self.held = false;
+    }
+
+    /// Whether somebody has held since the storm was over: from then on no hold is a dead one's.
+    pub(crate) const fn is_alive(&self) -> bool {
+        self.held
+    }
+
+    /// Whether no fault of the storm can be the cause of anything any more.
+    pub(crate) const fn is_settled(&self, now: u64) -> bool {
+        now >= self.from.saturating_add(self.bound)
+    }
+
+    /// Looks at the peers after something happened.
+    pub(crate) fn look(&mut self, now: u64, peers: &[Peer]) -> Option<String> {
+        if self.held || now < self.from {
+            return None;
+        }
+        self.held = peers.iter().any(|p| believes(p, now));
+        let since = |p: &Peer| p.wants_since.max(self.from);
+        let too_long = |p: &Peer| wants(p) && now > since(p) + self.bound;
+        let waiting = peers.iter().position(too_long).filter(|_| !self.held)?;
+        Some(format!("c{waiting} waits and nobody holds, long after the last fault"))
+    }
 }
 
 /// Somebody is told of a loss in the settled calm.

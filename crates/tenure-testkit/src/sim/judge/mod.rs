@@ -33,6 +33,7 @@ pub(crate) struct Judges {
     pub(crate) dropped: dropped::Dropped,
     pub(crate) fence: fence::Fence,
     pub(crate) idle: idle::Idle,
+    pub(crate) liveness: liveness::Liveness,
     pub(crate) tokens: tokens::Tokens,
     pub(crate) outsiders: Outsiders,
 }
@@ -53,6 +54,7 @@ impl Judges {
             dropped: dropped::Dropped::new(plan),
             fence: fence::Fence::default(),
             idle: idle::Idle::new(plan),
+            liveness: liveness::Liveness::new(plan),
             tokens: tokens::Tokens::default(),
             outsiders: Outsiders::default(),
         }
