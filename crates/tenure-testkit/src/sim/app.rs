@@ -12,11 +12,8 @@ use super::world::World;
 use std::time::Duration;
 
 impl World {
-    /// The application's step of this number is due.
-    pub(super) fn app(&mut self, n: usize, step: u32) {
-        if self.peers[n].step != step {
-            return;
-        }
+    /// The application's next step is due.
+    pub(super) fn app(&mut self, n: usize) {
         match self.peers[n].doing {
             Doing::Resting => self.wants(n),
             Doing::Wanting => {

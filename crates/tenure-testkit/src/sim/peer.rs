@@ -75,7 +75,6 @@ pub(crate) struct Peer {
     /// The watch is silent until it is opened anew.
     pub(crate) deaf: bool,
     pub(crate) doing: Doing,
-    pub(crate) step: u32,
     pub(crate) hold_until: u64,
     /// Since when it wants the lock, in true time.
     pub(crate) wants_since: u64,
@@ -100,7 +99,6 @@ impl Peer {
             suspended: false,
             deaf: false,
             doing: Doing::Resting,
-            step: 0,
             hold_until: 0,
             wants_since: 0,
             limit: None,

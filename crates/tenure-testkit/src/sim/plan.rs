@@ -15,8 +15,8 @@ pub(crate) const PEERS_MAX: usize = 5;
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
-/// How long a run goes on, in true time.
-pub(crate) const RUN: u64 = 3_600 * SECOND;
+/// How long a run goes on, in true time and in ttls: an hour, where the ttl is 15 s.
+const RUN_TTLS: u64 = 240;
 
 /// The kinds of store a run may be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) detach: u64,
     pub(crate) storm: u64,
     pub(crate) calm: u64,
+    /// How long the run goes on.
+    pub(crate) run: u64,
 }
 
 impl Plan {
@@ -129,6 +131,14 @@ impl Plan {
         let freeze_max = dice.pick(&[ttl / 10, ttl, 2 * ttl]);
         let calm_net =
             Net { base: MILLI, jitter: storm_net.jitter.min(20 * MILLI), ..Net::default() };
+        // Few runs are all hand-over, and those are short: a ttl of them has a thousand times as many
+        // events as one that is held through.
+        let busy = dice.chance(80);
+        let (hold, rest) = if busy {
+            (50 * MILLI, dice.pick(&[0, 50 * MILLI]))
+        } else {
+            (dice.pick(&[50 * MILLI, ttl / 3, 2 * ttl, 2 * ttl, 10 * ttl]), dice.pick(&[ttl / 3, 2 * ttl]))
+        };
         let often = |dice: &mut Dice, of: &[u64]| if dice.chance(600) { dice.pick(of) } else { 0 };
         Self {
             store,
@@ -145,13 +155,14 @@ impl Plan {
             meddle_every: if store == Lease { often(dice, &[ttl, 5 * ttl, 20 * ttl]) } else { 0 },
             freeze_max,
             timer_late: dice.pick(&[0, MILLI, 300 * MILLI]),
-            hold: dice.pick(&[50 * MILLI, ttl / 3, 2 * ttl, 10 * ttl]),
-            rest: dice.pick(&[0, 50 * MILLI, ttl / 4, 2 * ttl]),
-            act: dice.pick(&[ttl / 20, ttl / 6, ttl / 2]),
+            hold,
+            rest,
+            act: dice.pick(&[ttl / 6, ttl / 2, ttl]),
             give_up: dice.pick(&[0, 100, 500]),
             detach: dice.pick(&[0, 0, 200]),
-            storm: dice.pick(&[20, 40, 80]) * ttl,
+            storm: if busy { 10 } else { dice.pick(&[20, 40, 80]) } * ttl,
             calm: 5 * ttl + storm_net.late_max + freeze_max,
+            run: if busy { RUN_TTLS / 10 } else { RUN_TTLS } * ttl,
         }
     }
 

@@ -14,7 +14,7 @@ use super::agenda::{Agenda, Entry, Kind, Slab};
 use super::dice::Dice;
 use super::judge::{Broken, Each, Judges, order};
 use super::peer::{Doing, Known, Peer, Snapshot};
-use super::plan::{MILLI, Net, Plan, RUN, SECOND, StoreKind};
+use super::plan::{MILLI, Net, Plan, SECOND, StoreKind};
 use super::shelf::{Meddling, Shelf};
 use super::trace::Trace;
 
@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(super) peers: Vec<Peer>,
     /// When each peer wants to be polled.
     pub(super) wake: Each<u64>,
+    /// When each application takes its next step.
+    steps: Each<u64>,
     pub(super) shelf: Shelf,
     pub(super) judges: Judges,
     sent: Slab<Sent>,
@@ -83,6 +85,7 @@ impl World {
             agenda: Agenda::default(),
             peers: Vec::new(),
             wake: [u64::MAX; 5],
+            steps: [u64::MAX; 5],
             shelf: Shelf::new(plan.store),
             judges: Judges::new(&plan),
             sent: Slab::default(),
@@ -130,22 +133,27 @@ impl World {
     pub(crate) fn run(&mut self) {
         self.begin();
         while self.broken.is_none() {
-            let timer = self.wake.iter().copied().min().unwrap_or(u64::MAX);
+            let (timer, peer) = earliest(&self.wake);
+            let (step, user) = earliest(&self.steps);
             let next = self.agenda.next_at().unwrap_or(u64::MAX);
-            let time = timer.min(next);
-            if time >= RUN {
+            let time = timer.min(step).min(next);
+            if time >= self.plan.run {
                 break;
             }
             self.now = time;
             self.counts.events += 1;
-            if next <= timer {
+            if next == time {
                 let Some(entry) = self.agenda.take() else { break };
                 self.trace.mix(time ^ u64::from(entry.slot) << 40 ^ u64::from(entry.peer) << 36);
                 self.happens(entry);
-            } else if let Some(peer) = self.wake.iter().position(|t| *t == timer) {
+            } else if timer == time {
                 self.wake[peer] = u64::MAX;
                 self.trace.mix(time ^ peer as u64);
                 self.drain(peer);
+            } else {
+                self.steps[user] = u64::MAX;
+                self.trace.mix(time ^ user as u64 ^ 1 << 63);
+                self.app(user);
             }
             if self.calm {
                 let dead = self.judges.liveness.look(self.now, &self.peers);
@@ -155,7 +163,7 @@ impl World {
                 self.judged("idle", idle);
             }
         }
-        self.counts.time = self.now.min(RUN);
+        self.counts.time = self.now.min(self.plan.run);
         self.counts.refused = self.judges.fence.refused;
     }
 
@@ -204,7 +212,6 @@ impl World {
             Kind::ReadLimit => self.read_back(peer, entry.slot, None),
             Kind::News => self.told(peer, entry.slot),
             Kind::Rewatch => self.rewatch(peer),
-            Kind::App => self.app(peer, entry.slot),
         }
     }
 
@@ -376,6 +383,7 @@ impl World {
         peer.suspended = suspended;
         let thaw = peer.frozen_until + self.dice.below(MILLI);
         self.wake[n] = self.wake[n].max(thaw);
+        self.steps[n] = self.steps[n].max(thaw);
         self.trace.say(|| format!("{:>15} c{n} freezes until {thaw}", self.now));
     }
 
@@ -487,10 +495,7 @@ impl World {
 
     /// Sets the application's next step; an earlier one is forgotten.
     pub(super) fn step_at(&mut self, peer: usize, at: u64) {
-        let p = &mut self.peers[peer];
-        p.step += 1;
-        let (life, step) = (p.life, p.step);
-        self.agenda.put(at, Kind::App, peer, life, step);
+        self.steps[peer] = at.max(self.peers[peer].frozen_until);
     }
 
     fn fenced(&mut self, entry: Entry) {
@@ -505,4 +510,15 @@ impl World {
         let what = self.judges.fence.write(token, (n, entry.life), believes);
         self.judged("fence", what);
     }
+}
+
+/// The earliest of some instants, and whose it is.
+fn earliest(of: &Each<u64>) -> (u64, usize) {
+    let mut first = (of[0], 0);
+    for (n, at) in of.iter().enumerate().skip(1) {
+        if *at < first.0 {
+            first = (*at, n);
+        }
+    }
+    first
 }
