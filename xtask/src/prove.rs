@@ -43,7 +43,8 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        "simulate" => command.args(KIT).arg("simulate"),
+        "simulate" => command.args(KIT).args(["--", "simulate"]),
+        "museum" => command.args(KIT).args(["--features=museum", "--", "museum"]),
         other => {
             eprintln!("xtask: no such layer: {other:?}\n\n{USAGE}");
             return ExitCode::from(2);
@@ -53,8 +54,7 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
 }
 
 /// The program of the test kit.
-const KIT: [&str; 7] =
-    ["run", "--quiet", "--release", "-p", "tenure-testkit", "--bin=prove", "--"];
+const KIT: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure-testkit", "--bin=prove"];
 
 fn run(command: &mut Command) -> ExitCode {
     match command.status() {

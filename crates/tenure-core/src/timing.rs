@@ -13,6 +13,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::Time;
+use crate::museum::{Bug, planted};
 
 const MILLION: u128 = 1_000_000;
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -62,7 +63,8 @@ impl TimingSpec {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        let ppm = MILLION.checked_sub(u128::from(self.drift_ppm))?;
+        let drift = if planted(Bug::NoMarginHolder) { 0 } else { self.drift_ppm };
+        let ppm = MILLION.checked_sub(u128::from(drift))?;
         scale(self.ttl, ppm).checked_sub(self.margin())
     }
 
@@ -146,7 +148,7 @@ impl Timing {
             grace: spec.grace(),
             margin: spec.margin(),
             valid_for,
-            attempt,
+            attempt: if planted(Bug::OneLongAttempt) { valid_for } else { attempt },
             drift_ppm: spec.drift_ppm,
         })
     }
@@ -195,7 +197,8 @@ impl Timing {
     /// How long a contender must see an entry of this `ttl` unchanged before it may take over.
     #[must_use]
     pub fn expiry(&self, ttl: Duration) -> Duration {
-        scale(ttl, MILLION + u128::from(self.drift_ppm)).saturating_add(Duration::from_nanos(1))
+        let drift = if planted(Bug::NoMarginContender) { 0 } else { self.drift_ppm };
+        scale(ttl, MILLION + u128::from(drift)).saturating_add(Duration::from_nanos(1))
     }
 }
 

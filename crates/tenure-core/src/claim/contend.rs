@@ -7,6 +7,7 @@ use super::{
     Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View,
     Wanting, Won, Write,
 };
+use crate::museum::{Bug, planted};
 use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
 
 /// What stands between us and the lock.
@@ -75,7 +76,8 @@ impl Claim {
     /// Waits while a write is under way; one that took too long comes into doubt.
     pub(super) fn await_answer(&mut self, now: Time) -> Option<Action> {
         let give_up_at = self.attempts.flight()?.sent.after(self.config.timing.attempt());
-        if now < give_up_at {
+        if now < give_up_at || planted(Bug::NoTimeout) {
+            let give_up_at = if planted(Bug::NoTimeout) { Time::MAX } else { give_up_at };
             return Some(Action::Wait { until: Some(give_up_at) });
         }
         self.attempts.doubt_flight();
@@ -201,6 +203,7 @@ impl Claim {
     fn withdraw(&mut self, now: Time, view: &View<'_>, report: Report) -> Action {
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
         let queued = w.joined.map(|(mark, _)| mark).filter(|mark| place(view, *mark).is_some());
+        let queued = queued.filter(|_| !planted(Bug::LeftInLine));
         let mut again = self.retry_at;
         if let (Some(mark), View::Is { version, .. }) = (queued, view) {
             if now >= self.retry_at {
@@ -265,7 +268,7 @@ impl Claim {
         };
         let mut ended = None;
         if let Some(holder) = &record.holder {
-            match self.holder_gone(now, holder) {
+            match self.holder_gone(now, wall, holder) {
                 Gone::Ask => return Obstacle::Ask(holder.session),
                 Gone::No { until } => {
                     let by = self.held_by(now, wall, holder, until);
@@ -278,8 +281,11 @@ impl Claim {
     }
 
     /// Whether the lock's hold has ended without having been given back.
-    fn holder_gone(&self, now: Time, h: &Holder) -> Gone {
+    fn holder_gone(&self, now: Time, wall: Wall, h: &Holder) -> Gone {
         if self.config.adopt && h.id == self.config.id {
+            return Gone::Yes(End::Released);
+        }
+        if planted(Bug::PrefixIdentity) && h.id.starts_with(&*self.config.id) {
             return Gone::Yes(End::Released);
         }
         match h.term {
@@ -289,6 +295,9 @@ impl Claim {
                 Some(Probed::Dead) => Gone::Yes(End::Died),
                 Some(Probed::Alive | Probed::Stopped) => Gone::No { until: None },
             },
+            Term::Ttl(ttl) if planted(Bug::WallClockExpiry) && wall.since(h.renewed) > ttl => {
+                Gone::Yes(End::Expired)
+            }
             Term::Ttl(ttl) => {
                 let expiry = self.config.timing.expiry(ttl);
                 let end = match &self.seen {
@@ -319,9 +328,9 @@ impl Claim {
             };
             match probed {
                 None => return Obstacle::Ask(waiter.session),
-                Some(Probed::Dead) => strike.push(waiter.mark),
+                Some(Probed::Dead) if !planted(Bug::DeadHead) => strike.push(waiter.mark),
                 Some(Probed::Stopped) => {}
-                Some(Probed::Alive) => {
+                Some(Probed::Alive | Probed::Dead) => {
                     let by = HeldBy {
                         id: waiter.id.clone(),
                         session: waiter.session,
@@ -383,6 +392,9 @@ impl Wanting {
 
     /// The write of ours by which the record names us as holder, if one does.
     fn own(&self, holder: &Holder) -> Option<Won> {
+        if planted(Bug::OwnEntryNotSeen) {
+            return self.won.filter(|won| won.mark == holder.mark);
+        }
         let mark = holder.mark;
         let handed = self.joined.filter(|(joined, _)| *joined == mark);
         let handed = handed.map(|(_, sent)| Won { mark, sent, token: holder.token });

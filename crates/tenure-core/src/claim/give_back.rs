@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Action, Cause, Claim, Ending, Goal, Liveness, Phase, Probed, Report, View};
+use crate::museum::{Bug, planted};
 use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
 
 impl Claim {
@@ -46,7 +47,8 @@ impl Claim {
         version: Version,
         ending: Ending,
     ) -> Action {
-        let of = ending.mark;
+        let stands_there = record.holder.as_ref().map(|h| h.mark);
+        let of = stands_there.filter(|_| planted(Bug::ReleaseByName)).unwrap_or(ending.mark);
         let change = if let Goal::Remainder(term) = ending.goal {
             let mark = self.config.marks.draw();
             // The session stays as the name of who wrote it; the term says that it decides nothing.
@@ -113,7 +115,7 @@ impl Ending {
 }
 
 fn is_ours(record: &Record, mark: Mark) -> bool {
-    record.holder.as_ref().is_some_and(|h| h.mark == mark)
+    record.holder.as_ref().is_some_and(|h| h.mark == mark || planted(Bug::ReleaseByName))
 }
 
 fn cause_of(holder: Option<&Holder>) -> Cause {

@@ -38,6 +38,7 @@ mod types;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::museum::{Bug, planted};
 use crate::{Mark, Session, Term, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
 use types::Seen;
@@ -176,6 +177,10 @@ impl Claim {
 
     /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
     pub fn cancel(&mut self, now: Time) {
+        if planted(Bug::DroppedKeeps) && self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.report = Some(Report::Cancelled);
+        }
         let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
             Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
@@ -237,6 +242,11 @@ impl Claim {
     /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
     pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
         match outcome {
+            Outcome::Conflict if planted(Bug::RefusedIsLost) => {
+                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
+                self.attempts.take(attempt);
+            }
+            Outcome::Conflict if planted(Bug::RefusedIsWon) => self.won_anyway(attempt),
             // Late, of one that is in doubt or settled by now: nothing new.
             Outcome::Unknown if self.attempts.flight().is_none_or(|a| a.mark != attempt) => {}
             Outcome::Unknown => {
@@ -259,7 +269,10 @@ impl Claim {
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
-                if let Some(a) = self.attempts.take(attempt) {
+                if let Some(mut a) = self.attempts.take(attempt) {
+                    if planted(Bug::CountedFromReply) {
+                        a.sent = now;
+                    }
                     self.landed(a, version, token);
                     // Nothing is in doubt any more that a read was to settle.
                     self.need_read &= !self.attempts.none_pending();
@@ -362,7 +375,11 @@ impl Claim {
     /// Whether an action may start at `now`: held, and before the deadline.
     #[must_use]
     pub fn is_valid(&self, now: Time) -> bool {
-        matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
+        if planted(Bug::FlagLeftTrue) && matches!(self.phase, Phase::Ending(_)) {
+            return true;
+        }
+        let late = planted(Bug::LateHolder);
+        matches!(self.phase, Phase::Held(_)) && (late || self.deadline().is_none_or(|d| now < d))
     }
 
     /// Whether it wants the lock only if it is free.
@@ -443,6 +460,15 @@ impl Claim {
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
             View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
             View::Absent { revision } => self.attempts.moved_past(*revision),
+        }
+    }
+
+    /// [`Bug::RefusedIsWon`]: a renewal that was refused prolongs the hold.
+    fn won_anyway(&mut self, attempt: Mark) {
+        let Some(a) = self.attempts.take(attempt) else { return };
+        if let Phase::Held(hold) = &mut self.phase {
+            hold.based = a.sent;
+            hold.revision = u64::MAX;
         }
     }
 

@@ -4,6 +4,7 @@
 //! finding again. Progress goes to stderr and only to a terminal; the result goes to stdout.
 
 mod args;
+mod museum;
 mod progress;
 mod simulate;
 
@@ -16,6 +17,7 @@ use args::Args;
 pub fn main(args: &[String]) -> ExitCode {
     let done = match args.split_first() {
         Some((layer, rest)) if layer == "simulate" => Args::parse(rest).and_then(simulate::main),
+        Some((layer, rest)) if layer == "museum" => Args::parse(rest).and_then(museum::main),
         _ => Err("no such layer; give simulate or museum".to_owned()),
     };
     match done {

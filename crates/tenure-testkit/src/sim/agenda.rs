@@ -34,10 +34,12 @@ pub(crate) enum Kind {
     Deafen,
     /// An outsider changes the record.
     Meddle,
+    /// Another controller changes a label.
+    Label,
+    /// What a bug of two steps does first: clears whatever stands there.
+    Clear,
     /// The storm ends, or the calm.
     Phase,
-    /// What a store does by itself.
-    Server,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 use tenure_core::{Mark, Patience, State};
 
 use super::agenda::Kind;
+use super::bug::Bug;
 use super::judge::belief;
 use super::peer::Doing;
 use super::world::World;
@@ -82,19 +83,25 @@ impl World {
         if !peer.claim.is_valid(peer.local(self.now)) {
             return;
         }
-        let late = self.judges.deadline.action(n, peer, self.now);
-        self.judged("deadline", late);
-        let two = belief::alone(self.now, &self.peers, n, self.judges.outsiders);
-        self.judged("belief", two);
-        let peer = &self.peers[n];
+        self.starts(n);
+        let (peer, ttl) = (&self.peers[n], self.ttl());
         if let (Some(token), Some(mark)) = (peer.claim.token(), peer.claim.mark()) {
             let slot = self.guarded.put((token, mark));
             // Frozen between the last check and the write: what the token is for.
             let stalled = self.dice.chance(10) && !self.calm;
-            let stall = if stalled { self.dice.below(3 * self.ttl()) } else { 0 };
+            let stall = if stalled { self.dice.below(3 * ttl) } else { 0 };
             let way = self.way();
             self.put(stall + way, Kind::Fenced, n, slot);
         }
+    }
+
+    /// An action starts.
+    fn starts(&mut self, n: usize) {
+        let peer = &self.peers[n];
+        let late = self.judges.deadline.action(n, peer, self.now);
+        self.judged("deadline", late);
+        let two = belief::alone(self.now, &self.peers, n, self.judges.outsiders);
+        self.judged("belief", two);
     }
 
     fn gives_back(&mut self, n: usize) {
@@ -111,6 +118,9 @@ impl World {
             return self.drain(n);
         }
         if undo { peer.claim.cancel(now) } else { peer.claim.release(now) }
+        if self.bug == Some(Bug::WorkAfterRelease) {
+            self.starts(n);
+        }
         self.leaves(n);
     }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use tenure_core::{Action, Outcome, Report, State, Time, Write};
 
 use super::agenda::Kind;
+use super::bug::Bug;
 use super::judge::{belief, liveness};
 use super::peer::{Doing, Known};
 use super::plan::{SECOND, StoreKind};
@@ -20,6 +21,9 @@ const ACTIONS_MAX: usize = 60;
 impl World {
     /// Polls until the claim rests.
     pub(super) fn drain(&mut self, n: usize) {
+        if self.peers[n].ended {
+            return;
+        }
         if self.plan.store == StoreKind::Line {
             self.read_in_place(n);
         }
@@ -151,7 +155,8 @@ impl World {
 
     fn send(&mut self, n: usize, write: Write) {
         let now = self.peers[n].local(self.now);
-        self.judges.deadline.sent(n, write.attempt, now);
+        let too_long = self.judges.deadline.sent(n, &write, now);
+        self.judged("deadline", too_long);
         if self.plan.store == StoreKind::Line {
             return self.write_in_place(n, &write);
         }
@@ -179,7 +184,9 @@ impl World {
     }
 
     pub(super) fn answered(&mut self, n: usize, answer: Answer) {
+        let failed = matches!(answer.outcome, Outcome::NotDone | Outcome::Unknown);
         let peer = &mut self.peers[n];
+        peer.ended |= failed && self.bug == Some(Bug::FirstErrorEnds);
         if let Some(snap) = answer.made {
             peer.learn(Known { snap, unordered: false });
         }
@@ -194,8 +201,9 @@ impl World {
             Report::Acquired { token } => {
                 self.counts.holds += 1;
                 self.trace.mix(token.get());
-                let order = self.judges.tokens.acquired(*token, self.judges.outsiders);
-                self.judged("tokens", order);
+                let informed = self.judges.outsiders.known_to(&self.peers[n]);
+                let falls = self.judges.tokens.acquired(*token, informed);
+                self.judged("tokens", falls);
                 self.proved(n);
                 self.begins_holding(n);
             }

@@ -11,6 +11,7 @@
 
 mod agenda;
 mod app;
+mod bug;
 mod dice;
 mod driver;
 mod judge;
@@ -20,6 +21,7 @@ mod shelf;
 mod trace;
 mod world;
 
+pub use bug::Bug;
 pub use judge::Broken;
 pub use plan::StoreKind;
 pub use trace::Telling;
@@ -48,7 +50,13 @@ pub struct Finished {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, telling: Telling) -> Finished {
-    let mut world = World::new(seed, Trace::new(telling));
+    run_with(seed, telling, None)
+}
+
+/// Runs one seed with a bug around the core put in.
+#[must_use]
+pub fn run_with(seed: u64, telling: Telling, bug: Option<Bug>) -> Finished {
+    let mut world = World::new(seed, Trace::new(telling), bug);
     world.run();
     Finished {
         store: world.plan.store,

@@ -63,7 +63,8 @@ pub(crate) struct Peer {
     pub(crate) life: u32,
     rate_ppm: u64,
     offset: u64,
-    pub(crate) wall_skew: i64,
+    /// Its driver has ended, for a bug.
+    pub(crate) ended: bool,
     /// The read under way: its number, and how often the view had changed when it left.
     pub(crate) reading: Option<(u32, u32)>,
     pub(crate) changes: u32,
@@ -83,15 +84,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(claim: Claim, life: u32, number: usize, rate_ppm: i64, skew: i64) -> Self {
+    pub(crate) fn new(claim: Claim, life: u32, number: usize, rate_ppm: i64) -> Self {
         Self {
             session: claim.config().session,
             claim,
             known: None,
             life,
             rate_ppm: MILLION.saturating_add_signed(rate_ppm),
-            offset: number as u64 * 1_000 * SECOND,
-            wall_skew: skew,
+            offset: (number as u64 + 1) * 100_000 * SECOND,
+            ended: false,
             reading: None,
             changes: 0,
             newest: 0,
@@ -114,6 +115,11 @@ impl Peer {
     pub(crate) fn true_time(&self, local: Time) -> u64 {
         let passed = local.as_nanos().saturating_sub(self.offset);
         passed.saturating_mul(MILLION).div_ceil(self.rate_ppm)
+    }
+
+    /// Its clock goes back, for a bug.
+    pub(crate) fn set_back(&mut self, by: u64) {
+        self.offset = self.offset.saturating_sub(by);
     }
 
     pub(crate) fn is_frozen(&self, now: u64) -> bool {
@@ -140,8 +146,8 @@ mod tests {
     fn a_clock_shows_a_local_time_first_at_its_true_time() {
         let claim = || Claim::new(crate::sim::tests::config());
         for rate in [-10_000, 0, 1, 10_000] {
-            let peer = Peer::new(claim(), 0, 2, rate, 0);
-            for local in [2_000 * SECOND, 2_003 * SECOND + 17, 5_600 * SECOND] {
+            let peer = Peer::new(claim(), 0, 2, rate);
+            for local in [300_000 * SECOND, 300_003 * SECOND + 17, 305_600 * SECOND] {
                 let local = Time::from_nanos(local);
                 let at = peer.true_time(local);
                 assert!(peer.local(at) >= local);

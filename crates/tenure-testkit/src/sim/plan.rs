@@ -96,6 +96,8 @@ pub(crate) struct Plan {
     pub(crate) die_every: u64,
     pub(crate) deafen_every: u64,
     pub(crate) meddle_every: u64,
+    /// How often another controller changes a label of the object, in the calm too.
+    pub(crate) label_every: u64,
     pub(crate) freeze_max: u64,
     /// How late a timer may fire.
     pub(crate) timer_late: u64,
@@ -153,6 +155,7 @@ impl Plan {
             die_every: often(dice, &[2 * ttl, 5 * ttl, 20 * ttl]),
             deafen_every: often(dice, &[ttl, 4 * ttl]),
             meddle_every: if store == Lease { often(dice, &[ttl, 5 * ttl, 20 * ttl]) } else { 0 },
+            label_every: if store == Lease { often(dice, &[ttl / 4, ttl]) } else { 0 },
             freeze_max,
             timer_late: dice.pick(&[0, MILLI, 300 * MILLI]),
             hold,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use tenure_core::{Change, Holder, Mark, Outcome, Record, Session, Term, Time, Token, Wall, Write};
 
+use super::bug::Bug;
 use super::peer::Snapshot;
 use super::plan::StoreKind;
 
@@ -17,6 +18,7 @@ pub(crate) struct Shelf {
     pub(crate) now: Rc<Snapshot>,
     token: u64,
     foreign: u64,
+    bug: Option<Bug>,
 }
 
 /// What an outsider does to a Lease.
@@ -33,8 +35,8 @@ pub(crate) enum Meddling {
 }
 
 impl Shelf {
-    pub(crate) fn new(kind: StoreKind) -> Self {
-        Self { kind, now: Rc::default(), token: 0, foreign: 0 }
+    pub(crate) fn new(kind: StoreKind, bug: Option<Bug>) -> Self {
+        Self { kind, now: Rc::default(), token: 0, foreign: 0, bug }
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {
@@ -52,21 +54,53 @@ impl Shelf {
     /// Carries out a conditional write, or refuses it.
     pub(crate) fn write(&mut self, write: &Write) -> Outcome {
         let current = self.record().map(|_| self.now.version);
-        if current != write.expected {
+        if current != write.expected && !self.unconditional(&write.change) {
             return Outcome::Conflict;
         }
-        self.token = match self.kind {
-            // The revision of the write that began the hold, as on Kubernetes.
-            StoreKind::Lease => self.revision() + 1,
-            _ => self.token + u64::from(write.change.begins_hold()),
-        };
-        let begins = write.change.begins_hold();
-        let token = if begins { Token::new(self.token) } else { Token::default() };
+        let token = self.next_token(&write.change);
         let mut record = self.record().cloned().unwrap_or_default();
+        self.overwrite(&mut record, &write.change);
         record.apply(&write.change, token);
         self.keep_what_the_format_has(&mut record);
         self.put(Some(record));
         Outcome::Done { version: self.now.version, token }
+    }
+
+    fn next_token(&mut self, change: &Change) -> Token {
+        if !change.begins_hold() {
+            return Token::default();
+        }
+        self.token = match (self.kind, self.bug) {
+            (_, Some(Bug::TokenReset)) if self.record().is_none() => 1,
+            (_, Some(Bug::TokenReset)) => self.token + 1,
+            (_, Some(Bug::TokenWrap)) => (self.token + 1) % 256,
+            // The revision of the write that began the hold, as on Kubernetes.
+            (StoreKind::Lease, _) => self.revision() + 1,
+            _ => self.token + 1,
+        };
+        Token::new(self.token)
+    }
+
+    /// Whether a bug carries this out whatever stands there.
+    fn unconditional(&self, change: &Change) -> bool {
+        match self.bug {
+            Some(Bug::UnconditionalTake) => matches!(change, Change::Take { .. }),
+            Some(Bug::RenewUnchecked) => {
+                matches!(change, Change::Renew { .. }) && self.holder().is_some()
+            }
+            Some(Bug::LateRelease | Bug::DoubleRelease) => {
+                matches!(change, Change::Release { .. }) && self.record().is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// What an unconditional change takes away from whoever it belongs to.
+    fn overwrite(&self, record: &mut Record, change: &Change) {
+        let (Some(holder), true) = (&mut record.holder, self.unconditional(change)) else { return };
+        if let Change::Renew { of, .. } | Change::Release { of, .. } = change {
+            holder.mark = *of;
+        }
     }
 
     /// What a write of this kind does not leave in a store of this kind.
@@ -79,12 +113,20 @@ impl Shelf {
         {
             // Boot-time stamps have no place there.
             holder.stamp = Time::ZERO;
+            if self.bug == Some(Bug::TtlRounded) {
+                holder.term = Term::Ttl(std::time::Duration::ZERO);
+            }
         }
     }
 
-    pub(crate) fn put(&mut self, record: Option<Record>) {
+    pub(crate) fn put(&mut self, mut record: Option<Record>) {
+        let last = self.revision() + 1;
+        if let (Some(Bug::AnyWriteIsLife), Some(record)) = (self.bug, &mut record) {
+            let holder = record.holder.as_mut();
+            holder.into_iter().for_each(|h| h.renewed = Wall::from_micros(last));
+        }
         let mut version = self.now.version;
-        version.revision += 1;
+        version.revision = last;
         if self.now.record.is_none() && record.is_some() {
             version.incarnation += 1;
         }

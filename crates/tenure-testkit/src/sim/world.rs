@@ -8,9 +8,10 @@
 
 use std::rc::Rc;
 
-use tenure_core::{Claim, Config, Mark, Marks, Outcome, Session, Token, Write};
+use tenure_core::{Change, Claim, Config, Mark, Marks, Outcome, Session, Token, Write};
 
 use super::agenda::{Agenda, Entry, Kind, Slab};
+use super::bug::Bug;
 use super::dice::Dice;
 use super::judge::{Broken, Each, Judges, order};
 use super::peer::{Doing, Known, Peer, Snapshot};
@@ -56,6 +57,7 @@ pub(crate) struct World {
     pub(super) now: u64,
     pub(super) dice: Dice,
     pub(super) plan: Plan,
+    pub(super) bug: Option<Bug>,
     pub(super) agenda: Agenda,
     pub(super) peers: Vec<Peer>,
     /// When each peer wants to be polled.
@@ -76,7 +78,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, trace: Trace, bug: Option<Bug>) -> Self {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
         let mut world = Self {
@@ -86,7 +88,8 @@ impl World {
             peers: Vec::new(),
             wake: [u64::MAX; 5],
             steps: [u64::MAX; 5],
-            shelf: Shelf::new(plan.store),
+            shelf: Shelf::new(plan.store, bug),
+            bug,
             judges: Judges::new(&plan),
             sent: Slab::default(),
             answers: Slab::default(),
@@ -114,19 +117,27 @@ impl World {
         name[1..5].copy_from_slice(&life.to_le_bytes());
         let local = plan.store == StoreKind::Line;
         let config = Config {
-            id: format!("c{n}.{life}").into(),
+            id: self.identity(n, life).into(),
             session: if plan.store.queue() { Session::from_bytes(name) } else { Session::NONE },
             term: plan.term(),
             timing: plan.timing,
             liveness: plan.store.liveness(),
             queue: plan.store.queue(),
-            adopt: false,
+            adopt: self.bug == Some(Bug::SharedIdentity),
             max_clock_skew: std::time::Duration::from_secs(5),
             tags: Vec::new(),
             marks: Marks::new(((n as u128 + 1) << 96) | (u128::from(life) << 64)),
         };
         let clock = if local { 0 } else { n };
-        Peer::new(Claim::new(config), life, clock, plan.rates_ppm[n], plan.wall_skew[n])
+        Peer::new(Claim::new(config), life, clock, plan.rates_ppm[n])
+    }
+
+    fn identity(&self, n: usize, life: u32) -> String {
+        match self.bug {
+            Some(Bug::SharedIdentity) => "c".to_owned(),
+            Some(Bug::NestedIdentities) => "c".repeat(n + 1),
+            _ => format!("c{n}.{life}"),
+        }
     }
 
     /// Runs to the end, or to the first promise that is broken.
@@ -178,6 +189,7 @@ impl World {
             (plan.die_every, Kind::Die),
             (plan.deafen_every, Kind::Deafen),
             (plan.meddle_every, Kind::Meddle),
+            (plan.label_every, Kind::Label),
         ];
         self.agenda.put(plan.storm, Kind::Phase, 0, 0, 1);
         for (every, kind) in faults {
@@ -196,7 +208,11 @@ impl World {
             Kind::Die => self.die(),
             Kind::Deafen => self.deafen(),
             Kind::Meddle => self.meddle(),
-            Kind::Server => {}
+            Kind::Label => {
+                self.again(Kind::Label, self.plan.label_every);
+                let _ = self.outsider(Meddling::Label);
+            }
+            Kind::Clear => drop(self.outsider(Meddling::Blank)),
             _ if !self.awake(entry) => {}
             Kind::Answer => {
                 if let Some(answer) = self.answers.take(entry.slot) {
@@ -284,8 +300,26 @@ impl World {
             self.reply(back, peer, attempt, Outcome::Unknown);
         }
         let answered = !doubtful && !self.dice.chance(mute);
+        self.bugs_beside(peer, &write, turn);
         let slot = self.sent.put(Sent { write, turn, answered });
         self.put(way, Kind::Land, peer, slot);
+    }
+
+    /// What a bug sends beside a write.
+    fn bugs_beside(&mut self, peer: usize, write: &Write, turn: u32) {
+        match (self.bug, &write.change) {
+            (Some(Bug::ClearThenTake), Change::Take { ended: Some(_), .. }) => {
+                let way = self.way();
+                self.put(way, Kind::Clear, peer, 0);
+            }
+            (Some(Bug::DoubleRelease), Change::Release { .. }) => {
+                let (write, answered) = (write.clone(), false);
+                let way = self.way() + self.ttl() / 4;
+                let slot = self.sent.put(Sent { write, turn, answered });
+                self.put(way, Kind::Land, peer, slot);
+            }
+            _ => {}
+        }
     }
 
     fn reply(&mut self, way: u64, peer: usize, attempt: Mark, outcome: Outcome) {
@@ -378,9 +412,15 @@ impl World {
         if self.calm || self.peers[n].is_frozen(self.now) {
             return;
         }
+        let ttl = self.ttl();
         let peer = &mut self.peers[n];
         peer.frozen_until = self.now + length;
         peer.suspended = suspended;
+        match self.bug {
+            Some(Bug::ClockStopsInSuspend) => peer.set_back(length),
+            Some(Bug::ClockSetBack) => peer.set_back(2 * ttl),
+            _ => {}
+        }
         let thaw = peer.frozen_until + self.dice.below(MILLI);
         self.wake[n] = self.wake[n].max(thaw);
         self.steps[n] = self.steps[n].max(thaw);
@@ -409,17 +449,25 @@ impl World {
     fn deafen(&mut self) {
         self.again(Kind::Deafen, self.plan.deafen_every);
         let n = self.anybody();
-        if self.calm || self.peers[n].deaf {
+        if self.peers[n].deaf {
             return;
         }
         self.peers[n].deaf = true;
-        let silence = self.dice.around(self.plan.deafen_every);
+        if self.bug == Some(Bug::WatchNotReopened) {
+            return;
+        }
+        // A watch may end at any time; in a calm it is noticed at once.
+        let longest = if self.calm { 0 } else { 2 * self.plan.deafen_every };
+        let silence = self.way() + self.dice.below(longest);
         self.put(silence, Kind::Rewatch, n, 0);
     }
 
     /// A watch is opened anew and begins with what stands there.
     fn rewatch(&mut self, n: usize) {
-        self.peers[n].deaf = false;
+        self.peers[n].deaf &= self.bug == Some(Bug::WatchNotReopened);
+        if matches!(self.bug, Some(Bug::WatchNotReopened | Bug::WatchResumesLate)) {
+            return;
+        }
         let known = Known { snap: Rc::clone(&self.shelf.now), unordered: false };
         let slot = self.news.put((known, 0));
         self.told(n, slot);
@@ -434,16 +482,22 @@ impl World {
             Meddling::Take,
             Meddling::Delete,
         ]);
-        let wall = self.wall(0);
-        if self.calm || !self.shelf.meddle(how, self.plan.term(), wall) {
+        if self.calm || !self.outsider(how) || how == Meddling::Label {
             return;
         }
-        self.trace.say(|| format!("{:>15} an outsider: {how:?}", self.now));
-        if how != Meddling::Label {
-            self.judges.outsiders.revision = self.shelf.revision();
-            self.judges.outsiders.deleted |= how == Meddling::Delete;
+        self.judges.outsiders.revision = self.shelf.revision();
+        self.judges.outsiders.deleted |= how == Meddling::Delete;
+    }
+
+    /// Somebody who is no contender changes the record; whether there was one.
+    fn outsider(&mut self, how: Meddling) -> bool {
+        let wall = self.wall(0);
+        if !self.shelf.meddle(how, self.plan.term(), wall) {
+            return false;
         }
+        self.trace.say(|| format!("{:>15} an outsider: {how:?}", self.now));
         self.tell_all();
+        true
     }
 
     /// From storm to calm (1), or from calm to storm.

@@ -1,19 +1,20 @@
 //! Once the faults have stopped, somebody holds the lock within a ttl and two retries; and a hold
 //! is not lost when nothing goes wrong any more.
 
-use tenure_core::{Report, Timing};
+use tenure_core::Report;
 
 use super::belief::believes;
+use super::deadline::attempt;
 use super::idle::wants;
 use crate::sim::peer::Peer;
 use crate::sim::plan::Plan;
 
-/// How long after the last fault, and the last message of a storm, a new holder must be there.
-fn bound(timing: &Timing) -> u64 {
-    // The slowest clock counts the expiry, and then two attempts with their pauses may fail.
-    let local = timing.expiry(timing.ttl()) + timing.attempt() * 4;
-    let nanos = u64::try_from(local.as_nanos()).unwrap_or(u64::MAX);
-    nanos + nanos / 50
+/// How long after the last fault, and the last message of a storm, a new holder must be there: the
+/// slowest clock counts the expiry, and then two attempts with their pauses may fail.
+fn bound(plan: &Plan) -> u64 {
+    let ttl = u64::try_from(plan.timing.ttl().as_nanos()).unwrap_or(u64::MAX);
+    let local = ttl + ttl / 100 + 4 * attempt(&plan.timing, plan.margin);
+    local + local / 50
 }
 
 /// Whether the lock has come to life in a calm.
@@ -27,7 +28,7 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     pub(crate) fn new(plan: &Plan) -> Self {
-        Self { bound: bound(&plan.timing), from: u64::MAX, held: false }
+        Self { bound: bound(plan), from: u64::MAX, held: false }
     }
 
     /// A calm begins, what the storm left is over at `from`; or a storm does.

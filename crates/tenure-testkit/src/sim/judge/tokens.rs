@@ -2,20 +2,18 @@
 
 use tenure_core::Token;
 
-use super::Outsiders;
-
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     last: Token,
 }
 
 impl Tokens {
-    /// A hold with this token was reported.
-    pub(crate) fn acquired(&mut self, token: Token, outsiders: Outsiders) -> Option<String> {
+    /// A hold with this token was reported. `informed`: by one who has heard of all that outsiders
+    /// did; who has not may report an older hold late.
+    pub(crate) fn acquired(&mut self, token: Token, informed: bool) -> Option<String> {
         let last = self.last;
         self.last = last.max(token);
-        // Who has not heard of an outsider's deed may report an older hold late.
-        let excused = outsiders.revision > 0 && token != last;
-        (token <= last && !excused).then(|| format!("token {token} after {last}"))
+        let falls = if informed { token <= last } else { token == last };
+        falls.then(|| format!("token {token} after {last}"))
     }
 }
