@@ -194,6 +194,11 @@ impl Timing {
         sent.after(scale(ttl, ppm).saturating_sub(margin))
     }
 
+    /// How far a clock may be wrong at the end of a ttl.
+    pub(crate) fn error(&self, ttl: Duration) -> Duration {
+        scale(ttl, u128::from(self.drift_ppm))
+    }
+
     /// How long a contender must see an entry of this `ttl` unchanged before it may take over.
     #[must_use]
     pub fn expiry(&self, ttl: Duration) -> Duration {

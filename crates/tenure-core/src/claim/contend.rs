@@ -46,6 +46,7 @@ impl Claim {
         if let Some(action) = self.claim_own(now, wall, view) {
             return action;
         }
+        self.find_own_place(view);
         // 5. We were asked to stop wanting it.
         if matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some()) {
             return self.withdraw(now, view, Report::Cancelled);
@@ -91,7 +92,9 @@ impl Claim {
         let View::Is { record, version, .. } = view else { return None };
         let holder = record.holder.as_ref()?;
         let Phase::Contending(w) = &mut self.phase else { return None };
-        let Won { mark, sent, token } = w.own(holder)?;
+        let Some(Won { mark, sent, token }) = w.own(holder) else {
+            return self.clear_own(now, wall, record, *version);
+        };
         w.won = Some(Won { mark, sent, token });
         let cancelled = w.cancelled.is_some();
         if !cancelled && self.is_stale(now, sent, holder.term) {
@@ -110,6 +113,37 @@ impl Claim {
             return Some(self.decide(now, wall, view));
         }
         Some(Action::Report(Report::Acquired { token }))
+    }
+
+    /// A holder's key under our own session that we know nothing of: a write landed after we gave it
+    /// up, or the hold was lost and the key lived on. It would stand in our own way for as long as
+    /// the session lives; and its token may have been used. It is taken out.
+    fn clear_own(&mut self, now: Time, wall: Wall, record: &Record, version: Version) -> Option<Action> {
+        let holder = record.holder.as_ref()?;
+        if !self.is_own_session(holder.session) {
+            return None;
+        }
+        if now < self.retry_at {
+            return Some(self.rest(now));
+        }
+        let mark = self.config.marks.draw();
+        let next = record.queue.front().map(|w| w.mark);
+        let of = holder.mark;
+        let change = Change::Release { of, mark, next, strike: Vec::new(), at: wall, stamp: now };
+        Some(self.write(now, mark, Some(version), change))
+    }
+
+    /// A place in line under our own session is ours even if we gave that write up.
+    fn find_own_place(&mut self, view: &View<'_>) {
+        let session = self.config.session;
+        if !self.is_own_session(session) {
+            return;
+        }
+        let (View::Is { record, .. }, Phase::Contending(w)) = (view, &mut self.phase) else { return };
+        let known = w.joined.is_some_and(|(mark, _)| record.place_of(mark).is_some());
+        if !known && let Some(own) = record.queue.iter().find(|entry| entry.session == session) {
+            w.joined = Some((own.mark, Time::ZERO));
+        }
     }
 
     /// Whether a hold proved at `sent` is so old that it must be confirmed before it is reported.
@@ -306,6 +340,11 @@ impl Claim {
                         Liveness::Process => t.after(ttl),
                         Liveness::Server | Liveness::Observed => t.after(expiry),
                     },
+                    // The store itself ends what is over. An entry that stands unchanged there may
+                    // be kept alive by other means than writes.
+                    _ if self.config.liveness == Liveness::Server => {
+                        return Gone::No { until: None };
+                    }
                     Some(seen) => seen.at.after(expiry),
                     None => now.after(expiry),
                 };

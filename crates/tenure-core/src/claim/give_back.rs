@@ -28,15 +28,18 @@ impl Claim {
         }
         // 3. The hold is no longer in the record. If a write of ours may have ended it that is
         //    what we wanted; else somebody else did. A remainder would be there.
-        let (record, version) = match view {
-            View::Is { record, version, .. } if is_ours(record, ending.mark) => (*record, *version),
+        let (record, version, of) = match view {
+            View::Is { record, version, .. } => match self.ours(record, ending) {
+                Some(of) => (*record, *version, of),
+                None => return self.finish(ending.not_there(view)),
+            },
             _ => return self.finish(ending.not_there(view)),
         };
         if now < self.retry_at {
             return Action::Wait { until: Some(self.retry_at) };
         }
         // 4. Hand over, or leave the remainder.
-        self.write_end(now, wall, record, version, ending)
+        self.write_end(now, wall, record, version, Ending { mark: of, ..ending })
     }
 
     fn write_end(
@@ -47,8 +50,7 @@ impl Claim {
         version: Version,
         ending: Ending,
     ) -> Action {
-        let stands_there = record.holder.as_ref().map(|h| h.mark);
-        let of = stands_there.filter(|_| planted(Bug::ReleaseByName)).unwrap_or(ending.mark);
+        let of = ending.mark;
         let change = if let Goal::Remainder(term) = ending.goal {
             let mark = self.config.marks.draw();
             // The session stays as the name of who wrote it; the term says that it decides nothing.
@@ -68,6 +70,13 @@ impl Claim {
         }
         let attempt = change.mark().unwrap_or_default();
         self.write(now, attempt, Some(version), change)
+    }
+
+    /// The mark under which the record shows the hold that is to end, if it does.
+    fn ours(&self, record: &Record, ending: Ending) -> Option<Mark> {
+        let holder = record.holder.as_ref()?;
+        let own = self.is_own(holder, ending.mark, ending.token);
+        (own || planted(Bug::ReleaseByName)).then_some(holder.mark)
     }
 
     /// The first live waiter that is not stopped, and the dead ones before it.
@@ -112,10 +121,6 @@ impl Ending {
             }),
         }
     }
-}
-
-fn is_ours(record: &Record, mark: Mark) -> bool {
-    record.holder.as_ref().is_some_and(|h| h.mark == mark || planted(Bug::ReleaseByName))
 }
 
 fn cause_of(holder: Option<&Holder>) -> Cause {

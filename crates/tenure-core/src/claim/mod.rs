@@ -39,7 +39,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::museum::{Bug, planted};
-use crate::{Mark, Session, Term, Time, Token, Version, Wall};
+use crate::{Holder, Mark, Session, Term, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
 use types::Seen;
 pub use types::{
@@ -115,6 +115,7 @@ struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
     mark: Mark,
+    token: Token,
     /// No use trying after this: nothing of ours can be left.
     until: Time,
     goal: Goal,
@@ -206,6 +207,7 @@ impl Claim {
             self.attempts.forget();
             self.phase = Phase::Ending(Ending {
                 mark: of,
+                token: Token::default(),
                 until: Time::MAX,
                 goal: Goal::HandOn,
                 sent: false,
@@ -218,7 +220,8 @@ impl Claim {
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
         let until = self.nothing_left_at(now, hold.term);
-        self.phase = Phase::Ending(Ending { mark: hold.mark, until, goal, sent: false });
+        let Hold { mark, token, .. } = hold;
+        self.phase = Phase::Ending(Ending { mark, token, until, goal, sent: false });
     }
 
     // ---- what came in ----
@@ -396,12 +399,33 @@ impl Claim {
 
     fn deadline_of(&self, hold: &Hold) -> Option<Time> {
         match hold.term {
-            Term::Ttl(ttl) => Some(self.config.timing.deadline_of(hold.based, ttl)),
+            Term::Ttl(ttl) => {
+                let deadline = self.config.timing.deadline_of(hold.based, ttl);
+                // Elsewhere who takes over waits longer than the ttl by the error of its own clock.
+                // A server that ends the hold waits for the ttl alone, and its clock errs, too.
+                let server = self.config.liveness == Liveness::Server;
+                let error = if server { self.config.timing.error(ttl) } else { Duration::ZERO };
+                Some(deadline.before(error))
+            }
             Term::Session | Term::Forever => None,
         }
     }
 
     // ---- shared by the phases ----
+
+    /// Whether the record's holder is the hold of ours with this mark and token. Where the server
+    /// keeps a session's keys, only that session writes them: the key that began the hold is ours
+    /// under whatever mark, and a renewal leaves none.
+    fn is_own(&self, h: &Holder, mark: Mark, token: Token) -> bool {
+        h.mark == mark || (self.is_own_session(h.session) && h.token == token)
+    }
+
+    /// Whether this is our session, and the server ends its entries with it.
+    fn is_own_session(&self, session: Session) -> bool {
+        self.config.liveness == Liveness::Server
+            && session == self.config.session
+            && !session.is_none()
+    }
 
     /// How long to leave a store alone that refused, or did not answer.
     pub(super) fn pause(&self) -> Duration {
@@ -458,8 +482,8 @@ impl Claim {
             View::Unknown => {}
             _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
-            View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
-            View::Absent { revision } => self.attempts.moved_past(*revision),
+            View::Absent { revision: 0 } if !fresh => {}
+            View::Absent { revision } => self.attempts.object_gone(*revision),
         }
     }
 

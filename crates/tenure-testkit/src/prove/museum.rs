@@ -39,6 +39,8 @@ fn rows() -> Vec<Row> {
     use Where::{Around, Core, Nested};
     use tenure_core::museum::Bug as C;
     vec![
+        ("dead-session", "a waiter wins with a dying session", Around(Bug::StaleSession)),
+        ("reply-of-newest", "a reply taken for another's answer", Around(Bug::ReplyOfNewest)),
         ("late-holder", "acts after its deadline, having been paused", Core(C::LateHolder)),
         ("late-suspend", "its clock stops in suspend", Around(Bug::ClockStopsInSuspend)),
         ("clock-jump", "the holder's clock jumps back", Around(Bug::ClockSetBack)),

@@ -38,6 +38,14 @@ pub(crate) enum Kind {
     Label,
     /// What a bug of two steps does first: clears whatever stands there.
     Clear,
+    /// A keep-alive is due; reaches the server; its reply reaches the client.
+    BeatDue,
+    Beat,
+    Beaten,
+    /// The server ends sessions.
+    Revoke,
+    /// The servers have a new leader.
+    Leader,
     /// The storm ends, or the calm.
     Phase,
 }

@@ -33,6 +33,9 @@ impl World {
     }
 
     fn wants(&mut self, n: usize) {
+        if self.lines[n].dead {
+            self.reborn(n);
+        }
         let ttl = self.ttl();
         let peer = &mut self.peers[n];
         let now = peer.local(self.now);

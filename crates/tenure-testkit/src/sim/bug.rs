@@ -38,6 +38,10 @@ pub enum Bug {
     NestedIdentities,
     /// A watch that fell silent is not opened anew.
     WatchNotReopened,
+    /// What begins a hold does not look how long the session still lives.
+    StaleSession,
+    /// The reply to a keep-alive is taken for the answer to the newest one.
+    ReplyOfNewest,
     /// A watch that is opened anew does not begin with what stands there.
     WatchResumesLate,
 }

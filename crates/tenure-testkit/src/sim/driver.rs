@@ -148,6 +148,7 @@ impl World {
         let Some((known, _)) = self.news.take(slot) else { return };
         if self.plan.store == StoreKind::Line || self.peers[n].learn(known) {
             self.drain(n);
+            self.sweep(n);
         }
     }
 
@@ -159,6 +160,9 @@ impl World {
         self.judged("deadline", too_long);
         if self.plan.store == StoreKind::Line {
             return self.write_in_place(n, &write);
+        }
+        if self.plan.store == StoreKind::Server {
+            return self.send_to_server(n, write);
         }
         self.dispatch(n, write);
     }
@@ -185,10 +189,11 @@ impl World {
 
     pub(super) fn answered(&mut self, n: usize, answer: Answer) {
         let failed = matches!(answer.outcome, Outcome::NotDone | Outcome::Unknown);
+        let made = answer.made.map(|snap| Known { snap, unordered: false });
         let peer = &mut self.peers[n];
         peer.ended |= failed && self.bug == Some(Bug::FirstErrorEnds);
-        if let Some(snap) = answer.made {
-            peer.learn(Known { snap, unordered: false });
+        if let Some(known) = made {
+            peer.learn(known);
         }
         peer.claim.handle_written(peer.local(self.now), answer.attempt, answer.outcome);
     }

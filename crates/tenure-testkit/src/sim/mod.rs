@@ -15,6 +15,7 @@ mod bug;
 mod dice;
 mod driver;
 mod judge;
+mod lease;
 mod peer;
 mod plan;
 mod shelf;

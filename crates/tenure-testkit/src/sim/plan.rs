@@ -89,6 +89,10 @@ pub(crate) struct Plan {
     pub(crate) margin: u64,
     pub(crate) rates_ppm: [i64; PEERS_MAX],
     pub(crate) wall_skew: [i64; PEERS_MAX],
+    /// The server's clock, and how late it may end a session.
+    pub(crate) server_ppm: i64,
+    pub(crate) revoke_late: u64,
+    pub(crate) leader_every: u64,
     pub(crate) storm_net: Net,
     pub(crate) calm_net: Net,
     /// Mean time between faults of a kind; 0: never.
@@ -116,10 +120,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
-        use StoreKind::{Lease, Line, Register};
-        let store = dice.pick(&[Register, Register, Register, Lease, Lease, Line, Line]);
+        use StoreKind::{Lease, Line, Register, Server};
+        let store = dice.pick(&[Register, Register, Register, Lease, Lease, Line, Line, Server, Server]);
         let contenders = dice.pick(&[2, 3, 3, 3, 3, 3, 4, 5]);
-        let (timing, margin) = timing(dice, store);
+        let (timing, margin) = timing(dice);
         let ttl = u64::try_from(timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         let edge = 10_000;
         let mut rates_ppm = [0; PEERS_MAX];
@@ -129,7 +133,11 @@ impl Plan {
             rates_ppm = rates_ppm.map(|_| dice.pick(&[-edge, -edge, edge, edge, 0, 5_000, -100]));
             wall_skew = wall_skew.map(|_| dice.pick(&[0, 0, 1, -3, 40, -3_600]) * SECOND as i64);
         }
-        let storm_net = net(dice, ttl);
+        let mut storm_net = net(dice, ttl);
+        if store == Server {
+            // One stream of requests in order, and no client there sends a write twice.
+            storm_net.double = 0;
+        }
         let freeze_max = dice.pick(&[ttl / 10, ttl, 2 * ttl]);
         let calm_net =
             Net { base: MILLI, jitter: storm_net.jitter.min(20 * MILLI), ..Net::default() };
@@ -149,6 +157,9 @@ impl Plan {
             margin,
             rates_ppm,
             wall_skew,
+            server_ppm: dice.pick(&[edge, edge, -edge, 0]),
+            revoke_late: dice.pick(&[1, 600 * MILLI]),
+            leader_every: if store == Server { often(dice, &[2 * ttl, 10 * ttl]) } else { 0 },
             storm_net,
             calm_net,
             freeze_every: often(dice, &[ttl / 2, 2 * ttl, 10 * ttl]),
@@ -162,9 +173,10 @@ impl Plan {
             rest,
             act: dice.pick(&[ttl / 6, ttl / 2, ttl]),
             give_up: dice.pick(&[0, 100, 500]),
-            detach: dice.pick(&[0, 0, 200]),
+            // A remainder under a session of its own is not modelled.
+            detach: if store == Server { 0 } else { dice.pick(&[0, 0, 200]) },
             storm: if busy { 10 } else { dice.pick(&[20, 40, 80]) } * ttl,
-            calm: 5 * ttl + storm_net.late_max + freeze_max,
+            calm: 7 * ttl + storm_net.late_max + freeze_max,
             run: if busy { RUN_TTLS / 10 } else { RUN_TTLS } * ttl,
         }
     }
@@ -197,7 +209,7 @@ fn net(dice: &mut Dice, ttl: u64) -> Net {
 
 /// One of the timings people use. In half of the runs without any margin, so that nothing but the
 /// promised bound keeps two holders apart.
-fn timing(dice: &mut Dice, store: StoreKind) -> (Timing, u64) {
+fn timing(dice: &mut Dice) -> (Timing, u64) {
     let s = Duration::from_secs;
     let mut spec = match dice.below(6) {
         0 => TimingSpec::of(s(60)),
@@ -206,7 +218,7 @@ fn timing(dice: &mut Dice, store: StoreKind) -> (Timing, u64) {
         3 => TimingSpec::of(s(30)),
         _ => TimingSpec::default(),
     };
-    let bare = dice.chance(500) && store != StoreKind::Server;
+    let bare = dice.chance(500);
     let margin = if bare { Duration::ZERO } else { (spec.ttl / 20).max(Duration::from_millis(100)) };
     spec.margin = Some(margin);
     let timing = Timing::new(spec).expect("timings that people use fit");

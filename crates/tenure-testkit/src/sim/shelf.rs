@@ -62,7 +62,10 @@ impl Shelf {
         self.overwrite(&mut record, &write.change);
         record.apply(&write.change, token);
         self.keep_what_the_format_has(&mut record);
-        self.put(Some(record));
+        if self.kind == StoreKind::Server {
+            self.number(&mut record, &write.change);
+        }
+        self.put_keys(record);
         Outcome::Done { version: self.now.version, token }
     }
 
@@ -74,8 +77,8 @@ impl Shelf {
             (_, Some(Bug::TokenReset)) if self.record().is_none() => 1,
             (_, Some(Bug::TokenReset)) => self.token + 1,
             (_, Some(Bug::TokenWrap)) => (self.token + 1) % 256,
-            // The revision of the write that began the hold, as on Kubernetes.
-            (StoreKind::Lease, _) => self.revision() + 1,
+            // The revision of the write: the hold's on Kubernetes, the key's on etcd.
+            (StoreKind::Lease | StoreKind::Server, _) => self.revision() + 1,
             _ => self.token + 1,
         };
         Token::new(self.token)
@@ -101,6 +104,57 @@ impl Shelf {
         if let Change::Renew { of, .. } | Change::Release { of, .. } = change {
             holder.mark = *of;
         }
+    }
+
+    /// Over a server each entry is a key, and its number the revision that created it.
+    fn number(&self, record: &mut Record, change: &Change) {
+        let created = self.revision() + 1;
+        match change {
+            Change::Take { .. } => record.holder.iter_mut().for_each(|h| h.ticket = created),
+            Change::Join { .. } => record.queue.back_mut().into_iter().for_each(|w| w.ticket = created),
+            _ => {}
+        }
+    }
+
+    /// Over a server the oldest key is the holder's, and without any there is no record.
+    fn put_keys(&mut self, mut record: Record) {
+        if self.kind != StoreKind::Server {
+            return self.put(Some(record));
+        }
+        if record.holder.is_none()
+            && let Some(first) = record.queue.pop_front()
+        {
+            record.holder = Some(Holder {
+                id: first.id,
+                mark: first.mark,
+                session: first.session,
+                token: Token::default(),
+                term: first.term,
+                ticket: first.ticket,
+                since: first.since,
+                renewed: first.since,
+                stamp: Time::ZERO,
+            });
+        }
+        record.holder.iter_mut().for_each(|h| h.token = Token::new(h.ticket));
+        let any = record.holder.is_some();
+        self.put(any.then_some(record));
+    }
+
+    /// Takes out the keys of a session that has ended; whether there were any.
+    pub(crate) fn end_session(&mut self, session: Session) -> bool {
+        let Some(mut record) = self.record().cloned() else { return false };
+        let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
+        let waiting = record.queue.len();
+        record.queue.retain(|w| w.session != session);
+        if !holds && waiting == record.queue.len() {
+            return false;
+        }
+        if holds {
+            record.holder = None;
+        }
+        self.put_keys(record);
+        true
     }
 
     /// What a write of this kind does not leave in a store of this kind.

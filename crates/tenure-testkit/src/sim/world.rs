@@ -14,6 +14,7 @@ use super::agenda::{Agenda, Entry, Kind, Slab};
 use super::bug::Bug;
 use super::dice::Dice;
 use super::judge::{Broken, Each, Judges, order};
+use super::lease::{Lease, Line};
 use super::peer::{Doing, Known, Peer, Snapshot};
 use super::plan::{MILLI, Net, Plan, SECOND, StoreKind};
 use super::shelf::{Meddling, Shelf};
@@ -66,6 +67,9 @@ pub(crate) struct World {
     steps: Each<u64>,
     pub(super) shelf: Shelf,
     pub(super) judges: Judges,
+    /// Over a server: each client's connection, and the sessions the server knows.
+    pub(super) lines: Each<Line>,
+    pub(super) leases: Vec<Lease>,
     sent: Slab<Sent>,
     pub(super) answers: Slab<Answer>,
     pub(super) news: Slab<(Known, u32)>,
@@ -91,6 +95,8 @@ impl World {
             shelf: Shelf::new(plan.store, bug),
             bug,
             judges: Judges::new(&plan),
+            lines: Each::default(),
+            leases: Vec::new(),
             sent: Slab::default(),
             answers: Slab::default(),
             news: Slab::default(),
@@ -182,6 +188,7 @@ impl World {
         for peer in 0..self.peers.len() {
             let at = self.dice.below(SECOND);
             self.step_at(peer, at);
+            self.grant(peer);
         }
         let plan = &self.plan;
         let faults = [
@@ -190,8 +197,12 @@ impl World {
             (plan.deafen_every, Kind::Deafen),
             (plan.meddle_every, Kind::Meddle),
             (plan.label_every, Kind::Label),
+            (plan.leader_every, Kind::Leader),
         ];
         self.agenda.put(plan.storm, Kind::Phase, 0, 0, 1);
+        if plan.store == StoreKind::Server {
+            self.agenda.put(SECOND, Kind::Revoke, 0, 0, 0);
+        }
         for (every, kind) in faults {
             self.again(kind, every);
         }
@@ -213,7 +224,17 @@ impl World {
                 let _ = self.outsider(Meddling::Label);
             }
             Kind::Clear => drop(self.outsider(Meddling::Blank)),
+            Kind::Beat => self.beat_lands(entry),
+            Kind::Revoke => self.revoke(),
+            Kind::Leader => {
+                self.again(Kind::Leader, self.plan.leader_every);
+                if !self.calm {
+                    self.new_leader();
+                }
+            }
             _ if !self.awake(entry) => {}
+            Kind::BeatDue => self.beat_due(peer),
+            Kind::Beaten => self.beaten(peer, entry),
             Kind::Answer => {
                 if let Some(answer) = self.answers.take(entry.slot) {
                     self.answered(peer, answer);
@@ -234,7 +255,7 @@ impl World {
     /// Whether the peer can take this in now; a frozen one gets it later, or never.
     fn awake(&mut self, entry: Entry) -> bool {
         let peer = &self.peers[usize::from(entry.peer)];
-        let network = matches!(entry.kind, Kind::Answer | Kind::Found | Kind::News);
+        let network = matches!(entry.kind, Kind::Answer | Kind::Found | Kind::News | Kind::Beaten);
         let frozen = peer.is_frozen(self.now);
         if peer.life != entry.life || (frozen && network && peer.suspended) {
             match entry.kind {
@@ -331,13 +352,28 @@ impl World {
         let Some(Sent { write, turn, answered }) = self.sent.take(entry.slot) else { return };
         let peer = usize::from(entry.peer);
         let alive = self.peers[peer].life == entry.life;
-        let outcome = self.carry_out(peer, alive.then_some(turn), &write);
+        let outcome = if self.may_put(&write) {
+            self.carry_out(peer, alive.then_some(turn), &write)
+        } else {
+            Outcome::NotDone
+        };
         if answered && alive {
             let made = matches!(outcome, Outcome::Done { .. }).then(|| Rc::clone(&self.shelf.now));
             let slot = self.answers.put(Answer { attempt: write.attempt, outcome, made });
             let back = self.way();
             self.put(back, Kind::Answer, peer, slot);
         }
+    }
+
+    /// Whether a server knows the session that this puts something under.
+    fn may_put(&self, write: &Write) -> bool {
+        let session = match &write.change {
+            Change::Take { holder, .. } => holder.session,
+            Change::Join { waiter, .. } => waiter.session,
+            Change::Renew { session, .. } => *session,
+            Change::Leave { .. } | Change::Release { .. } => return true,
+        };
+        self.plan.store != StoreKind::Server || self.is_granted(session)
     }
 
     /// The store carries out a write, or refuses it. `turn`: of a peer that still lives.
@@ -350,7 +386,10 @@ impl World {
         }
         self.counts.writes += 1;
         self.trace.say(|| format!("{:>15} done {:?}", self.now, write.change));
-        if let Some(turn) = turn.filter(|_| Shelf::leaves_something(&write.change)) {
+        // Where a release deletes the record a creation may land late; the driver then sweeps it.
+        let ghost = self.plan.store == StoreKind::Server && write.expected.is_none();
+        let leaves = Shelf::leaves_something(&write.change) && !ghost;
+        if let Some(turn) = turn.filter(|_| leaves) {
             let late = self.judges.dropped.landed(peer, turn, self.judges.outsiders);
             self.judged("dropped", late);
         }
@@ -367,7 +406,7 @@ impl World {
     }
 
     /// Tells every watch of the record as it is now.
-    fn tell_all(&mut self) {
+    pub(super) fn tell_all(&mut self) {
         let skip = self.net().skip;
         for peer in 0..self.peers.len() {
             if self.peers[peer].deaf || self.dice.chance(skip) {
@@ -386,7 +425,7 @@ impl World {
             return;
         }
         let snap = Rc::clone(&self.shelf.now);
-        let unordered = snap.record.is_none();
+        let unordered = snap.record.is_none() && self.plan.store != StoreKind::Server;
         let slot = self.news.put((Known { snap, unordered }, entry.slot));
         let back = self.way();
         self.put(back, Kind::Found, peer, slot);
@@ -421,7 +460,10 @@ impl World {
             Some(Bug::ClockSetBack) => peer.set_back(2 * ttl),
             _ => {}
         }
-        let thaw = peer.frozen_until + self.dice.below(MILLI);
+        if suspended {
+            self.loses_connection(n);
+        }
+        let thaw = self.now + length + self.dice.below(MILLI);
         self.wake[n] = self.wake[n].max(thaw);
         self.steps[n] = self.steps[n].max(thaw);
         self.trace.say(|| format!("{:>15} c{n} freezes until {thaw}", self.now));
@@ -438,6 +480,7 @@ impl World {
         self.peers[n] = self.new_peer(n, self.peers[n].life + 1);
         self.wake[n] = u64::MAX;
         self.judges.dropped.wants(n, 0);
+        self.grant(n);
         let rest = self.dice.around(self.plan.rest + SECOND);
         self.step_at(n, self.now + rest);
         if self.plan.store == StoreKind::Line {
@@ -506,6 +549,9 @@ impl World {
             1 => {
                 self.calm = true;
                 let over = self.now + self.plan.freeze_max + self.plan.storm_net.late_max;
+                // What is dead there ends by itself, a ttl after it was heard of last.
+                let server = self.plan.store == StoreKind::Server;
+                let over = over + if server { self.ttl() + self.ttl() / 10 + SECOND } else { 0 };
                 self.judges.liveness.calm(Some(over));
                 self.agenda.put(self.now + self.plan.calm, Kind::Phase, 0, 0, 0);
                 for n in 0..self.peers.len() {

@@ -12,7 +12,7 @@ use tenure_core::{Mark, Term, Time, Timing, Write};
 
 use super::Each;
 use crate::sim::peer::Peer;
-use crate::sim::plan::Plan;
+use crate::sim::plan::{Plan, StoreKind};
 
 const DRIFT_PPM: u64 = 10_000;
 /// So many writes of a peer are remembered.
@@ -29,6 +29,11 @@ impl Deadlines {
     pub(crate) fn new(plan: &Plan) -> Self {
         let valid_for = valid_for(&plan.timing, plan.margin);
         let attempt = attempt(&plan.timing, plan.margin);
+        // Where a server counts the ttl, its clock may be fast, too.
+        let server = plan.store == StoreKind::Server;
+        let ttl = nanos(plan.timing.ttl());
+        let error = if server { ttl / 1_000_000 * DRIFT_PPM } else { 0 };
+        let valid_for = valid_for - error;
         let valid_for = matches!(plan.term(), Term::Ttl(_)).then_some(valid_for);
         Self { valid_for, attempt, sent: Box::new([[(Mark::default(), Time::ZERO); NOTED]; 5]) }
     }

@@ -6,7 +6,7 @@
 
 use super::belief::believes;
 use crate::sim::peer::{Doing, Peer};
-use crate::sim::plan::{MILLI, Plan};
+use crate::sim::plan::{MILLI, Plan, StoreKind};
 
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -19,7 +19,9 @@ impl Idle {
     pub(crate) fn new(plan: &Plan) -> Self {
         let way = plan.calm_net.base + plan.calm_net.jitter;
         // Told, read, written, answered; and once more for who was told while it was under way.
-        Self { bound: 10 * way + 4 * plan.timer_late + 10 * MILLI, since: None }
+        // Over a server a keep-alive goes before each write.
+        let ways = if plan.store == StoreKind::Server { 20 } else { 10 };
+        Self { bound: ways * way + 4 * plan.timer_late + 10 * MILLI, since: None }
     }
 
     /// Looks at the peers after something happened. `alive`: in a calm that has seen a hold.
