@@ -27,6 +27,7 @@ impl Claim {
         if let Some(wait) = self.await_answer(now) {
             return wait;
         }
+        self.find_own_place(view);
         let Phase::Contending(w) = &mut self.phase else { return Action::Idle };
         let out_of_time = w.out_of_time(now);
         // 2. Nobody waits for us any more, and nothing of ours can be left by now.
@@ -46,7 +47,6 @@ impl Claim {
         if let Some(action) = self.claim_own(now, wall, view) {
             return action;
         }
-        self.find_own_place(view);
         // 5. We were asked to stop wanting it.
         if matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some()) {
             return self.withdraw(now, view, Report::Cancelled);
@@ -124,7 +124,8 @@ impl Claim {
             return None;
         }
         if now < self.retry_at {
-            return Some(self.rest(now));
+            let cancelled = matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some());
+            return (!cancelled).then(|| self.rest(now));
         }
         let mark = self.config.marks.draw();
         let next = record.queue.front().map(|w| w.mark);

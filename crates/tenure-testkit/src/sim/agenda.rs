@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Die,
     /// Some watch falls silent.
     Deafen,
+    /// Some peer is cut off.
+    Cut,
     /// An outsider changes the record.
     Meddle,
     /// Another controller changes a label.

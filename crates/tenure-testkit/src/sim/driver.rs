@@ -105,8 +105,7 @@ impl World {
         let id = self.reads;
         let peer = &mut self.peers[n];
         peer.reading = Some((id, peer.changes));
-        let lose = self.net().lose;
-        if !self.dice.chance(lose) {
+        if !self.is_lost(n) {
             let way = self.way();
             self.put(way, Kind::Look, n, id);
         }
@@ -238,5 +237,9 @@ impl World {
         self.judged("deadline", late);
         let two = belief::alone(self.now, &self.peers, n, self.judges.outsiders);
         self.judged("belief", two);
+        if self.plan.store == StoreKind::Server {
+            let outlives = self.kept_long_enough(n);
+            self.judged("belief", outlives);
+        }
     }
 }

@@ -87,8 +87,7 @@ impl World {
     /// Sends a keep-alive, on a new connection if the old one does not answer.
     pub(super) fn beat(&mut self, n: usize, beat: Beat) {
         let patience = u64::try_from(self.plan.timing.attempt().as_nanos()).unwrap_or(u64::MAX);
-        let (lose, way, now) = (self.net().lose, self.way(), self.now);
-        let lost = self.dice.chance(lose);
+        let (way, now, lost) = (self.way(), self.now, self.is_lost(n));
         let life = self.peers[n].life;
         let line = &mut self.lines[n];
         if line.unanswered.front().is_some_and(|(_, sent)| now >= sent + patience) {
@@ -199,8 +198,7 @@ impl World {
             lease.until = lease.until.max(until);
             true
         });
-        let (mute, way) = (self.net().mute, self.way());
-        let lost = self.dice.chance(mute);
+        let (way, lost) = (self.way(), self.is_mute(n));
         let line = &mut self.lines[n];
         line.broken |= lost;
         if !line.broken {
@@ -213,6 +211,17 @@ impl World {
     /// Whether the server still knows this session.
     pub(super) fn is_granted(&self, session: Session) -> bool {
         self.leases.iter().any(|l| l.session == session)
+    }
+
+    /// Nobody believes for longer than the server keeps the session.
+    pub(super) fn kept_long_enough(&self, n: usize) -> Option<String> {
+        let peer = &self.peers[n];
+        let believes_until = peer.true_time(peer.claim.deadline()?);
+        let lease = self.leases.iter().find(|l| l.session == peer.session);
+        let until = lease.map_or(0, |l| l.until);
+        (believes_until > until.max(self.now)).then(|| {
+            format!("c{n} believes until {believes_until}, its session ends at {until}")
+        })
     }
 
     /// Ends the sessions whose time is over: their entries go.

@@ -73,6 +73,8 @@ pub(crate) struct Peer {
     /// Frozen until then, in true time; and whether messages are lost meanwhile.
     pub(crate) frozen_until: u64,
     pub(crate) suspended: bool,
+    /// Cut off from the store until then, in true time: what it sends, and what it is sent.
+    pub(crate) cut: [u64; 2],
     /// The watch is silent until it is opened anew.
     pub(crate) deaf: bool,
     pub(crate) doing: Doing,
@@ -98,6 +100,7 @@ impl Peer {
             newest: 0,
             frozen_until: 0,
             suspended: false,
+            cut: [0; 2],
             deaf: false,
             doing: Doing::Resting,
             hold_until: 0,

@@ -99,6 +99,7 @@ pub(crate) struct Plan {
     pub(crate) freeze_every: u64,
     pub(crate) die_every: u64,
     pub(crate) deafen_every: u64,
+    pub(crate) cut_every: u64,
     pub(crate) meddle_every: u64,
     /// How often another controller changes a label of the object, in the calm too.
     pub(crate) label_every: u64,
@@ -164,6 +165,7 @@ impl Plan {
             calm_net,
             freeze_every: often(dice, &[ttl / 2, 2 * ttl, 10 * ttl]),
             die_every: often(dice, &[2 * ttl, 5 * ttl, 20 * ttl]),
+            cut_every: if store == Line { 0 } else { often(dice, &[3 * ttl, 10 * ttl]) },
             deafen_every: often(dice, &[ttl, 4 * ttl]),
             meddle_every: if store == Lease { often(dice, &[ttl, 5 * ttl, 20 * ttl]) } else { 0 },
             label_every: if store == Lease { often(dice, &[ttl / 4, ttl]) } else { 0 },
@@ -176,7 +178,7 @@ impl Plan {
             // A remainder under a session of its own is not modelled.
             detach: if store == Server { 0 } else { dice.pick(&[0, 0, 200]) },
             storm: if busy { 10 } else { dice.pick(&[20, 40, 80]) } * ttl,
-            calm: 7 * ttl + storm_net.late_max + freeze_max,
+            calm: if store == Server { 7 } else { 5 } * ttl + storm_net.late_max + freeze_max,
             run: if busy { RUN_TTLS / 10 } else { RUN_TTLS } * ttl,
         }
     }

@@ -195,6 +195,7 @@ impl World {
             (plan.freeze_every, Kind::Freeze),
             (plan.die_every, Kind::Die),
             (plan.deafen_every, Kind::Deafen),
+            (plan.cut_every, Kind::Cut),
             (plan.meddle_every, Kind::Meddle),
             (plan.label_every, Kind::Label),
             (plan.leader_every, Kind::Leader),
@@ -218,6 +219,7 @@ impl World {
             Kind::Freeze => self.freeze(),
             Kind::Die => self.die(),
             Kind::Deafen => self.deafen(),
+            Kind::Cut => self.cut(),
             Kind::Meddle => self.meddle(),
             Kind::Label => {
                 self.again(Kind::Label, self.plan.label_every);
@@ -301,13 +303,14 @@ impl World {
 
     /// Sends a write to a remote store.
     pub(super) fn dispatch(&mut self, peer: usize, write: Write) {
-        let Net { lose, mute, double, refuse, doubt, .. } = *self.net();
+        let Net { double, refuse, doubt, .. } = *self.net();
         let turn = self.judges.dropped.turn(peer);
         let (way, attempt) = (self.way(), write.attempt);
-        if self.dice.chance(refuse) {
+        let lost = self.is_lost(peer);
+        if self.dice.chance(refuse) && !lost {
             return self.reply(way, peer, attempt, Outcome::NotDone);
         }
-        if self.dice.chance(lose) {
+        if lost {
             return;
         }
         if self.dice.chance(double) {
@@ -320,7 +323,7 @@ impl World {
             let back = self.way();
             self.reply(back, peer, attempt, Outcome::Unknown);
         }
-        let answered = !doubtful && !self.dice.chance(mute);
+        let answered = !doubtful && !self.is_mute(peer);
         self.bugs_beside(peer, &write, turn);
         let slot = self.sent.put(Sent { write, turn, answered });
         self.put(way, Kind::Land, peer, slot);
@@ -409,7 +412,7 @@ impl World {
     pub(super) fn tell_all(&mut self) {
         let skip = self.net().skip;
         for peer in 0..self.peers.len() {
-            if self.peers[peer].deaf || self.dice.chance(skip) {
+            if self.peers[peer].deaf || self.is_cut(peer, 1) || self.dice.chance(skip) {
                 continue;
             }
             let known = Known { snap: Rc::clone(&self.shelf.now), unordered: false };
@@ -420,8 +423,8 @@ impl World {
     }
 
     fn look(&mut self, entry: Entry) {
-        let (peer, mute) = (usize::from(entry.peer), self.net().mute);
-        if self.peers[peer].life != entry.life || self.dice.chance(mute) {
+        let peer = usize::from(entry.peer);
+        if self.peers[peer].life != entry.life || self.is_mute(peer) {
             return;
         }
         let snap = Rc::clone(&self.shelf.now);
@@ -487,6 +490,40 @@ impl World {
             // Who waits for it notices.
             self.tell_all();
         }
+    }
+
+    /// The network between a peer and the store is cut: one way, or both.
+    fn cut(&mut self) {
+        self.again(Kind::Cut, self.plan.cut_every);
+        let (n, way, longest) = (self.anybody(), self.dice.below(3), 2 * self.ttl());
+        let until = self.now + self.dice.below(longest);
+        if self.calm {
+            return;
+        }
+        self.trace.say(|| format!("{:>15} c{n} is cut off until {until}: {way}", self.now));
+        for side in 0..2 {
+            if way == 2 || way == side {
+                self.peers[n].cut[side as usize] = until;
+            }
+        }
+        // A watch notices, too, and is opened anew.
+        self.put(until - self.now, Kind::Rewatch, n, 0);
+    }
+
+    /// Whether what the peer sends does not arrive.
+    pub(super) fn is_lost(&mut self, n: usize) -> bool {
+        let lose = self.net().lose;
+        self.is_cut(n, 0) || self.dice.chance(lose)
+    }
+
+    /// Whether what the peer is sent does not arrive.
+    pub(super) fn is_mute(&mut self, n: usize) -> bool {
+        let mute = self.net().mute;
+        self.is_cut(n, 1) || self.dice.chance(mute)
+    }
+
+    fn is_cut(&self, n: usize, side: usize) -> bool {
+        !self.calm && self.now < self.peers[n].cut[side]
     }
 
     fn deafen(&mut self) {
