@@ -26,7 +26,7 @@ Usage: cargo xtask COMMAND
   check   every static check of CI; writes nothing
   fix     writes what check can have mended: formatting, clippy's fixes, crates/*/api.txt
   test    check, then every test, crate by crate; what CI runs
-  prove   long searches for a broken promise: model, simulate, museum, driver; see prove --help";
+  prove   long searches for a broken promise: model, simulate, museum; see prove --help";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

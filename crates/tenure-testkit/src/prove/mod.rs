@@ -4,6 +4,7 @@
 //! finding again. Progress goes to stderr and only to a terminal; the result goes to stdout.
 
 mod args;
+#[cfg(feature = "museum")]
 mod museum;
 mod progress;
 mod simulate;
@@ -17,7 +18,12 @@ use args::Args;
 pub fn main(args: &[String]) -> ExitCode {
     let done = match args.split_first() {
         Some((layer, rest)) if layer == "simulate" => Args::parse(rest).and_then(simulate::main),
+        #[cfg(feature = "museum")]
         Some((layer, rest)) if layer == "museum" => Args::parse(rest).and_then(museum::main),
+        #[cfg(not(feature = "museum"))]
+        Some((layer, _)) if layer == "museum" => {
+            Err("built without its bugs: build with --features museum".to_owned())
+        }
         _ => Err("no such layer; give simulate or museum".to_owned()),
     };
     match done {

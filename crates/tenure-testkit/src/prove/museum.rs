@@ -15,10 +15,8 @@ enum Where {
     /// Into the driver, the application or the store.
     Around(Bug),
     /// Into the core itself.
-    #[cfg(feature = "museum")]
     Core(tenure_core::museum::Bug),
     /// Into the core, with identities that begin with one another.
-    #[cfg(feature = "museum")]
     Nested(tenure_core::museum::Bug),
 }
 
@@ -29,12 +27,6 @@ type Row = (&'static str, &'static str, Where);
 const SEEDS_MAX: u64 = 1_000;
 const CPU_MAX: Duration = Duration::from_secs(60);
 
-#[cfg(not(feature = "museum"))]
-fn rows() -> Vec<Row> {
-    Vec::new()
-}
-
-#[cfg(feature = "museum")]
 fn rows() -> Vec<Row> {
     use Where::{Around, Core, Nested};
     use tenure_core::museum::Bug as C;
@@ -88,9 +80,6 @@ struct Found {
 /// Returns whether every row was found.
 pub(crate) fn main(args: Args) -> Result<bool, String> {
     let mut rows = rows();
-    if rows.is_empty() {
-        return Err("built without its bugs: build with --features museum".to_owned());
-    }
     if args.row.as_deref() == Some("list") {
         rows.iter().for_each(|(name, what, _)| println!("{name:<20} {what}"));
         return Ok(true);
@@ -173,16 +162,13 @@ fn line(name: &str, what: &str, found: &Found) -> String {
 fn with(bug: Where, seed: u64, telling: Telling) -> Finished {
     match bug {
         Where::Around(bug) => sim::run_with(seed, telling, Some(bug)),
-        #[cfg(feature = "museum")]
-        Where::Core(bug) => planted(bug, || sim::run(seed, telling)),
-        #[cfg(feature = "museum")]
-        Where::Nested(bug) => {
+                Where::Core(bug) => planted(bug, || sim::run(seed, telling)),
+                Where::Nested(bug) => {
             planted(bug, || sim::run_with(seed, telling, Some(Bug::NestedIdentities)))
         }
     }
 }
 
-#[cfg(feature = "museum")]
 fn planted(bug: tenure_core::museum::Bug, run: impl FnOnce() -> Finished) -> Finished {
     tenure_core::museum::plant(Some(bug));
     let run = run();
