@@ -22,6 +22,7 @@ Layers:
   simulate   seeded runs of the machine: clocks wrong by all that is promised, a network that loses,
              delays, doubles and reorders, pauses, deaths, a store with outsiders
   museum     every known bug put back on purpose, and found again from scratch
+  limit      how far clock rates may be apart, and the run that breaks just past it
 
 Options:
   --seed N      simulate, museum: this one run, twice, to compare the trace hashes
@@ -47,6 +48,7 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
         }
         "model" => return model(rest),
         "simulate" => command.args(KIT).args(["--", "simulate"]),
+        "limit" => command.args(KIT).args(["--", "limit"]),
         "museum" => command.args(KIT).args(["--features=museum", "--", "museum"]),
         other => {
             eprintln!("xtask: no such layer: {other:?}\n\n{USAGE}");

@@ -194,6 +194,20 @@ impl Timing {
         sent.after(scale(ttl, ppm).saturating_sub(margin))
     }
 
+    /// How much faster than a holder's clock, in parts per million, the clock of one who waits for
+    /// the hold to expire may be, before both could believe at once. More than is promised, as the
+    /// margin covers it, too.
+    #[must_use]
+    pub fn rate_limit_ppm(&self) -> u32 {
+        beyond(self.expiry(self.ttl), self.valid_for)
+    }
+
+    /// The same for the clock of a server that ends the hold itself when it was not kept alive.
+    #[must_use]
+    pub fn server_rate_limit_ppm(&self) -> u32 {
+        beyond(self.ttl, self.valid_for.saturating_sub(self.error(self.ttl)))
+    }
+
     /// How far a clock may be wrong at the end of a ttl.
     pub(crate) fn error(&self, ttl: Duration) -> Duration {
         scale(ttl, u128::from(self.drift_ppm))
@@ -220,6 +234,12 @@ impl Default for Timing {
             drift_ppm: spec.drift_ppm,
         }
     }
+}
+
+/// By how many parts per million `wait` is longer than `hold`, rounded down.
+fn beyond(wait: Duration, hold: Duration) -> u32 {
+    let (wait, hold) = (wait.as_nanos(), hold.as_nanos().max(1));
+    u32::try_from((wait * MILLION / hold).saturating_sub(MILLION)).unwrap_or(u32::MAX)
 }
 
 /// `d` times `ppm` millionths, rounded down, saturating.
@@ -297,6 +317,16 @@ mod tests {
         assert_eq!(t.deadline(Time::ZERO), Time::ZERO.after(ms(14_100)));
         assert_eq!(t.attempt(), ms(6_100) / 3);
         assert!(t.expiry(ms(15_000)) > ms(15_150) && t.expiry(ms(15_000)) < ms(15_151));
+    }
+
+    #[test]
+    fn the_limit_of_clock_rates_is_above_what_is_promised() {
+        let t = Timing::default();
+        assert_eq!((t.rate_limit_ppm(), t.server_rate_limit_ppm()), (74_468, 75_268));
+        let spec = TimingSpec { margin: Some(Duration::ZERO), ..TimingSpec::default() };
+        let bare = Timing::new(spec).unwrap();
+        // One clock slow by a hundredth and one fast by one are apart by a little more than two.
+        assert_eq!((bare.rate_limit_ppm(), bare.server_rate_limit_ppm()), (20_202, 20_408));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod simulate;
 
 use std::process::ExitCode;
 
+use crate::sim::limit;
 use args::Args;
 
 /// Runs what the arguments say: `simulate [OPTIONS]`.
@@ -18,6 +19,7 @@ use args::Args;
 pub fn main(args: &[String]) -> ExitCode {
     let done = match args.split_first() {
         Some((layer, rest)) if layer == "simulate" => Args::parse(rest).and_then(simulate::main),
+        Some((layer, [])) if layer == "limit" => Ok(limit()),
         #[cfg(feature = "museum")]
         Some((layer, rest)) if layer == "museum" => Args::parse(rest).and_then(museum::main),
         #[cfg(not(feature = "museum"))]
@@ -34,4 +36,24 @@ pub fn main(args: &[String]) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Every preset at its limit and just past it.
+fn limit() -> bool {
+    let mut ok = true;
+    let rows = limit::presets().map(|(name, timing)| {
+        let (seen, server) = (timing.rate_limit_ppm(), timing.server_rate_limit_ppm());
+        let at = limit::breaks(timing, seen) || limit::server_breaks(timing, server);
+        let past = limit::breaks(timing, seen + 1) && limit::server_breaks(timing, server + 1);
+        ok &= !at && past;
+        format!(
+            "{{\"timing\":\"{name}\",\"ttl_ms\":{},\"limit_ppm\":{seen},\
+             \"limit_by_server_ppm\":{server},\"breaks_at_limit\":{at},\"breaks_past_it\":{past}}}",
+            timing.ttl().as_millis()
+        )
+    });
+    let verdict = if ok { "ok" } else { "violated" };
+    let rows = rows.join(",\n  ");
+    println!("{{\"layer\":\"limit\",\"verdict\":\"{verdict}\",\"presets\":[\n  {rows}]}}");
+    ok
 }

@@ -16,6 +16,7 @@ mod dice;
 mod driver;
 mod judge;
 mod lease;
+pub mod limit;
 mod peer;
 mod plan;
 mod shelf;
