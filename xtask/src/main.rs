@@ -7,6 +7,7 @@
 mod api;
 mod arrows;
 mod check;
+mod components;
 mod documents;
 mod files;
 mod packages;

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use tenure::blocking::connect;
+use tenure::blocking::{Client, connect_existing};
 use tenure::{HolderInfo, LockInfo, LockState};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -15,10 +15,10 @@ use crate::options::Output;
 
 /// Prints every lock. Records that cannot be read are named on stderr, and the code is 125.
 pub(crate) fn ls(store: &str, output: Output, out: &mut impl Write) -> Result<u8, Failure> {
-    let client = connect(store).map_err(Failure::new)?;
+    let client = open(store, output)?;
     let mut locks = Vec::new();
     let mut code = 0;
-    for listed in client.list().map_err(Failure::new)? {
+    for listed in client.map_or(Ok(Vec::new()), |client| client.list()).map_err(Failure::new)? {
         match listed {
             Ok(lock) => locks.push(lock),
             Err(error) => {
@@ -42,14 +42,25 @@ pub(crate) fn show(
     output: Output,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
-    let client = connect(store).map_err(Failure::new)?;
-    let lock = client.show(name).map_err(Failure::new)?;
+    let lock = match open(store, output)? {
+        Some(client) => client.show(name).map_err(Failure::new)?,
+        None => LockInfo::free(name, store),
+    };
     let printed = match output {
         Output::Json => print_json(&shape(&lock), out),
         Output::Text => print_lock(&lock, out),
     };
     printed.map_err(|e| crate::printing(&e))?;
     Ok(0)
+}
+
+/// The store, if there is one. A mistyped path makes no folder, but is not passed over, either.
+fn open(store: &str, output: Output) -> Result<Option<Client>, Failure> {
+    let client = connect_existing(store).map_err(Failure::new)?;
+    if client.is_none() && output == Output::Text {
+        complain(&format!("there is no store at `{store}` yet: nothing was ever locked there"));
+    }
+    Ok(client)
 }
 
 fn print_json(value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {

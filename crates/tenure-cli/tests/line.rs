@@ -70,7 +70,7 @@ fn a_stopped_waiter_does_not_hide_the_holders_death() {
     first.signal(Signal::STOP);
     until("it is stopped", || is_stopped(first.pid()));
     // Long enough for the second one to notice that.
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(4500));
     holder.signal(Signal::KILL);
     let start = Instant::now();
     assert_eq!(second.end().code, Some(0));

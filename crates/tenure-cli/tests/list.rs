@@ -48,8 +48,24 @@ fn json_of_a_hold_that_outlives_its_work() {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_named_and_not_made() {
+    let bench = Bench::new();
+    for args in [&["ls"][..], &["show", "never"]] {
+        let ran = bench.run(args);
+        let says = format!("tenure: there is no store at `{}` yet", bench.url());
+        assert!(ran.code == Some(0) && ran.stderr.starts_with(&says), "{ran:?}");
+    }
+    let ran = bench.run(&["ls", "--output", "json"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "[]\n", ""));
+    assert_eq!(bench.show("never")["state"], "free");
+    assert!(!bench.path("store").exists());
+}
+
+#[test]
 fn a_lock_nobody_ever_took_is_free() {
     let bench = Bench::new();
+    std::fs::create_dir_all(bench.path("store")).unwrap();
+    assert_eq!(bench.run(&["run", "x", "--", "rm", "store/locks/x"]).code, Some(123));
     let ran = bench.run(&["show", "never"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     assert!(ran.stdout.contains("lock    never\n") && ran.stdout.contains("state   free\n"));

@@ -159,6 +159,10 @@ fn a_lock_inside_itself_is_refused() {
     let ran = inner("\"$TENURE\" run x -- echo inner; echo $?");
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "125\n"));
     assert!(ran.stderr.contains("`x` is already held by a parent"), "{ran:?}");
+    // Another one in between does not hide it.
+    let script = "#!/bin/sh\n\"$TENURE\" run y -- \"$TENURE\" run -w 5 x -- true; echo $?\n";
+    std::fs::write(bench.path("script"), script).unwrap();
+    assert_eq!(inner("sh ./script").stdout, "125\n");
     // Another lock is no matter, and neither is an environment whose hold has ended.
     assert_eq!(inner("\"$TENURE\" run y -- echo inner").stdout, "inner\n");
     let stale = inner("env | grep ^TENURE_ | grep -v STORE > env; true");

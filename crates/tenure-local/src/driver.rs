@@ -24,6 +24,7 @@ use tenure_core::{
 };
 
 use crate::guard::LockFile;
+use crate::image::PAGE;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
@@ -33,8 +34,11 @@ use crate::{Error, LocalLock, LocalStore, Result, session};
 const BACKSTOP: Duration = Duration::from_secs(1);
 /// One who is further back than this looks less often: nothing comes to it before the others.
 const NEAR: u32 = 8;
+/// The same for one that watches the process ahead: all that could pass unnoticed is a write whose
+/// writer was stopped before it woke us.
+const WATCHED: Duration = Duration::from_secs(2);
 /// Every so many quiet backstops a waiter looks closely all the same.
-const CLOSELY: u32 = 8;
+const CLOSELY: u32 = 4;
 /// How long orphans that were ended are waited for at short intervals.
 const ORPHANS: Duration = Duration::from_millis(500);
 /// First and longest pause between two looks at orphans that were just ended.
@@ -58,8 +62,14 @@ pub struct LocalClaim {
     ahead: Ahead,
     /// No need to look before this, unless something wakes us. `None`: look now.
     next_look: Option<Time>,
+    /// When the machine asked to be polled again.
+    until: Option<Time>,
     /// The record's revision at the last look.
     seen: u64,
+    /// The file's first page in that revision, once it was needed.
+    page: Box<[u8]>,
+    /// Whether a write of this claim is in the file of which a sync failed.
+    unsynced: bool,
     /// How many backstops passed without a close look.
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
@@ -130,7 +140,10 @@ impl LocalClaim {
             pipe: None,
             ahead: Ahead::default(),
             next_look: None,
+            until: None,
             seen: 0,
+            page: Box::default(),
+            unsynced: false,
             quiet: 0,
             orphans: None,
             ending: EndedBy::Caller,
@@ -163,20 +176,41 @@ impl LocalClaim {
         if now < next_look {
             return Ok(false);
         }
-        if self.ahead.holds || self.quiet >= CLOSELY || !self.is_quiet()? {
+        let asked_for = self.until.is_some_and(|until| now >= until);
+        if asked_for || self.quiet >= CLOSELY || !self.is_quiet()? {
             return Ok(true);
         }
         self.quiet += 1;
-        self.next_look = Some(now.after(BACKSTOP));
+        let look = now.after(WATCHED);
+        self.next_look = Some(self.until.map_or(look, |until| until.min(look)));
         Ok(false)
     }
 
-    /// At the backstop of one who is not next: nothing was written, and the one ahead can still
-    /// move up. One that was stopped since would not notice the holder's death for us.
+    /// At the backstop: nothing was written, and the process ahead is watched, so its end would have
+    /// woken us. A waiter ahead that was stopped would not notice the holder's death for us, so that
+    /// is asked every other time. A session that was dropped by a process that lives on is seen by
+    /// the close look that comes every so often.
     fn is_quiet(&mut self) -> Result<bool> {
+        if self.ahead.end.is_none() {
+            return Ok(false);
+        }
+        let asks = !self.ahead.holds && self.quiet % 2 == 1;
+        if asks && self.lock.store.probe(self.ahead.session)? != Verdict::Alive {
+            return Ok(false);
+        }
+        let mut page = [0; PAGE];
+        let Some(n) = self.file.first_page(&mut page)? else { return Ok(false) };
+        if page[..n] == *self.page {
+            return Ok(true);
+        }
+        // Every write changes this page. It was read before the record: if that is no newer than
+        // what was last seen, the page is not, either.
         let seen = self.seen;
-        let same = self.file.peek()?.is_some_and(|s| s.version.revision == seen);
-        Ok(same && self.lock.store.probe(self.ahead.session)? == Verdict::Alive)
+        let same = self.file.peek()?.is_some_and(|stored| stored.version.revision == seen);
+        if same {
+            self.page = page[..n].into();
+        }
+        Ok(same)
     }
 
     /// Looks at the record under its guard and does what is to be done about it.
@@ -233,6 +267,7 @@ impl LocalClaim {
             to_wake: &mut left.to_wake,
             dead: &mut left.dead,
             verdicts: Vec::new(),
+            unsynced: &mut self.unsynced,
             limit,
             hold_back_for_orphans: ending,
         };
@@ -292,7 +327,8 @@ impl LocalClaim {
             backstop = backstop.saturating_mul(further.saturating_add(1));
         }
         let look = self.lock.store.now().after(backstop);
-        self.next_look = Some(position.until.map_or(look, |until| until.min(look)));
+        self.until = position.until;
+        self.next_look = Some(self.until.map_or(look, |until| until.min(look)));
     }
 
     /// Descriptors that become readable when there is something to do.
@@ -367,7 +403,9 @@ impl LocalClaim {
             let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
             std::thread::sleep(pause.min(BACKSTOP));
         }
-        self.pipe = None;
+        if let Some(pipe) = self.pipe.take() {
+            self.lock.store.keep(pipe);
+        }
         Ok(self.reports.drain(..).next_back())
     }
 
@@ -464,7 +502,10 @@ impl LocalClaim {
             pipe: self.pipe.take(),
             ahead: Ahead::default(),
             next_look: None,
+            until: None,
             seen: 0,
+            page: Box::default(),
+            unsynced: self.unsynced,
             quiet: 0,
             orphans: None,
             ending: EndedBy::Helper,

@@ -78,10 +78,7 @@ impl Folder {
     /// As [`Folder::open`].
     #[doc(hidden)]
     pub fn open_as(path: Option<&Path>, facts: Facts, guard_wait: Duration) -> Result<Arc<Self>> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => default_path(rustix::process::geteuid().is_root(), |name| env::var_os(name))?,
-        };
+        let path = given_or_default(path)?;
         let (dir, made) = open_dir(&path)?;
         check(&path, &dir).inspect_err(|_| {
             if made {
@@ -99,6 +96,31 @@ impl Folder {
             sys::sync_dir(&dir, ".").map_err(|e| Error::system("sync", &path, e))?;
         }
         Ok(Arc::new(Self { dir, path, facts, tokens, guard_wait }))
+    }
+
+    /// Opens the store folder `path`, or the default one, and creates nothing: `None` if there is no
+    /// store yet.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open_existing(path: Option<&Path>) -> Result<Option<Arc<Self>>> {
+        let path = given_or_default(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOTDIR) => return Err(not_a_folder(&path)),
+            Err(e) => return Err(Error::system("open the store folder", &path, e)),
+        };
+        check(&path, &dir)?;
+        let file = match sys::open(&dir, tokens::FILE) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return refuse_foreign(&dir, &path).map(|()| None),
+            Err(e) => return Err(Error::system("open", &path.join(tokens::FILE), e)),
+        };
+        let facts = Facts::read()?;
+        let tokens = Tokens::open(file, &path, facts, GUARD_WAIT)?;
+        Ok(Some(Arc::new(Self { dir, path, facts, tokens, guard_wait: GUARD_WAIT })))
     }
 
     /// Its path, as it was given.
@@ -159,6 +181,13 @@ impl Folder {
 
     pub(crate) fn guard_wait(&self) -> Duration {
         self.guard_wait
+    }
+}
+
+fn given_or_default(path: Option<&Path>) -> Result<PathBuf> {
+    match path {
+        Some(path) => Ok(path.to_owned()),
+        None => default_path(rustix::process::geteuid().is_root(), |name| env::var_os(name)),
     }
 }
 

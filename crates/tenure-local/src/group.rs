@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -131,6 +132,10 @@ pub(crate) fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
         Error::system("list", Path::new("/proc"), errno)
     };
     let Some(wanted) = number(group) else { return Ok(Vec::new()) };
+    // The kernel knows at once when there is none at all, which is the usual end of a plain command.
+    if killpg(wanted, None) == Err(nix::errno::Errno::ESRCH) {
+        return Ok(Vec::new());
+    }
     let mut members = Vec::new();
     for entry in fs::read_dir("/proc").map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();

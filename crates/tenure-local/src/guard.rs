@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
-use crate::image::{self, Image, Loaded, Place};
+use crate::image::{self, Image, Loaded, PAGE, Place};
 use crate::lockwait::lock_exclusive;
 use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
@@ -104,6 +104,15 @@ impl LockFile {
             }
             self.opened = None;
         }
+    }
+
+    /// Reads the first page as it is; `None` if there is no record.
+    pub(crate) fn first_page(&mut self, page: &mut [u8; PAGE]) -> Result<Option<usize>> {
+        let Some((opened, place)) = self.open()? else { return Ok(None) };
+        if is_unlinked(&opened.file, place)? {
+            return Ok(None);
+        }
+        image::first_page(&opened.file, page).map(Some).map_err(place.fail("read"))
     }
 
     /// Takes the guard; `None` if there is no record yet: [`create`](Self::create) one.

@@ -16,8 +16,9 @@ use crate::guard::Stored;
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
 use crate::{Error, Result, codec, sys};
 
-/// How much one read asks for: a whole page, so that a small record takes one system call.
-const PAGE: usize = 4096;
+/// How much one read asks for: a whole page, so that a small record takes one system call. All
+/// headers are in it, so no write leaves it as it was.
+pub(crate) const PAGE: usize = 4096;
 /// The smallest area for a long body.
 const AREA_MIN: usize = 4096;
 
@@ -82,7 +83,7 @@ pub(crate) struct Loaded {
 /// Reads the newest whole record of a file.
 pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
     let mut page = [0; PAGE];
-    let n = sys::read_at(file, &mut page, 0).map_err(place.fail("read"))?;
+    let n = first_page(file, &mut page).map_err(place.fail("read"))?;
     let page = &page[..n];
     let mut slots = [Slot::Bad; SLOTS];
     for (i, slot) in slots.iter_mut().enumerate() {
@@ -120,7 +121,12 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
     Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
 }
 
-/// The same without the guard, while others may be writing: a record that is just being written
+/// Reads the first page, in one call: a regular file is read short only at its end.
+pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8; PAGE]) -> rustix::io::Result<usize> {
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut page[..], 0))
+}
+
+/// Reads the newest whole record without the guard, while others may be writing: a record that is just being written
 /// looks damaged for a moment, so it looks again before it believes that.
 pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
     for _ in 1..LOOKS {

@@ -13,6 +13,9 @@ use crate::{Error, Result, sys};
 
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
+/// A pause is this share of the time waited so far: the guard changes hands every few dozen
+/// microseconds, and one that looks rarely is overtaken by all that look often.
+const PAUSE_SHARE: u32 = 32;
 
 /// Locks `file`, for which it waits as long as `wait`.
 pub(crate) fn lock_exclusive(
@@ -35,7 +38,7 @@ pub(crate) fn lock_exclusive(
         if waited >= wait {
             return Err(Error::Busy { path: path(), by: owner(file), waited });
         }
-        pause = (pause * 2).min(PAUSE_MAX).min(wait - waited);
+        pause = (waited / PAUSE_SHARE).clamp(PAUSE_MIN, PAUSE_MAX).min(wait - waited);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct LocalStore {
     session: Mutex<Option<Arc<OwnSession>>>,
     /// Where this store's marks start, and how many contenders have drawn a share of them.
     marks: (u128, AtomicU64),
+    /// The pipe of a waiter that waits no more, for the next one.
+    spare: Mutex<Option<WaitPipe>>,
     /// The process that opened it.
     pid: u32,
 }
@@ -43,13 +45,22 @@ impl LocalStore {
         Self::in_folder(Folder::open(options.path.as_deref())?)
     }
 
+    /// Opens the store if there is one; creates nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_existing(options: &Options) -> Result<Option<Self>> {
+        Folder::open_existing(options.path.as_deref())?.map(Self::in_folder).transpose()
+    }
+
     /// A store in an open folder.
     ///
     /// # Errors
     /// What the system says when it has no random numbers.
     pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
         let marks = (random_mark()?, AtomicU64::new(0));
-        Ok(Self { folder, session: Mutex::new(None), marks, pid: std::process::id() })
+        let (session, spare) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self { folder, session, marks, spare, pid: std::process::id() })
     }
 
     /// Marks for one contender: a share of 2^40 of this store's own.
@@ -98,8 +109,21 @@ impl LocalStore {
         Ok(session)
     }
 
+    /// A pipe for the waiter with this mark.
     pub(crate) fn pipe(&self, mark: Mark) -> Result<WaitPipe> {
-        WaitPipe::create(&self.folder, mark)
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match spare.and_then(|pipe| pipe.again(mark).ok()) {
+            Some(pipe) => Ok(pipe),
+            None => WaitPipe::create(&self.folder, mark),
+        }
+    }
+
+    /// Keeps the pipe of one that waits no more.
+    pub(crate) fn keep(&self, pipe: WaitPipe) {
+        pipe.drain();
+        if pipe.is_own() {
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe);
+        }
     }
 
     /// Wakes the waiter with this mark; whether it was there to be woken.

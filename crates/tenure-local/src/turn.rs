@@ -32,6 +32,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
     /// What was asked of sessions in this look.
     pub(crate) verdicts: Vec<(Session, Verdict)>,
+    /// Whether a write of this claim is in the file of which a sync failed.
+    pub(crate) unsynced: &'a mut bool,
     /// How long a busy guard is waited for.
     pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
@@ -117,6 +119,7 @@ impl Turn<'_> {
                 Ok(None)
             }
             Err(e) => {
+                self.note_unsynced(&e);
                 self.claim.handle_written(now, write.attempt, Outcome::Unknown);
                 Err(e)
             }
@@ -126,6 +129,7 @@ impl Turn<'_> {
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read()?;
         self.restamp(&mut guard, &mut stored)?;
+        self.sync_again(&mut guard, &mut stored)?;
         if self.hold_back_for_orphans && self.is_impatient() {
             let position = self.position(&stored, None)?;
             if position.orphaned {
@@ -172,6 +176,9 @@ impl Turn<'_> {
         let now = self.store.now();
         let outcome = self.try_write(guard, stored, &write.change);
         let told = outcome.as_ref().map_or(Outcome::Unknown, |outcome| *outcome);
+        if let Err(e) = &outcome {
+            self.note_unsynced(e);
+        }
         self.claim.handle_written(now, write.attempt, told);
         outcome.map(drop)
     }
@@ -202,6 +209,21 @@ impl Turn<'_> {
             *self.to_wake = behind;
         }
         Ok(Outcome::Done { version: stored.version, token })
+    }
+
+    fn note_unsynced(&mut self, error: &Error) {
+        *self.unsynced |= matches!(error, Error::NotDurable { .. });
+    }
+
+    /// What a failed sync left in the file can be read, but is not known to be on the disk, and a
+    /// second sync would not tell: the kernel takes the page for written. So the record is written
+    /// again, and synced, before the machine may find its mark in it.
+    fn sync_again(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
+        if *self.unsynced {
+            stored.version = guard.write(&stored.record, true)?;
+            *self.unsynced = false;
+        }
+        Ok(())
     }
 
     /// Whom this change strikes out because their session is gone.

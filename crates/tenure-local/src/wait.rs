@@ -68,6 +68,25 @@ impl WaitPipe {
         }
     }
 
+    /// The same pipe for another waiter of this process: making one anew costs more than a turn. A
+    /// wake-up meant for the last waiter may still arrive, and is only a hint.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn again(mut self, mark: Mark) -> Result<Self> {
+        let folder = Arc::clone(&self.folder);
+        let (old, new) = (file_name(self.mark), file_name(mark));
+        rustix::fs::renameat(folder.dir(), old.as_str(), folder.dir(), new.as_str())
+            .map_err(|e| Error::system("rename", &path(&folder, self.mark), e))?;
+        self.mark = mark;
+        Ok(self)
+    }
+
+    /// Whether this process made it.
+    pub(crate) fn is_own(&self) -> bool {
+        std::process::id() == self.pid
+    }
+
     /// Takes in all wake-ups that have come; whether there were any.
     pub fn drain(&self) -> bool {
         let mut bytes = [0; 64];
@@ -92,7 +111,7 @@ impl AsFd for WaitPipe {
 
 impl Drop for WaitPipe {
     fn drop(&mut self) {
-        if std::process::id() == self.pid {
+        if self.is_own() {
             remove(&self.folder, self.mark);
         }
     }
@@ -188,6 +207,20 @@ mod tests {
         assert!(pipe.drain() && !pipe.drain());
         drop(pipe);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
+    }
+
+    #[test]
+    fn a_pipe_used_again_has_its_new_name_only() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let (old, new) = (Mark::from_u128(11), Mark::from_u128(12));
+        let pipe = WaitPipe::create(&folder, old).unwrap().again(new).unwrap();
+        assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
+        assert_eq!(wake(&folder, new).unwrap(), Woken::Yes);
+        assert!(pipe.drain());
+        remove(&folder, new);
+        assert!(pipe.again(old).is_err(), "somebody removed it");
+        assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
     }
 
     #[test]

@@ -10,7 +10,14 @@ use crate::{Error, StoreUrl, blocking::Client};
 pub(crate) fn connect(url: &str) -> Result<Client, Error> {
     let url = StoreUrl::parse(url)?;
     let store = LocalStore::open(&Options { path: url.path().map(Into::into) })?;
-    Client::new(Arc::new(store), url)
+    Client::new(Arc::new(store), &url)
+}
+
+/// Opens the store that `url` names if there is one.
+pub(crate) fn connect_existing(url: &str) -> Result<Option<Client>, Error> {
+    let url = StoreUrl::parse(url)?;
+    let store = LocalStore::open_existing(&Options { path: url.path().map(Into::into) })?;
+    store.map(|store| Client::new(Arc::new(store), &url)).transpose()
 }
 
 impl From<tenure_local::Error> for Error {

@@ -38,6 +38,22 @@ pub struct LockInfo {
     pub tags: Vec<String>,
 }
 
+impl LockInfo {
+    /// A lock that nobody has taken yet, in the store with this URL.
+    #[must_use]
+    pub fn free(name: &str, store: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            store: store.to_owned(),
+            state: LockState::Free,
+            ttl: None,
+            holders: Vec::new(),
+            queue: Vec::new(),
+            tags: Vec::new(),
+        }
+    }
+}
+
 /// Who has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -46,3 +46,25 @@ fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
     let mut file = lock_in(&folder, "l");
     wait_until(|| file.peek().unwrap().unwrap().record.holder.is_none());
 }
+
+#[test]
+fn a_hold_whose_sync_failed_counts_only_once_it_was_written_and_synced_again() {
+    let scratch = Scratch::new();
+    let lock = lock(&scratch.open());
+    let lock = Arc::new(lock.with(Settings { durable: true, ..lock.settings().clone() }));
+    LocalClaim::new(&lock, Patience::Forever).unwrap().step().unwrap();
+    let mut claim = LocalClaim::new(&lock, Patience::Forever).unwrap();
+    // The write succeeds, its sync fails.
+    record::fail(1, Errno::IO);
+    let failed = claim.step();
+    assert!(matches!(failed, Err(Error::NotDurable { .. })), "{failed:?}");
+    // What is in the file is not believed while the disk still refuses.
+    record::fail(0, Errno::IO);
+    assert!(claim.step().is_err());
+    record::heal();
+    record::start();
+    assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
+    let steps = record::stop();
+    let written = steps.iter().position(|s| matches!(s, record::Step::Write { .. })).unwrap();
+    assert!(steps[written..].iter().any(|s| matches!(s, record::Step::Sync { .. })), "{steps:?}");
+}

@@ -11,17 +11,16 @@ use crate::{Error, LockInfo, StoreUrl, url::check_id};
 #[derive(Clone, Debug)]
 pub struct Client {
     store: Arc<LocalStore>,
-    url: Arc<StoreUrl>,
     id: Arc<str>,
 }
 
 impl Client {
-    pub(crate) fn new(store: Arc<LocalStore>, url: StoreUrl) -> Result<Self, Error> {
+    pub(crate) fn new(store: Arc<LocalStore>, url: &StoreUrl) -> Result<Self, Error> {
         let id = match url.id() {
             Some(id) => id.into(),
             None => tenure_local::default_id()?.into(),
         };
-        Ok(Self { store, url: Arc::new(url), id })
+        Ok(Self { store, id })
     }
 
     /// The same store under another identity. The default is `<hostname>_<uuid>`, new at every
@@ -40,10 +39,10 @@ impl Client {
         &self.id
     }
 
-    /// The store's URL, without an identity.
+    /// The store's URL, with its folder and without an identity.
     #[must_use]
     pub fn store(&self) -> String {
-        self.url.without_id()
+        format!("local:{}", self.store.folder().path().display())
     }
 
     /// A handle on the lock called `name`. Nothing is read or written yet.

@@ -24,3 +24,12 @@ use crate::Error;
 pub fn connect(url: &str) -> Result<Client, Error> {
     crate::connect::connect(url)
 }
+
+/// Opens the store that `url` names, for looking at it: where there is none yet, none is made, and
+/// the answer is `None`.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_existing(url: &str) -> Result<Option<Client>, Error> {
+    crate::connect::connect_existing(url)
+}
