@@ -10,7 +10,10 @@ use tenure::{Timing, TimingSpec};
 
 /// Prints the largest difference of clock rates for every preset.
 pub(crate) fn doctor(out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "Clocks: only their rates matter, not what they show. Two holders could believe at")?;
+    writeln!(
+        out,
+        "Clocks: only their rates matter, not what they show. Two holders could believe at"
+    )?;
     writeln!(out, "once if the rates of two machines' clocks differ by more than:\n")?;
     writeln!(out, "  {:<11} {:>5}  {:>12}  {:>12}", "TIMING", "TTL", "KUBERNETES", "ETCD")?;
     for (name, timing) in presets() {
@@ -20,7 +23,10 @@ pub(crate) fn doctor(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {name:<11} {ttl:>5}  {seen:>12}  {server:>12}")?;
     }
     writeln!(out, "\nUsual clocks differ by less than 0.02 %; 2 % is promised (1 % each way).")?;
-    writeln!(out, "On local: there is no such limit: a hold there ends with its processes, not by time.")
+    writeln!(
+        out,
+        "On local: there is no such limit: a hold there ends with its processes, not by time."
+    )
 }
 
 fn presets() -> [(&'static str, Timing); 4] {

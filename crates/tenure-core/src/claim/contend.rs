@@ -118,7 +118,13 @@ impl Claim {
     /// A holder's key under our own session that we know nothing of: a write landed after we gave it
     /// up, or the hold was lost and the key lived on. It would stand in our own way for as long as
     /// the session lives; and its token may have been used. It is taken out.
-    fn clear_own(&mut self, now: Time, wall: Wall, record: &Record, version: Version) -> Option<Action> {
+    fn clear_own(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        record: &Record,
+        version: Version,
+    ) -> Option<Action> {
         let holder = record.holder.as_ref()?;
         if !self.is_own_session(holder.session) {
             return None;
@@ -140,7 +146,9 @@ impl Claim {
         if !self.is_own_session(session) {
             return;
         }
-        let (View::Is { record, .. }, Phase::Contending(w)) = (view, &mut self.phase) else { return };
+        let (View::Is { record, .. }, Phase::Contending(w)) = (view, &mut self.phase) else {
+            return;
+        };
         let known = w.joined.is_some_and(|(mark, _)| record.place_of(mark).is_some());
         if !known && let Some(own) = record.queue.iter().find(|entry| entry.session == session) {
             w.joined = Some((own.mark, Time::ZERO));

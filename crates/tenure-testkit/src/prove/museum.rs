@@ -50,7 +50,11 @@ fn rows() -> Vec<Row> {
         ("wall-clock", "expiry by wall clocks", Core(C::WallClockExpiry)),
         ("any-write-is-life", "observed time restarted by any write", Around(Bug::AnyWriteIsLife)),
         ("margin-holder", "margin too small by the holder's error", Core(C::NoMarginHolder)),
-        ("margin-contender", "margin too small by the contender's error", Core(C::NoMarginContender)),
+        (
+            "margin-contender",
+            "margin too small by the contender's error",
+            Core(C::NoMarginContender),
+        ),
         ("from-reply", "deadline counted from the reply", Core(C::CountedFromReply)),
         ("one-long-attempt", "one attempt may take the whole deadline", Core(C::OneLongAttempt)),
         ("no-timeout", "no timeout at all", Core(C::NoTimeout)),
@@ -162,8 +166,8 @@ fn line(name: &str, what: &str, found: &Found) -> String {
 fn with(bug: Where, seed: u64, telling: Telling) -> Finished {
     match bug {
         Where::Around(bug) => sim::run_with(seed, telling, Some(bug)),
-                Where::Core(bug) => planted(bug, || sim::run(seed, telling)),
-                Where::Nested(bug) => {
+        Where::Core(bug) => planted(bug, || sim::run(seed, telling)),
+        Where::Nested(bug) => {
             planted(bug, || sim::run_with(seed, telling, Some(Bug::NestedIdentities)))
         }
     }

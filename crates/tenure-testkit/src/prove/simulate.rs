@@ -63,7 +63,7 @@ fn many(args: &Args) -> bool {
             let run = sim::run(seed, Telling::Nothing);
             sum.cpu += cpu_time().saturating_sub(before);
             sum.add(&run);
-            let same = seed % 100 != 0 || {
+            let same = !seed.is_multiple_of(100) || {
                 sum.twice += 1;
                 sim::run(seed, Telling::Nothing).hash == run.hash
             };
@@ -129,7 +129,8 @@ impl Sum {
         let hash = run.map_or("null".to_owned(), |r| format!("\"{:016x}\"", r.hash));
         let seed = seed.map_or("null".to_owned(), |s| s.to_string());
         let rule = broken.map_or("null".to_owned(), |b| format!("\"{}\"", b.rule));
-        let speed = if self.cpu.is_zero() { "null".to_owned() } else { format!("{:.0}", self.speed()) };
+        let speed =
+            if self.cpu.is_zero() { "null".to_owned() } else { format!("{:.0}", self.speed()) };
         format!(
             "{{\"layer\":\"simulate\",\"verdict\":\"{verdict}\",\"runs\":{},\"run_twice\":{},\
              \"lock_hours\":{:.1},\"lock_hours_per_cpu_second\":{speed},\"cpu_ms\":{},\"events\":{},\

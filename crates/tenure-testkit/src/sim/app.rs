@@ -120,7 +120,11 @@ impl World {
             self.judges.dropped.detached(n);
             return self.drain(n);
         }
-        if undo { peer.claim.cancel(now) } else { peer.claim.release(now) }
+        if undo {
+            peer.claim.cancel(now)
+        } else {
+            peer.claim.release(now)
+        }
         if self.bug == Some(Bug::WorkAfterRelease) {
             self.starts(n);
         }

@@ -50,9 +50,10 @@ impl World {
         let in_place = self.plan.store == StoreKind::Line;
         let peer = &mut self.peers[n];
         let now = peer.local(self.now);
-        let view = peer.known.as_ref().map_or(tenure_core::View::Unknown, |known| {
-            known.view(in_place.then_some(now))
-        });
+        let view = peer
+            .known
+            .as_ref()
+            .map_or(tenure_core::View::Unknown, |known| known.view(in_place.then_some(now)));
         let action = peer.claim.poll(now, wall, &view);
         self.trace.mix(match &action {
             Action::Read => 1,

@@ -72,7 +72,8 @@ impl World {
 
     /// How long a session lives that was heard of now, in true time: the server is late by a bit.
     fn granted(&mut self) -> u64 {
-        let ttl = self.ttl() * 1_000_000 / 1_000_000_u64.saturating_add_signed(self.plan.server_ppm);
+        let ttl =
+            self.ttl() * 1_000_000 / 1_000_000_u64.saturating_add_signed(self.plan.server_ppm);
         ttl + self.dice.below(self.plan.revoke_late)
     }
 
@@ -120,7 +121,8 @@ impl World {
             Some((Beat::Renewal(mark), _)) => self.renewal_answered(n, mark, alive),
             Some((Beat::Before(write), _)) if alive => self.dispatch(n, *write),
             Some((Beat::Before(write), _)) => {
-                let answer = Answer { attempt: write.attempt, outcome: Outcome::NotDone, made: None };
+                let answer =
+                    Answer { attempt: write.attempt, outcome: Outcome::NotDone, made: None };
                 self.answered(n, answer);
             }
             _ => {}
@@ -219,9 +221,8 @@ impl World {
         let believes_until = peer.true_time(peer.claim.deadline()?);
         let lease = self.leases.iter().find(|l| l.session == peer.session);
         let until = lease.map_or(0, |l| l.until);
-        (believes_until > until.max(self.now)).then(|| {
-            format!("c{n} believes until {believes_until}, its session ends at {until}")
-        })
+        (believes_until > until.max(self.now))
+            .then(|| format!("c{n} believes until {believes_until}, its session ends at {until}"))
     }
 
     /// Ends the sessions whose time is over: their entries go.

@@ -59,7 +59,8 @@ pub fn breaks(timing: Timing, apart_ppm: u32) -> bool {
 pub fn server_breaks(timing: Timing, apart_ppm: u32) -> bool {
     let mut holder = Peer::new(Claim::new(config(0, timing, Liveness::Server)), 0, 0, 0);
     take(&mut holder);
-    let server = Peer::new(Claim::new(config(1, timing, Liveness::Server)), 0, 1, i64::from(apart_ppm));
+    let server =
+        Peer::new(Claim::new(config(1, timing, Liveness::Server)), 0, 1, i64::from(apart_ppm));
     let end = server.true_time(server.local(0).after(timing.ttl()));
     holder.claim.is_valid(holder.local(end))
 }
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_holder_of_the_run_does_hold() {
-        let mut holder = Peer::new(Claim::new(config(0, Timing::default(), Liveness::Observed)), 0, 0, 0);
+        let mut holder =
+            Peer::new(Claim::new(config(0, Timing::default(), Liveness::Observed)), 0, 0, 0);
         take(&mut holder);
         assert!(holder.claim.is_valid(holder.local(1)));
     }

@@ -122,7 +122,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         use StoreKind::{Lease, Line, Register, Server};
-        let store = dice.pick(&[Register, Register, Register, Lease, Lease, Line, Line, Server, Server]);
+        let store =
+            dice.pick(&[Register, Register, Register, Lease, Lease, Line, Line, Server, Server]);
         let contenders = dice.pick(&[2, 3, 3, 3, 3, 3, 4, 5]);
         let (timing, margin) = timing(dice);
         let ttl = u64::try_from(timing.ttl().as_nanos()).unwrap_or(u64::MAX);
@@ -148,7 +149,10 @@ impl Plan {
         let (hold, rest) = if busy {
             (50 * MILLI, dice.pick(&[0, 50 * MILLI]))
         } else {
-            (dice.pick(&[50 * MILLI, ttl / 3, 2 * ttl, 2 * ttl, 10 * ttl]), dice.pick(&[ttl / 3, 2 * ttl]))
+            (
+                dice.pick(&[50 * MILLI, ttl / 3, 2 * ttl, 2 * ttl, 10 * ttl]),
+                dice.pick(&[ttl / 3, 2 * ttl]),
+            )
         };
         let often = |dice: &mut Dice, of: &[u64]| if dice.chance(600) { dice.pick(of) } else { 0 };
         Self {
@@ -221,7 +225,8 @@ fn timing(dice: &mut Dice) -> (Timing, u64) {
         _ => TimingSpec::default(),
     };
     let bare = dice.chance(500);
-    let margin = if bare { Duration::ZERO } else { (spec.ttl / 20).max(Duration::from_millis(100)) };
+    let margin =
+        if bare { Duration::ZERO } else { (spec.ttl / 20).max(Duration::from_millis(100)) };
     spec.margin = Some(margin);
     let timing = Timing::new(spec).expect("timings that people use fit");
     (timing, u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX))

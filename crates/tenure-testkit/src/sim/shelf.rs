@@ -111,7 +111,9 @@ impl Shelf {
         let created = self.revision() + 1;
         match change {
             Change::Take { .. } => record.holder.iter_mut().for_each(|h| h.ticket = created),
-            Change::Join { .. } => record.queue.back_mut().into_iter().for_each(|w| w.ticket = created),
+            Change::Join { .. } => {
+                record.queue.back_mut().into_iter().for_each(|w| w.ticket = created)
+            }
             _ => {}
         }
     }

@@ -16,7 +16,12 @@ pub(crate) struct Fence {
 
 impl Fence {
     /// A guarded write arrives. `believes`: its author still has the hold of that token.
-    pub(crate) fn write(&mut self, token: Token, by: (usize, u32), believes: bool) -> Option<String> {
+    pub(crate) fn write(
+        &mut self,
+        token: Token,
+        by: (usize, u32),
+        believes: bool,
+    ) -> Option<String> {
         if token < self.highest {
             self.refused += 1;
             let highest = self.highest;
