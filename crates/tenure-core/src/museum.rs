@@ -1,7 +1,7 @@
 //! Known bugs of lock libraries, put back on purpose: `cargo xtask prove museum` has to find each.
 //!
 //! Owns the switches. They exist only with the feature `museum`, which nothing that is published
-//! turns on: without it [`planted`] is the constant `false` and no code of a bug is left. One bug is
+//! turns on: without it `planted` is the constant `false` and no code of a bug is left. One bug is
 //! planted at a time, for the whole process.
 
 #[cfg(feature = "museum")]

@@ -11,9 +11,10 @@ use tenure_core::{Action, Outcome, Report, State, Time, Write};
 use super::agenda::Kind;
 use super::bug::Bug;
 use super::judge::{belief, liveness};
+use super::network::Answer;
 use super::peer::{Doing, Known};
 use super::plan::{SECOND, StoreKind};
-use super::world::{Answer, World};
+use super::world::World;
 
 /// More actions than this in a row, and the claim never rests.
 const ACTIONS_MAX: usize = 60;

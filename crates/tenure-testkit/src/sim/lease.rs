@@ -12,9 +12,10 @@ use tenure_core::{Change, Mark, Outcome, Session, State, Token, Write};
 
 use super::agenda::{Entry, Kind};
 use super::bug::Bug;
+use super::network::Answer;
 use super::peer::Doing;
 use super::plan::StoreKind;
-use super::world::{Answer, World};
+use super::world::World;
 
 /// What a keep-alive is for.
 #[derive(Clone, Debug)]

@@ -1,42 +1,23 @@
 //! The event engine: true time, what is still to happen, and who is there.
 //!
-//! Owns the order of events, the network and the faults. One seed decides everything: the same seed
+//! Owns the order of events; `network` and `faults` own what happens. One seed decides everything: the same seed
 //! gives the same events, in the same order, with the same trace hash.
 //!
 //! A run is a row of storms, with the faults that were drawn, each followed by a calm without any,
 //! in which the lock has to come to life again.
 
-use std::rc::Rc;
-
-use tenure_core::{Change, Claim, Config, Mark, Marks, Outcome, Session, Token, Write};
+use tenure_core::{Claim, Config, Mark, Marks, Session, Token};
 
 use super::agenda::{Agenda, Entry, Kind, Slab};
 use super::bug::Bug;
 use super::dice::Dice;
-use super::judge::{Broken, Each, Judges, order};
+use super::judge::{Broken, Each, Judges};
 use super::lease::{Lease, Line};
-use super::peer::{Doing, Known, Peer, Snapshot};
-use super::plan::{MILLI, Net, Plan, SECOND, StoreKind};
+use super::network::{Answer, Sent};
+use super::peer::{Doing, Known, Peer};
+use super::plan::{MILLI, Plan, SECOND, StoreKind};
 use super::shelf::{Meddling, Shelf};
 use super::trace::Trace;
-
-/// A write on its way.
-#[derive(Clone, Debug)]
-struct Sent {
-    write: Write,
-    turn: u32,
-    /// Whether its author gets an answer.
-    answered: bool,
-}
-
-/// An answer on its way.
-#[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) attempt: Mark,
-    pub(super) outcome: Outcome,
-    /// The record as it was right after the write: what a driver makes of the change.
-    pub(super) made: Option<Rc<Snapshot>>,
-}
 
 /// What was counted in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,13 +45,13 @@ pub(crate) struct World {
     /// When each peer wants to be polled.
     pub(super) wake: Each<u64>,
     /// When each application takes its next step.
-    steps: Each<u64>,
+    pub(super) steps: Each<u64>,
     pub(super) shelf: Shelf,
     pub(super) judges: Judges,
     /// Over a server: each client's connection, and the sessions the server knows.
     pub(super) lines: Each<Line>,
     pub(super) leases: Vec<Lease>,
-    sent: Slab<Sent>,
+    pub(super) sent: Slab<Sent>,
     pub(super) answers: Slab<Answer>,
     pub(super) news: Slab<(Known, u32)>,
     pub(super) guarded: Slab<(Token, Mark)>,
@@ -281,335 +262,6 @@ impl World {
             self.trace.say(|| format!("{:>15} BROKEN {rule}: {what}", self.now));
             self.broken = Some(Broken { rule, at: self.now, what });
         }
-    }
-
-    // ---- the network ----
-
-    pub(super) fn net(&self) -> &Net {
-        if self.calm { &self.plan.calm_net } else { &self.plan.storm_net }
-    }
-
-    /// How long one message is on its way.
-    pub(super) fn way(&mut self) -> u64 {
-        let Net { base, jitter, late, late_max, .. } = *self.net();
-        let late = if self.dice.chance(late) { self.dice.below(late_max) } else { 0 };
-        base + self.dice.below(jitter) + late
-    }
-
-    pub(super) fn put(&mut self, delay: u64, kind: Kind, peer: usize, slot: u32) {
-        let life = self.peers[peer].life;
-        self.agenda.put(self.now + delay, kind, peer, life, slot);
-    }
-
-    /// Sends a write to a remote store.
-    pub(super) fn dispatch(&mut self, peer: usize, write: Write) {
-        let Net { double, refuse, doubt, .. } = *self.net();
-        let turn = self.judges.dropped.turn(peer);
-        let (way, attempt) = (self.way(), write.attempt);
-        let lost = self.is_lost(peer);
-        if self.dice.chance(refuse) && !lost {
-            return self.reply(way, peer, attempt, Outcome::NotDone);
-        }
-        if lost {
-            return;
-        }
-        if self.dice.chance(double) {
-            let again = self.way();
-            let slot = self.sent.put(Sent { write: write.clone(), turn, answered: false });
-            self.put(again, Kind::Land, peer, slot);
-        }
-        let doubtful = self.dice.chance(doubt);
-        if doubtful {
-            let back = self.way();
-            self.reply(back, peer, attempt, Outcome::Unknown);
-        }
-        let answered = !doubtful && !self.is_mute(peer);
-        self.bugs_beside(peer, &write, turn);
-        let slot = self.sent.put(Sent { write, turn, answered });
-        self.put(way, Kind::Land, peer, slot);
-    }
-
-    /// What a bug sends beside a write.
-    fn bugs_beside(&mut self, peer: usize, write: &Write, turn: u32) {
-        match (self.bug, &write.change) {
-            (Some(Bug::ClearThenTake), Change::Take { ended: Some(_), .. }) => {
-                let way = self.way();
-                self.put(way, Kind::Clear, peer, 0);
-            }
-            (Some(Bug::DoubleRelease), Change::Release { .. }) => {
-                let (write, answered) = (write.clone(), false);
-                let way = self.way() + self.ttl() / 4;
-                let slot = self.sent.put(Sent { write, turn, answered });
-                self.put(way, Kind::Land, peer, slot);
-            }
-            _ => {}
-        }
-    }
-
-    fn reply(&mut self, way: u64, peer: usize, attempt: Mark, outcome: Outcome) {
-        let slot = self.answers.put(Answer { attempt, outcome, made: None });
-        self.put(way, Kind::Answer, peer, slot);
-    }
-
-    fn land(&mut self, entry: Entry) {
-        let Some(Sent { write, turn, answered }) = self.sent.take(entry.slot) else { return };
-        let peer = usize::from(entry.peer);
-        let alive = self.peers[peer].life == entry.life;
-        let outcome = if self.may_put(&write) {
-            self.carry_out(peer, alive.then_some(turn), &write)
-        } else {
-            Outcome::NotDone
-        };
-        if answered && alive {
-            let made = matches!(outcome, Outcome::Done { .. }).then(|| Rc::clone(&self.shelf.now));
-            let slot = self.answers.put(Answer { attempt: write.attempt, outcome, made });
-            let back = self.way();
-            self.put(back, Kind::Answer, peer, slot);
-        }
-    }
-
-    /// Whether a server knows the session that this puts something under.
-    fn may_put(&self, write: &Write) -> bool {
-        let session = match &write.change {
-            Change::Take { holder, .. } => holder.session,
-            Change::Join { waiter, .. } => waiter.session,
-            Change::Renew { session, .. } => *session,
-            Change::Leave { .. } | Change::Release { .. } => return true,
-        };
-        self.plan.store != StoreKind::Server || self.is_granted(session)
-    }
-
-    /// The store carries out a write, or refuses it. `turn`: of a peer that still lives.
-    pub(super) fn carry_out(&mut self, peer: usize, turn: Option<u32>, write: &Write) -> Outcome {
-        let before = Rc::clone(&self.shelf.now);
-        let outcome = self.shelf.write(write);
-        self.trace.mix(self.shelf.revision());
-        if !matches!(outcome, Outcome::Done { .. }) {
-            return outcome;
-        }
-        self.counts.writes += 1;
-        self.trace.say(|| format!("{:>15} done {:?}", self.now, write.change));
-        // Where a release deletes the record a creation may land late; the driver then sweeps it.
-        let ghost = self.plan.store == StoreKind::Server && write.expected.is_none();
-        let leaves = Shelf::leaves_something(&write.change) && !ghost;
-        if let Some(turn) = turn.filter(|_| leaves) {
-            let late = self.judges.dropped.landed(peer, turn, self.judges.outsiders);
-            self.judged("dropped", late);
-        }
-        if self.plan.store == StoreKind::Line && write.change.begins_hold() {
-            let after = Rc::clone(&self.shelf.now);
-            let after = after.record.as_ref();
-            let passed = after.and_then(|after| {
-                order::served(&write.change, before.record.as_ref(), after, |s| self.probe(s))
-            });
-            self.judged("order", passed);
-        }
-        self.tell_all();
-        outcome
-    }
-
-    /// Tells every watch of the record as it is now.
-    pub(super) fn tell_all(&mut self) {
-        let skip = self.net().skip;
-        for peer in 0..self.peers.len() {
-            if self.peers[peer].deaf || self.is_cut(peer, 1) || self.dice.chance(skip) {
-                continue;
-            }
-            let known = Known { snap: Rc::clone(&self.shelf.now), unordered: false };
-            let slot = self.news.put((known, 0));
-            let way = self.way();
-            self.put(way, Kind::News, peer, slot);
-        }
-    }
-
-    fn look(&mut self, entry: Entry) {
-        let peer = usize::from(entry.peer);
-        if self.peers[peer].life != entry.life || self.is_mute(peer) {
-            return;
-        }
-        let snap = Rc::clone(&self.shelf.now);
-        let unordered = snap.record.is_none() && self.plan.store != StoreKind::Server;
-        let slot = self.news.put((Known { snap, unordered }, entry.slot));
-        let back = self.way();
-        self.put(back, Kind::Found, peer, slot);
-    }
-
-    // ---- the faults ----
-
-    fn again(&mut self, kind: Kind, every: u64) {
-        if every > 0 {
-            let at = self.now + self.dice.around(every);
-            self.agenda.put(at, kind, 0, 0, 0);
-        }
-    }
-
-    fn anybody(&mut self) -> usize {
-        self.dice.below(self.peers.len() as u64) as usize
-    }
-
-    fn freeze(&mut self) {
-        self.again(Kind::Freeze, self.plan.freeze_every);
-        let n = self.anybody();
-        let (length, suspended) = (self.dice.below(self.plan.freeze_max), self.dice.chance(500));
-        if self.calm || self.peers[n].is_frozen(self.now) {
-            return;
-        }
-        let ttl = self.ttl();
-        let peer = &mut self.peers[n];
-        peer.frozen_until = self.now + length;
-        peer.suspended = suspended;
-        match self.bug {
-            Some(Bug::ClockStopsInSuspend) => peer.set_back(length),
-            Some(Bug::ClockSetBack) => peer.set_back(2 * ttl),
-            _ => {}
-        }
-        if suspended {
-            self.loses_connection(n);
-        }
-        let thaw = self.now + length + self.dice.below(MILLI);
-        self.wake[n] = self.wake[n].max(thaw);
-        self.steps[n] = self.steps[n].max(thaw);
-        self.trace.say(|| format!("{:>15} c{n} freezes until {thaw}", self.now));
-    }
-
-    /// A process ends without a word, and another takes its place.
-    fn die(&mut self) {
-        self.again(Kind::Die, self.plan.die_every);
-        let n = self.anybody();
-        if self.calm {
-            return;
-        }
-        self.trace.say(|| format!("{:>15} c{n} dies", self.now));
-        self.peers[n] = self.new_peer(n, self.peers[n].life + 1);
-        self.wake[n] = u64::MAX;
-        self.judges.dropped.wants(n, 0);
-        self.grant(n);
-        let rest = self.dice.around(self.plan.rest + SECOND);
-        self.step_at(n, self.now + rest);
-        if self.plan.store == StoreKind::Line {
-            // Who waits for it notices.
-            self.tell_all();
-        }
-    }
-
-    /// The network between a peer and the store is cut: one way, or both.
-    fn cut(&mut self) {
-        self.again(Kind::Cut, self.plan.cut_every);
-        let (n, way, longest) = (self.anybody(), self.dice.below(3), 2 * self.ttl());
-        let until = self.now + self.dice.below(longest);
-        if self.calm {
-            return;
-        }
-        self.trace.say(|| format!("{:>15} c{n} is cut off until {until}: {way}", self.now));
-        for side in 0..2 {
-            if way == 2 || way == side {
-                self.peers[n].cut[side as usize] = until;
-            }
-        }
-        // A watch notices, too, and is opened anew.
-        self.put(until - self.now, Kind::Rewatch, n, 0);
-    }
-
-    /// Whether what the peer sends does not arrive.
-    pub(super) fn is_lost(&mut self, n: usize) -> bool {
-        let lose = self.net().lose;
-        self.is_cut(n, 0) || self.dice.chance(lose)
-    }
-
-    /// Whether what the peer is sent does not arrive.
-    pub(super) fn is_mute(&mut self, n: usize) -> bool {
-        let mute = self.net().mute;
-        self.is_cut(n, 1) || self.dice.chance(mute)
-    }
-
-    fn is_cut(&self, n: usize, side: usize) -> bool {
-        !self.calm && self.now < self.peers[n].cut[side]
-    }
-
-    fn deafen(&mut self) {
-        self.again(Kind::Deafen, self.plan.deafen_every);
-        let n = self.anybody();
-        if self.peers[n].deaf {
-            return;
-        }
-        self.peers[n].deaf = true;
-        if self.bug == Some(Bug::WatchNotReopened) {
-            return;
-        }
-        // A watch may end at any time; in a calm it is noticed at once.
-        let longest = if self.calm { 0 } else { 2 * self.plan.deafen_every };
-        let silence = self.way() + self.dice.below(longest);
-        self.put(silence, Kind::Rewatch, n, 0);
-    }
-
-    /// A watch is opened anew and begins with what stands there.
-    fn rewatch(&mut self, n: usize) {
-        self.peers[n].deaf &= self.bug == Some(Bug::WatchNotReopened);
-        if matches!(self.bug, Some(Bug::WatchNotReopened | Bug::WatchResumesLate)) {
-            return;
-        }
-        let known = Known { snap: Rc::clone(&self.shelf.now), unordered: false };
-        let slot = self.news.put((known, 0));
-        self.told(n, slot);
-    }
-
-    fn meddle(&mut self) {
-        self.again(Kind::Meddle, self.plan.meddle_every);
-        let how = self.dice.pick(&[
-            Meddling::Label,
-            Meddling::Label,
-            Meddling::Blank,
-            Meddling::Take,
-            Meddling::Delete,
-        ]);
-        if self.calm || !self.outsider(how) || how == Meddling::Label {
-            return;
-        }
-        self.judges.outsiders.revision = self.shelf.revision();
-        self.judges.outsiders.deleted |= how == Meddling::Delete;
-    }
-
-    /// Somebody who is no contender changes the record; whether there was one.
-    fn outsider(&mut self, how: Meddling) -> bool {
-        let wall = self.wall(0);
-        if !self.shelf.meddle(how, self.plan.term(), wall) {
-            return false;
-        }
-        self.trace.say(|| format!("{:>15} an outsider: {how:?}", self.now));
-        self.tell_all();
-        true
-    }
-
-    /// From storm to calm (1), or from calm to storm.
-    fn phase(&mut self, step: u32) {
-        match step {
-            1 => {
-                self.calm = true;
-                let over = self.now + self.plan.freeze_max + self.plan.storm_net.late_max;
-                // What is dead there ends by itself, a ttl after it was heard of last.
-                let server = self.plan.store == StoreKind::Server;
-                let over = over + if server { self.ttl() + self.ttl() / 10 + SECOND } else { 0 };
-                self.judges.liveness.calm(Some(over));
-                self.agenda.put(self.now + self.plan.calm, Kind::Phase, 0, 0, 0);
-                for n in 0..self.peers.len() {
-                    self.rewatch_if_awake(n);
-                    let soon = self.now + self.ttl();
-                    self.peers[n].hold_until = self.peers[n].hold_until.min(soon);
-                }
-            }
-            _ => {
-                self.calm = false;
-                self.judges.liveness.calm(None);
-                self.judges.idle.look(self.now, &self.peers, false);
-                self.agenda.put(self.now + self.plan.storm, Kind::Phase, 0, 0, 1);
-            }
-        }
-        self.trace.say(|| format!("{:>15} phase {step}", self.now));
-    }
-
-    fn rewatch_if_awake(&mut self, n: usize) {
-        let until = self.peers[n].frozen_until.saturating_sub(self.now);
-        self.put(until, Kind::Rewatch, n, 0);
     }
 
     // ---- for peers ----
