@@ -15,6 +15,7 @@ pub(crate) enum Args {
     Run(Box<RunArgs>),
     Ls(ListArgs),
     Show(OsString, ListArgs),
+    Doctor,
     Completions(String),
     Man(Option<String>),
 }
@@ -70,6 +71,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "run" => Args::Run(Box::new(run(&mut given))),
         "ls" => Args::Ls(list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
+        "doctor" => Args::Doctor,
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, Command};
 use crate::help;
 
 /// The verbs, in the order of the help.
-pub(crate) const VERBS: [&str; 5] = ["run", "ls", "show", "completions", "man"];
+pub(crate) const VERBS: [&str; 6] = ["run", "ls", "show", "doctor", "completions", "man"];
 
 /// The whole description.
 pub(crate) fn command() -> Command {
@@ -27,6 +27,7 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("run").about(help::RUN_ABOUT).defer(run))
         .subcommand(Command::new("ls").about("List the locks of a store").defer(ls))
         .subcommand(Command::new("show").about("Show one lock").defer(show))
+        .subcommand(Command::new("doctor").about("Show what the promise rests on, in numbers"))
         .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )

@@ -13,6 +13,7 @@ mod child;
 mod cli;
 mod clock;
 mod display;
+mod doctor;
 mod duration;
 mod exit;
 mod help;
@@ -60,6 +61,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
             let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);
             list::show(&options::store(args.store, store_env())?, &name, output, out)
         }
+        Args::Doctor => printed(doctor::doctor(out)),
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),
     }

@@ -13,6 +13,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::Time;
+use crate::museum::{Bug, planted};
 use crate::time::nanos;
 
 const MILLION: u128 = 1_000_000;
@@ -63,7 +64,8 @@ impl TimingSpec {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        let ppm = MILLION.checked_sub(u128::from(self.drift_ppm))?;
+        let drift = if planted(Bug::NoMarginHolder) { 0 } else { self.drift_ppm };
+        let ppm = MILLION.checked_sub(u128::from(drift))?;
         scale(self.ttl, ppm).checked_sub(self.margin())
     }
 
@@ -192,13 +194,15 @@ impl Timing {
     }
 
     fn unchecked(spec: TimingSpec) -> Self {
+        let one_long = planted(Bug::OneLongAttempt);
+        let attempt = if one_long { spec.valid_for() } else { spec.attempt() };
         Self {
             ttl: nanos(spec.ttl),
             renew_every: nanos(spec.renew_every()),
             grace: nanos(spec.grace()),
             margin: nanos(spec.margin()),
             valid_for: nanos(spec.valid_for().unwrap_or_default()),
-            attempt: nanos(spec.attempt().unwrap_or_default()),
+            attempt: nanos(attempt.unwrap_or_default()),
             drift_ppm: spec.drift_ppm,
         }
     }
@@ -250,10 +254,31 @@ impl Timing {
         sent.after(scale(ttl, ppm).saturating_sub(margin))
     }
 
+    /// How much faster than a holder's clock, in parts per million, the clock of one who waits for
+    /// the hold to expire may be, before both could believe at once. More than is promised, as the
+    /// margin covers it, too.
+    #[must_use]
+    pub fn rate_limit_ppm(&self) -> u32 {
+        beyond(self.expiry(self.ttl()), Duration::from_nanos(self.valid_for))
+    }
+
+    /// The same for the clock of a server that ends the hold itself when it was not kept alive.
+    #[must_use]
+    pub fn server_rate_limit_ppm(&self) -> u32 {
+        let valid = Duration::from_nanos(self.valid_for);
+        beyond(self.ttl(), valid.saturating_sub(self.error(self.ttl())))
+    }
+
+    /// How far a clock may be wrong at the end of a ttl.
+    pub(crate) fn error(&self, ttl: Duration) -> Duration {
+        scale(ttl, u128::from(self.drift_ppm))
+    }
+
     /// How long a contender must see an entry of this `ttl` unchanged before it may take over.
     #[must_use]
     pub fn expiry(&self, ttl: Duration) -> Duration {
-        scale(ttl, MILLION + u128::from(self.drift_ppm)).saturating_add(Duration::from_nanos(1))
+        let drift = if planted(Bug::NoMarginContender) { 0 } else { self.drift_ppm };
+        scale(ttl, MILLION + u128::from(drift)).saturating_add(Duration::from_nanos(1))
     }
 }
 
@@ -261,6 +286,12 @@ impl Default for Timing {
     fn default() -> Self {
         Self::unchecked(TimingSpec::default())
     }
+}
+
+/// By how many parts per million `wait` is longer than `hold`, rounded down.
+fn beyond(wait: Duration, hold: Duration) -> u32 {
+    let (wait, hold) = (wait.as_nanos(), hold.as_nanos().max(1));
+    u32::try_from((wait * MILLION / hold).saturating_sub(MILLION)).unwrap_or(u32::MAX)
 }
 
 /// `d` times `ppm` millionths, rounded down, saturating.
@@ -350,6 +381,16 @@ mod tests {
         assert_eq!(t.deadline(Time::ZERO), Time::ZERO.after(ms(14_100)));
         assert_eq!(t.attempt(), ms(6_100) / 3);
         assert!(t.expiry(ms(15_000)) > ms(15_150) && t.expiry(ms(15_000)) < ms(15_151));
+    }
+
+    #[test]
+    fn the_limit_of_clock_rates_is_above_what_is_promised() {
+        let t = Timing::default();
+        assert_eq!((t.rate_limit_ppm(), t.server_rate_limit_ppm()), (74_468, 75_268));
+        let spec = TimingSpec { margin: Some(Duration::ZERO), ..TimingSpec::default() };
+        let bare = Timing::new(spec).unwrap();
+        // One clock slow by a hundredth and one fast by one are apart by a little more than two.
+        assert_eq!((bare.rate_limit_ppm(), bare.server_rate_limit_ppm()), (20_202, 20_408));
     }
 
     #[test]

@@ -2,10 +2,14 @@
 //!
 //! Owns the checks of the [`Store`](tenure_store::Store) contract ([`contract`]), a driver that
 //! runs a claim over any store on the caller's thread ([`Contender`]), an executor that gives up
-//! ([`block_on_for`]), and a store whose answers are late, lost or never come ([`Faulty`]). Nothing here is a production code path. The checks know no particular
+//! ([`block_on_for`]), a store whose answers are late, lost or never come ([`Faulty`]), and the
+//! simulator of the machine under faults ([`sim`]) with the command that searches with it
+//! ([`prove`]). Nothing here is a production code path. The checks know no particular
 //! store: what a store may differ in, they read from its capabilities.
 
 pub mod contract;
+pub mod prove;
+pub mod sim;
 
 mod clock;
 mod contender;

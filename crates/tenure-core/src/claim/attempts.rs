@@ -104,9 +104,10 @@ impl Attempts {
         self.settle(|_| true);
     }
 
-    /// There is no record: what was conditional on one cannot land.
-    pub(super) fn object_gone(&mut self) {
-        self.settle(|a| a.expected > 0);
+    /// There is no record at `revision` (0: now): what was conditional on one cannot land. What was
+    /// conditional on there being none still can.
+    pub(super) fn object_gone(&mut self, revision: u64) {
+        self.settle(|a| a.expected > 0 && (revision == 0 || revision > a.expected));
     }
 
     fn settle(&mut self, settled: impl Fn(&Attempt) -> bool) {
