@@ -270,7 +270,8 @@ fn a_history_that_came_too_long_is_cut() {
     wake(&mut a, at(1.0), &mut reg);
     let record = reg.record.as_mut().unwrap();
     let past = record.history[0].clone();
-    record.history.extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
+    std::sync::Arc::make_mut(&mut record.history)
+        .extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
     a.acquire(Patience::Forever);
     wake(&mut a, at(2.0), &mut reg);
     a.release(at(2.0));

@@ -46,6 +46,18 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::
 /// How long `Drop` waits for a busy guard before it leaves the release to a thread.
 const DROP_LIMIT: Duration = Duration::from_millis(5);
 
+/// How long a look that must not take long waits for a busy guard.
+const QUICK_LIMIT: Duration = Duration::from_millis(1);
+
+/// What became of something that must not take long.
+#[derive(Debug)]
+pub enum Quick<T> {
+    /// It was done.
+    Done(T),
+    /// It would have to wait or sync: do it where that holds up nobody.
+    TakesLong,
+}
+
 /// One contender for one lock, and its hold.
 ///
 /// Dropping it leaves the line and gives back what is held; dropping the copy of it in a forked
@@ -74,6 +86,8 @@ pub struct LocalClaim {
     quiet: u32,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
+    /// Whether to give up what may take long.
+    quick: bool,
     ending: EndedBy,
 }
 
@@ -146,6 +160,7 @@ impl LocalClaim {
             unsynced: false,
             quiet: 0,
             orphans: None,
+            quick: false,
             ending: EndedBy::Caller,
         })
     }
@@ -157,12 +172,32 @@ impl LocalClaim {
     /// A record that cannot be read, a disk that cannot be used, a guard that stays busy. What may
     /// have been written is undone when this is dropped.
     pub fn step(&mut self) -> Result<Option<Report>> {
+        match self.step_as(false)? {
+            Quick::Done(report) => Ok(report),
+            Quick::TakesLong => Ok(None),
+        }
+    }
+
+    /// The same for a thread that others wait for: gives up after a millisecond what a busy guard,
+    /// a sync or the end of a dead holder's work would make long. Nothing has changed then.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_quickly(&mut self) -> Result<Quick<Option<Report>>> {
+        self.step_as(!self.lock.settings.durable)
+    }
+
+    fn step_as(&mut self, quick: bool) -> Result<Quick<Option<Report>>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
+            self.quick = quick;
             let looked = self.look();
-            looked.map_err(|e| self.lock.store.folder().explain(e))?;
+            self.quick = false;
+            if !looked.map_err(|e| self.lock.store.folder().explain(e))? {
+                return Ok(Quick::TakesLong);
+            }
         }
-        Ok(self.reports.pop_front())
+        Ok(Quick::Done(self.reports.pop_front()))
     }
 
     /// Whether there is a reason to look at the record under its guard.
@@ -213,15 +248,23 @@ impl LocalClaim {
         Ok(same)
     }
 
-    /// Looks at the record under its guard and does what is to be done about it.
-    fn look(&mut self) -> Result<()> {
+    /// Looks at the record under its guard and does what is to be done about it; `false`: that
+    /// would have taken too long.
+    fn look(&mut self) -> Result<bool> {
         self.quiet = 0;
         loop {
-            let Rest::Waits(position) = self.guarded()? else { return Ok(()) };
+            let position = match self.guarded()? {
+                Rest::Waits(position) => position,
+                Rest::Later(_) | Rest::Done => return Ok(true),
+                Rest::TakesLong => return Ok(false),
+            };
             if !position.orphaned {
                 self.orphans = None;
                 self.watch(&position, BACKSTOP);
-                return Ok(());
+                return Ok(true);
+            }
+            if self.quick {
+                return Ok(false);
             }
             // The holder is dead but its children keep its session: end them, look again soon.
             self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
@@ -231,7 +274,7 @@ impl LocalClaim {
             self.orphans = Some((since, (pause * 2).min(LOOK_AGAIN.1)));
             self.watch(&position, if patient { BACKSTOP } else { pause });
             if !position.held_back {
-                return Ok(());
+                return Ok(true);
             }
             std::thread::sleep(pause);
         }
@@ -270,6 +313,7 @@ impl LocalClaim {
             unsynced: &mut self.unsynced,
             limit,
             hold_back_for_orphans: ending,
+            quick: self.quick,
         };
         let rest = turn.take(&mut self.file)?;
         if let Rest::Waits(position) = &rest {
@@ -282,6 +326,7 @@ impl LocalClaim {
     fn guard_limit(&self, now: Time) -> Duration {
         let usual = self.lock.store.folder().guard_wait();
         match self.patience {
+            _ if self.quick => QUICK_LIMIT,
             _ if self.ending == EndedBy::Drop => DROP_LIMIT,
             Patience::Until(limit) if self.claim.state() == State::Contending => {
                 limit.since(now).clamp(DROP_LIMIT, usual.max(DROP_LIMIT))
@@ -373,6 +418,22 @@ impl LocalClaim {
         self.end()
     }
 
+    /// The same for a thread that others wait for, as [`step_quickly`](Self::step_quickly) is.
+    /// What takes long goes on with [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn release_quickly(&mut self) -> Result<Quick<Option<Report>>> {
+        self.claim.release(self.lock.store.now());
+        self.quick = !self.lock.settings.durable;
+        let ended = self.end();
+        self.quick = false;
+        Ok(match ended? {
+            None if !self.has_ended() => Quick::TakesLong,
+            report => Quick::Done(report),
+        })
+    }
+
     /// Ends the hold, but leaves it in the record for `ttl`.
     ///
     /// # Errors
@@ -395,9 +456,10 @@ impl LocalClaim {
             let until = match self.guarded()? {
                 Rest::Waits(Position { until, .. }) | Rest::Later(until) => until,
                 Rest::Done => continue,
+                Rest::TakesLong => return Ok(None),
             };
             // The disk refused a moment ago, and is left alone for a while.
-            if self.ending == EndedBy::Drop {
+            if self.quick || self.ending == EndedBy::Drop {
                 return Ok(None);
             }
             let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
@@ -508,6 +570,7 @@ impl LocalClaim {
             unsynced: self.unsynced,
             quiet: 0,
             orphans: None,
+            quick: false,
             ending: EndedBy::Helper,
         };
         // Without a thread the hold ends with the session.

@@ -43,7 +43,7 @@ mod crash;
 mod testing;
 
 pub use adaptor::Adaptor;
-pub use driver::LocalClaim;
+pub use driver::{LocalClaim, Quick};
 pub use error::{Error, Result};
 pub use facts::{Clock, Facts};
 pub use folder::Folder;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, Cause, Claim, Ending, Goal, Liveness, Phase, Probed, Report, View};
+use super::{Action, Cause, Claim, Ending, Goal, Liveness, News, Phase, Probed, Report, View};
 use crate::museum::{Bug, planted};
 use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
 
@@ -96,10 +96,12 @@ impl Claim {
         Ok((None, strike))
     }
 
-    pub(super) fn finish_ending(&mut self, confirmed: bool) {
+    /// The store acknowledged what ends the hold.
+    pub(super) fn finish_ending(&mut self) {
         if let Phase::Ending(ending) = self.phase {
             self.phase = Phase::Ended;
-            self.report = Some(ending.given_back(confirmed));
+            let undone = ending.goal == Goal::Undo;
+            self.news = Some(if undone { News::Cancelled } else { News::Released });
         }
     }
 }

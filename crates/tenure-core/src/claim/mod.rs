@@ -58,8 +58,16 @@ pub struct Claim {
     need_read: bool,
     /// No write before this: the last one was refused without having happened.
     retry_at: Time,
-    /// A report to be given out before anything else.
-    report: Option<Report>,
+    /// News to be reported before anything else.
+    news: Option<News>,
+}
+
+/// What an answer brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum News {
+    Renewed,
+    Cancelled,
+    Released,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +160,7 @@ impl Claim {
             probed: Vec::new(),
             need_read: false,
             retry_at: Time::ZERO,
-            report: None,
+            news: None,
         }
     }
 
@@ -180,7 +188,7 @@ impl Claim {
     pub fn cancel(&mut self, now: Time) {
         if planted(Bug::DroppedKeeps) && self.phase != Phase::Ended {
             self.phase = Phase::Ended;
-            self.report = Some(Report::Cancelled);
+            self.news = Some(News::Cancelled);
         }
         let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
@@ -308,8 +316,12 @@ impl Claim {
 
     #[inline]
     fn decide(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
-        if let Some(report) = self.report.take() {
-            return Action::Report(report);
+        if let Some(news) = self.news.take() {
+            return Action::Report(match news {
+                News::Renewed => Report::Renewed,
+                News::Cancelled => Report::Cancelled,
+                News::Released => Report::Released { confirmed: true },
+            });
         }
         match self.phase {
             Phase::Idle | Phase::Ended => Action::Idle,
@@ -525,12 +537,12 @@ impl Claim {
                 hold.term = term;
                 hold.based = a.sent;
                 hold.revision = version.revision;
-                self.report = Some(Report::Renewed);
+                self.news = Some(News::Renewed);
             }
-            (Phase::Ending(_), Kind::Release) => self.finish_ending(true),
+            (Phase::Ending(_), Kind::Release) => self.finish_ending(),
             (Phase::Ending(e), Kind::Renew(term)) => {
                 if e.sent && e.goal == Goal::Remainder(term) {
-                    self.finish_ending(true);
+                    self.finish_ending();
                 } else {
                     e.mark = a.mark;
                 }

@@ -404,7 +404,7 @@ impl Lease {
                 world.handed_to = Some(*next);
             }
             // What nobody reads here would only make more states.
-            record.history.clear();
+            record.history = Arc::default();
             store.record = Some(Arc::new(record));
             store.version.revision += 1;
             Outcome::Done { version: store.version, token }
