@@ -194,8 +194,8 @@ impl Timing {
     }
 
     fn unchecked(spec: TimingSpec) -> Self {
-        let one = planted(Bug::OneLongAttempt);
-        let attempt = if one { spec.valid_for() } else { spec.attempt() };
+        let one_long = planted(Bug::OneLongAttempt);
+        let attempt = if one_long { spec.valid_for() } else { spec.attempt() };
         Self {
             ttl: nanos(spec.ttl),
             renew_every: nanos(spec.renew_every()),
@@ -265,8 +265,8 @@ impl Timing {
     /// The same for the clock of a server that ends the hold itself when it was not kept alive.
     #[must_use]
     pub fn server_rate_limit_ppm(&self) -> u32 {
-        let valid_for = Duration::from_nanos(self.valid_for);
-        beyond(self.ttl(), valid_for.saturating_sub(self.error(self.ttl())))
+        let valid = Duration::from_nanos(self.valid_for);
+        beyond(self.ttl(), valid.saturating_sub(self.error(self.ttl())))
     }
 
     /// How far a clock may be wrong at the end of a ttl.
