@@ -129,7 +129,6 @@ impl<'a> Wait<'a> {
     }
 
     fn sleep(&mut self, pending: &Pending) {
-        self.contact_by = None;
         let readable = pending.fds().chain(std::iter::once(self.signals.as_fd()));
         clock::wait(readable, self.status.waits_for(), pending.wake_after());
         self.status.flush();
