@@ -166,7 +166,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         "status-fd",
         "N",
         "Write one JSON object per event to the open descriptor N: waiting, acquired, \
-         renewed, stopping, lost, exited, released",
+         renewed, stopping, lost, exited, released, ended",
     ),
     RunOption::flag("quiet", Some('q'), "Say nothing while waiting, nor when busy or timed out"),
     RunOption::value("store", "URL", STORE),

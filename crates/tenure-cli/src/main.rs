@@ -64,7 +64,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
     let store_env = || std::env::var_os("TENURE_STORE");
     let hold_env = || std::env::var_os("TENURE_HOLD");
     match args {
-        Args::Run(args) => run::run(&options::RunOptions::resolve(*args, store_env())?),
+        Args::Run(args) => run::run(*args, store_env()),
         Args::Ls(args) => {
             let output = options::Output::resolve(&args)?;
             list::ls(&options::store(args.store, store_env())?, output, out)

@@ -25,6 +25,7 @@ use tenure_core::{
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
+use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::steal::Kill;
 use crate::turn::{Position, Rest, Turn};
@@ -49,6 +50,10 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::
 /// How long `Drop` waits for a busy guard before it leaves the release to a thread.
 const DROP_LIMIT: Duration = Duration::from_millis(5);
 
+/// How long a waiter waits for a busy guard before it lets its caller look whether to go on.
+const GUARD_SLICE: Duration = Duration::from_millis(50);
+/// How long leaving the line waits for a busy guard: who left is found gone by the others.
+const CANCEL_LIMIT: Duration = Duration::from_millis(200);
 /// How long a look that must not take long waits for a busy guard.
 const QUICK_LIMIT: Duration = Duration::from_millis(1);
 
@@ -87,6 +92,8 @@ pub struct LocalClaim {
     unsynced: bool,
     /// How many backstops passed without a close look.
     quiet: u32,
+    /// Since when the guard was found busy at every look, and who had it first.
+    busy: Option<(Time, String)>,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
     /// Whether to give up what may take long.
@@ -101,6 +108,8 @@ pub struct LocalClaim {
 enum EndedBy {
     /// Whoever asks for it, and waits for a busy guard as long as usual.
     Caller,
+    /// One that leaves the line and has something else to do.
+    Cancel,
     /// `Drop`, which must not keep its thread for long.
     Drop,
     /// A thread of its own.
@@ -175,6 +184,7 @@ impl LocalClaim {
             page: Box::default(),
             unsynced: false,
             quiet: 0,
+            busy: None,
             orphans: None,
             quick: false,
             kill: None,
@@ -208,8 +218,10 @@ impl LocalClaim {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
             self.quick = quick;
+            let start = self.lock.store.now();
             let looked = self.look();
             self.quick = false;
+            let looked = looked.or_else(|e| self.look_later(start, e));
             if !looked.map_err(|e| self.lock.store.folder().explain(e))? {
                 return Ok(Quick::TakesLong);
             }
@@ -217,8 +229,30 @@ impl LocalClaim {
         Ok(Quick::Done(self.reports.pop_front()))
     }
 
+    /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
+    /// to end. Gives the error back once it has lasted too long.
+    fn look_later(&mut self, start: Time, error: Error) -> Result<bool> {
+        let Error::Busy { path, by, .. } = error else { return Err(error) };
+        let now = self.lock.store.now();
+        let (since, by) = self.busy.take().unwrap_or((start, by));
+        let waited = now.since(since);
+        if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
+            return Err(Error::Busy { path, by, waited });
+        }
+        self.busy = Some((since, by));
+        self.next_look = Some(now.after(pause_after(waited)));
+        Ok(true)
+    }
+
+    fn is_past_patience(&self, now: Time) -> bool {
+        matches!(self.patience, Patience::Until(limit) if now >= limit)
+    }
+
     /// Whether there is a reason to look at the record under its guard.
     fn is_due(&mut self) -> Result<bool> {
+        if self.busy.is_some() {
+            return Ok(self.next_look.is_none_or(|at| self.lock.store.now() >= at));
+        }
         let woken = self.pipe.as_ref().is_some_and(WaitPipe::drain);
         let Some(next_look) = self.next_look else { return Ok(true) };
         if woken || self.ahead.has_ended() {
@@ -334,6 +368,7 @@ impl LocalClaim {
             quick: self.quick,
         };
         let rest = turn.take(&mut self.file)?;
+        self.busy = None;
         if let Rest::Waits(position) = &rest {
             self.seen = position.revision;
         }
@@ -346,10 +381,11 @@ impl LocalClaim {
         match self.patience {
             _ if self.quick => QUICK_LIMIT,
             _ if self.ending == EndedBy::Drop => DROP_LIMIT,
-            Patience::Until(limit) if self.claim.state() == State::Contending => {
-                limit.since(now).clamp(DROP_LIMIT, usual.max(DROP_LIMIT))
-            }
-            _ => usual,
+            _ if self.ending == EndedBy::Cancel => CANCEL_LIMIT,
+            _ if self.claim.state() != State::Contending => usual,
+            _ if self.busy.is_some() => Duration::ZERO,
+            Patience::Until(limit) => limit.since(now).clamp(DROP_LIMIT, GUARD_SLICE),
+            _ => GUARD_SLICE,
         }
     }
 
@@ -397,7 +433,9 @@ impl LocalClaim {
     /// Descriptors that become readable when there is something to do.
     pub fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
-        pipe.into_iter().chain(self.ahead.end.as_ref().map(AsFd::as_fd))
+        let all = pipe.into_iter().chain(self.ahead.end.as_ref().map(AsFd::as_fd));
+        // Whatever they say, a busy guard is waited for; and the end of a process is said for ever.
+        all.filter(|_| self.busy.is_none())
     }
 
     /// Come back after this long at the latest; `None`: there is nothing to wait for.
@@ -424,6 +462,7 @@ impl LocalClaim {
     /// As [`step`](Self::step).
     pub fn cancel(&mut self) -> Result<()> {
         self.claim.cancel(self.lock.store.now());
+        self.ending = EndedBy::Cancel;
         self.end().map(drop)
     }
 
@@ -560,7 +599,7 @@ impl Drop for LocalClaim {
             State::Held => self.claim.release(now),
             State::Ending | State::Idle | State::Ended => {}
         }
-        if self.ending == EndedBy::Caller {
+        if self.ending != EndedBy::Helper {
             self.ending = EndedBy::Drop;
         }
         match self.end() {
@@ -592,6 +631,7 @@ impl LocalClaim {
             page: Box::default(),
             unsynced: self.unsynced,
             quiet: 0,
+            busy: None,
             orphans: None,
             quick: false,
             kill: None,
