@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::steps::{Findings, run, step};
 use crate::workspace::{Workspace, cargo};
-use crate::{api, arrows, documents, files, packages, purity};
+use crate::{api, arrows, components, documents, files, packages, purity};
 
 const FIX: &str = "mend with: cargo xtask fix";
 const CLIPPY: &str = "mend with: cargo xtask fix; what is left by hand";
@@ -27,6 +27,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), String> {
         ("public API: crates/*/api.txt", FIX, api::check),
         ("packages: what would be published", BY_HAND, packages::check),
     ];
+    components::ensure()?;
     let mut failed = 0;
     for (name, mend, look) in looks {
         failed += usize::from(!step(name, mend, || look(workspace)));

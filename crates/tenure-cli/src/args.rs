@@ -25,6 +25,7 @@ pub(crate) enum Args {
     Release(HoldArgs),
     Steal(StealArgs),
     Repair(RepairArgs),
+    Doctor,
     Completions(String),
     Man(Option<String>),
 }
@@ -86,6 +87,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "release" => Args::Release(holds::release(&mut given)),
         "steal" => Args::Steal(holds::steal(&mut given)),
         "repair" => Args::Repair(holds::repair(&mut given)),
+        "doctor" => Args::Doctor,
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })

@@ -15,7 +15,7 @@ use crate::help;
 mod holds;
 
 /// The verbs, in the order of the help.
-pub(crate) const VERBS: [&str; 11] = [
+pub(crate) const VERBS: [&str; 12] = [
     "run",
     "ls",
     "show",
@@ -25,6 +25,7 @@ pub(crate) const VERBS: [&str; 11] = [
     "release",
     "steal",
     "repair",
+    "doctor",
     "completions",
     "man",
 ];
@@ -42,6 +43,11 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("ls").about("List the locks of a store").defer(ls))
         .subcommand(Command::new("show").about("Show one lock").defer(show))
         .subcommands(holds::all())
+        .subcommand(
+            Command::new("doctor")
+                .about("Show what the promise rests on, in numbers")
+                .after_help("Examples:\n  tenure doctor    how far clock rates may be apart"),
+        )
         .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )
@@ -164,7 +170,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         "status-fd",
         "N",
         "Write one JSON object per event to the open descriptor N: waiting, acquired, \
-         renewed, stopping, lost, exited, released",
+         renewed, stopping, lost, exited, released, ended",
     ),
     RunOption::flag("quiet", Some('q'), "Say nothing while waiting, nor when busy or timed out"),
     RunOption::value("store", "URL", STORE),

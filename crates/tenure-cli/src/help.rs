@@ -69,8 +69,12 @@ Events:
   exited    code or signal of the command
   released  remaining_ms where --at-least keeps the lock
   lost      reason; then stopping with remaining_ms until KILL
-  An exit code without `exited` is tenure's own, and so is 123 after
-  `lost`. Fields and events are only ever added.
+  ended     always the last line: code, which tenure exits with, and
+            outcome: command (the code is the command's), lost, busy or
+            timed_out (with held_by), interrupted (while waiting) or failed
+            (with reason)
+  Without `ended`, tenure was killed or could not read its command line.
+  Fields and events are only ever added.
 
 Environment:
   TENURE_STORE    the store when --store is not given

@@ -63,6 +63,12 @@ pub(crate) struct HeldBy<'a> {
     pub(crate) since: String,
 }
 
+impl<'a> HeldBy<'a> {
+    pub(crate) fn of(by: &'a tenure::blocking::HeldBy) -> Self {
+        Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since.as_micros()) }
+    }
+}
+
 /// Now, by the wall clock.
 pub(crate) fn now() -> String {
     utc(Timestamp::now())

@@ -15,6 +15,7 @@ mod child;
 mod cli;
 mod clock;
 mod display;
+mod doctor;
 mod duration;
 mod exit;
 mod free;
@@ -63,7 +64,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
     let store_env = || std::env::var_os("TENURE_STORE");
     let hold_env = || std::env::var_os("TENURE_HOLD");
     match args {
-        Args::Run(args) => run::run(&options::RunOptions::resolve(*args, store_env())?),
+        Args::Run(args) => run::run(*args, store_env()),
         Args::Ls(args) => {
             let output = options::Output::resolve(&args)?;
             list::ls(&options::store(args.store, store_env())?, output, out)
@@ -82,6 +83,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
         }
         Args::Steal(args) => steal::steal(&StealOptions::resolve(args, store_env())?),
         Args::Repair(args) => repair::repair(&RepairOptions::resolve(args, store_env())?, out),
+        Args::Doctor => printed(doctor::doctor(out)),
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),
     }

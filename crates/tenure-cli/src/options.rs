@@ -144,7 +144,11 @@ fn busy_code(text: Option<&OsStr>) -> Result<u8, Failure> {
     })
 }
 
-fn status_fd(text: Option<&OsStr>) -> Result<Option<i32>, Failure> {
+/// The descriptor of `--status-fd`; what goes wrong with the other options is told there.
+///
+/// # Errors
+/// Unless it is a number.
+pub(crate) fn status_fd(text: Option<&OsStr>) -> Result<Option<i32>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let text = utf8("--status-fd", text)?;
     let number = text.parse().ok().filter(|n| *n >= 0 && !text.starts_with('+'));

@@ -11,7 +11,7 @@ use tenure::blocking::{Client, Guard, HeldBy, Patience, Pending, Step, Waiting, 
 
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
-use crate::exit::Failure;
+use crate::exit::{Failure, Outcome};
 use crate::options::Want;
 use crate::signals::{News, Signals};
 use crate::status::{Event, Status};
@@ -131,7 +131,6 @@ impl<'a> Wait<'a> {
     }
 
     fn sleep(&mut self, pending: &Pending) {
-        self.contact_by = None;
         let readable = pending.fds().chain(std::iter::once(self.signals.as_fd()));
         clock::wait(readable, self.status.waits_for(), pending.wake_after());
         self.status.flush();
@@ -146,7 +145,8 @@ impl<'a> Wait<'a> {
         }
         let by = [self.contact_by, self.until].into_iter().flatten().min();
         if self.until.is_some_and(|until| now >= until) {
-            return Err(Failure::with_code(self.options.busy_code, error));
+            let outcome = Outcome::TimedOut;
+            return Err(Failure { outcome, ..Failure::with_code(self.options.busy_code, error) });
         }
         let pause = by.map_or(RETRY, |by| by.saturating_sub(now).min(RETRY));
         clock::wait(std::iter::once(self.signals.as_fd()), None, Some(pause));
@@ -165,35 +165,37 @@ impl<'a> Wait<'a> {
             lock: &self.options.name,
             place: waiting.place,
             ticket: waiting.ticket,
-            held_by: Some(json::HeldBy {
-                id: &by.id,
-                pid: by.pid,
-                token: by.token,
-                since: json::time(by.since.as_micros()),
-            }),
+            held_by: Some(json::HeldBy::of(by)),
             ..Event::default()
         });
     }
 
     fn busy(&self, by: &HeldBy) -> Failure {
-        self.conflict(format!("lock `{}` is {}", shorten(&self.options.name), held_by(by)))
+        let text = format!("lock `{}` is {}", shorten(&self.options.name), held_by(by));
+        self.conflict(Outcome::Busy, by, text)
     }
 
     fn timed_out(&self, by: &HeldBy) -> Failure {
         let again = by.takeover_in.map_or_else(String::new, |d| {
             format!("; a wait of {:.1} s more would take it", d.as_secs_f64())
         });
-        self.conflict(format!(
+        let text = format!(
             "the wait for lock `{}` ended: it is {}{again}",
             shorten(&self.options.name),
             held_by(by)
-        ))
+        );
+        self.conflict(Outcome::TimedOut, by, text)
     }
 
     /// Who called for code 0 takes a busy lock for success, and cron mails every line.
-    fn conflict(&self, text: String) -> Failure {
+    fn conflict(&self, outcome: Outcome, by: &HeldBy, text: String) -> Failure {
         let silent = self.options.quiet || self.options.busy_code == 0;
-        Failure { text: (!silent).then_some(text), ..Failure::silent(self.options.busy_code) }
+        Failure {
+            outcome,
+            text: (!silent).then_some(text),
+            held_by: Some(Box::new(by.clone())),
+            ..Failure::silent(self.options.busy_code)
+        }
     }
 }
 

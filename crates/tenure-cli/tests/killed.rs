@@ -11,11 +11,30 @@ const FOLDER: &str = "TENURE_TEST_FOLDER";
 /// Longer than anything here takes, so that only a hang reaches it.
 const LONG: Duration = Duration::from_secs(20);
 
-fn fresh(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
-    dir
+/// A folder of this run's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
 }
 
 fn tenure(folder: &Path, lock: &str) -> Command {
@@ -83,7 +102,7 @@ fn await_file(file: &Path) {
 
 /// Starts `script` under the lock, lets another wait, kills the first, and checks the second.
 fn killed_while(name: &str, script: &str) {
-    let folder = fresh(name);
+    let folder = Folder::new(name);
     let ready = folder.join("ready");
     let script = script.replace("READY", &format!("touch '{}'", ready.display()));
     let first = tenure(&folder, name).args(["sh", "-c", &script]).spawn().unwrap();
@@ -114,7 +133,7 @@ fn children_that_closed_the_session_are_ended() {
 
 #[test]
 fn the_next_to_come_ends_the_work_where_nobody_waited() {
-    let folder = fresh("killed-alone");
+    let folder = Folder::new("killed-alone");
     let ready = folder.join("ready");
     let script = format!("sleep 300 & touch '{}'; wait", ready.display());
     let first = tenure(&folder, "killed-alone").args(["sh", "-c", &script]).spawn().unwrap();
@@ -127,7 +146,7 @@ fn the_next_to_come_ends_the_work_where_nobody_waited() {
 /// Sixty kills, each a little later in the life of `tenure run` than the one before.
 #[test]
 fn at_any_instant() {
-    let folder = fresh("killed-any");
+    let folder = Folder::new("killed-any");
     for round in 0..60u64 {
         let script = "sleep 300 & (sleep 301 & wait) & wait";
         let first = tenure(&folder, "killed-any").args(["sh", "-c", script]).spawn().unwrap();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,10 +34,16 @@ fn block_of(page: &str, heading: &str, language: &str, number: usize) -> String 
 /// Somebody's home, with `tenure` installed in `bin`.
 struct Home(PathBuf);
 
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Home {
     fn new(name: &str) -> Self {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("recipes-{name}"));
-        let _ = fs::remove_dir_all(&home);
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("recipes-{name}-{}", std::process::id()));
         fs::create_dir_all(home.join("bin")).unwrap();
         symlink(env!("CARGO_BIN_EXE_tenure"), home.join("bin/tenure")).unwrap();
         Self(home)
@@ -112,7 +119,14 @@ fn ended(mut child: Child) -> Output {
 }
 
 fn run(mut command: Command) -> Output {
-    ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut spawned = command.spawn();
+    // Another test's child that was just forked may still have the script open for writing.
+    while spawned.as_ref().is_err_and(|e| e.kind() == ErrorKind::ExecutableFileBusy) {
+        sleep(Duration::from_millis(2));
+        spawned = command.spawn();
+    }
+    ended(spawned.unwrap())
 }
 
 /// Its exit code, and that it said nothing.

@@ -226,6 +226,43 @@ fn events_of_a_hold_and_of_a_wait() {
     assert_data_eq!(masked, file!["snapshots/events.jsonl"]);
 }
 
+/// The last events of runs that came to every end there is.
+#[test]
+fn the_last_event_says_what_the_run_came_to() {
+    let bench = Bench::new();
+    let _holder = bench.start(&["run", "--id", "me", "held", "-c", "sleep 1000"]);
+    bench.wait_for_hold("held");
+    let mut last = String::new();
+    for (line, code) in [
+        ("x -c 'exit 123'", 123),
+        ("x -c 'kill -TERM $$'", 143),
+        ("x -c 'kill -INT $$'", 130),
+        ("x -c 'rm store/locks/x' 2>/dev/null", 123),
+        ("-n held -- true 2>/dev/null", 124),
+        ("-q -n -E 0 held -- true", 0),
+        ("-w 50ms -E 7 held -- true 2>/dev/null", 7),
+        ("-q held -- true", 143),
+        ("x -- /no/such 2>/dev/null", 127),
+        ("-w soon x -- true 2>/dev/null", 125),
+    ] {
+        let line = format!("exec \"$TENURE\" run --status-fd 3 {line} 3>events");
+        let running = Running::of(&mut bench.sh(&line));
+        if line.contains(" -q held") {
+            bench.wait_for_queue("held", 1);
+            running.signal(Signal::TERM);
+        }
+        assert_eq!(running.end().code, Some(code), "{line}");
+        let events = bench.read("events");
+        assert_eq!(events.matches("\"ended\"").count(), 1, "{events}");
+        last += events.lines().next_back().unwrap();
+        last += "\n";
+    }
+    let masked = mask(&last, &["at", "since", "token", "pid"]);
+    let since = masked.match_indices("held by pid ").map(|(at, _)| at).next().unwrap();
+    let shown = &masked[since..masked[since..].find('"').unwrap() + since];
+    assert_data_eq!(masked.replace(shown, "held by <shown>"), file!["snapshots/ended.jsonl"]);
+}
+
 /// The default identity is new at every start.
 fn mask_holder(text: &str) -> String {
     let (before, after) = text.split_once("\"held_by\":{\"id\":\"").unwrap();
@@ -241,7 +278,8 @@ fn events_share_a_files_position() {
     assert!(bench.sh(line).status().unwrap().success());
     let log = bench.read("log");
     let first: Vec<&str> = log.lines().map(|line| &line[..6.min(line.len())]).collect();
-    assert_eq!(first, ["before", "{\"even", "{\"even", "{\"even", "after"], "{log}");
+    let event = "{\"even";
+    assert_eq!(first, ["before", event, event, event, event, "after"], "{log}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! better than a whole-object write (an own key, a patch of one annotation) can use it.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -109,8 +110,8 @@ pub struct Record {
     pub last_token: Token,
     /// Labels of the lock, sorted, each once.
     pub tags: Vec<Text>,
-    /// The last ended holds, oldest first.
-    pub history: VecDeque<Past>,
+    /// The last ended holds, oldest first. Shared, because most changes leave them as they are.
+    pub history: Arc<VecDeque<Past>>,
 }
 
 /// One change of a record. It is proposed against a version and applied all or not at all.
@@ -251,11 +252,12 @@ impl Record {
 
     fn end_hold(&mut self, end: End, until: Wall, reason: Option<Text>) {
         let Some(h) = self.holder.take() else { return };
-        while self.history.len() >= HISTORY_MAX {
-            self.history.pop_front();
+        let history = Arc::make_mut(&mut self.history);
+        while history.len() >= HISTORY_MAX {
+            history.pop_front();
         }
         let Holder { id, token, ticket, since, .. } = h;
-        self.history.push_back(Past { id, token, ticket, since, until, end, reason });
+        history.push_back(Past { id, token, ticket, since, until, end, reason });
     }
 
     fn promote(&mut self, next: Option<Mark>, at: Wall, stamp: Time, token: Token) {

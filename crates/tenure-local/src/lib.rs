@@ -49,7 +49,7 @@ mod testing;
 
 pub use adaptor::Adaptor;
 pub use detached::{HoldKey, Kept};
-pub use driver::LocalClaim;
+pub use driver::{LocalClaim, Quick};
 pub use error::{Error, Result};
 pub use facts::{Clock, Facts};
 pub use folder::Folder;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tenure_core::Wall;
-#[cfg(feature = "blocking")]
-use tenure_core::{End, Term};
+use tenure_core::{End, Term, Wall};
+use tenure_store::{Name, Stored};
 
 /// Whether somebody has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +90,53 @@ pub struct WaiterInfo {
     pub since: Wall,
 }
 
+/// What any store knows of a lock. How long a hold still lives is told by its own times, which are
+/// a hint.
+pub(crate) fn of_stored(
+    name: &Name,
+    stored: Option<&Stored>,
+    store: String,
+    wall: Wall,
+) -> LockInfo {
+    let record = stored.map(|stored| &stored.record);
+    let holder = record.and_then(|record| record.holder.as_ref());
+    let ttl = holder.and_then(|h| match h.term {
+        Term::Ttl(ttl) => Some(ttl),
+        Term::Session | Term::Forever => None,
+    });
+    let age = stored.and_then(|stored| stored.age);
+    let holders = holder.map(|h| HolderInfo {
+        id: h.id.to_string(),
+        host: None,
+        pid: None,
+        orphan: None,
+        token: h.token.get(),
+        since: h.since,
+        remaining: ttl.map(|ttl| ttl.saturating_sub(age.unwrap_or_else(|| wall.since(h.renewed)))),
+    });
+    let queue = record.into_iter().flat_map(|record| &record.queue).map(|w| WaiterInfo {
+        id: w.id.to_string(),
+        pid: None,
+        ticket: w.ticket,
+        since: w.since,
+    });
+    let expired = holders.as_ref().is_some_and(|h| h.remaining == Some(Duration::ZERO));
+    LockInfo {
+        name: name.to_string(),
+        store,
+        state: match &holders {
+            None => LockState::Free,
+            Some(_) if expired => LockState::Expired,
+            Some(_) => LockState::Held,
+        },
+        ttl,
+        holders: holders.into_iter().collect(),
+        queue: queue.collect(),
+        tags: record.map_or_else(Vec::new, |r| r.tags.iter().map(ToString::to_string).collect()),
+        history: record.map_or_else(Vec::new, |r| r.history.iter().rev().map(past).collect()),
+    }
+}
+
 /// A hold that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -123,7 +169,6 @@ pub enum HoldEnd {
     Stolen,
 }
 
-#[cfg(feature = "blocking")]
 fn past(past: &tenure_core::Past) -> PastInfo {
     PastInfo {
         id: past.id.to_string(),
@@ -141,7 +186,7 @@ fn past(past: &tenure_core::Past) -> PastInfo {
 }
 
 /// What the embedded store knows of a lock.
-#[cfg(feature = "blocking")]
+#[cfg(feature = "local")]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
     let record = shown.record;
     let state = match &shown.holder {

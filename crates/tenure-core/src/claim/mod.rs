@@ -38,7 +38,8 @@ mod types;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{End, Mark, Session, Term, Text, Time, Token, Version, Wall};
+use crate::museum::{Bug, planted};
+use crate::{End, Holder, Mark, Session, Term, Text, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
 use types::Seen;
 pub use types::{
@@ -57,10 +58,18 @@ pub struct Claim {
     need_read: bool,
     /// No write before this: the last one was refused without having happened.
     retry_at: Time,
-    /// A report to be given out before anything else.
-    report: Option<Report>,
+    /// News to be reported before anything else.
+    news: Option<News>,
     /// How a hold that is not this claim's own is to end; `None`: given back.
     verdict: Option<(End, Option<Text>)>,
+}
+
+/// What an answer brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum News {
+    Renewed,
+    Cancelled,
+    Released,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +125,7 @@ struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
     mark: Mark,
+    token: Token,
     /// No use trying after this: nothing of ours can be left.
     until: Time,
     goal: Goal,
@@ -154,7 +164,7 @@ impl Claim {
             probed: Vec::new(),
             need_read: false,
             retry_at: Time::ZERO,
-            report: None,
+            news: None,
             verdict: None,
         }
     }
@@ -181,6 +191,10 @@ impl Claim {
 
     /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
     pub fn cancel(&mut self, now: Time) {
+        if planted(Bug::DroppedKeeps) && self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.news = Some(News::Cancelled);
+        }
         let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
             Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
@@ -224,7 +238,13 @@ impl Claim {
             self.attempts.forget();
             self.need_read = false;
             self.verdict = verdict;
-            self.phase = Phase::Ending(Ending { mark, until: Time::MAX, goal, sent: false });
+            self.phase = Phase::Ending(Ending {
+                mark,
+                token: Token::default(),
+                until: Time::MAX,
+                goal,
+                sent: false,
+            });
         }
     }
 
@@ -234,7 +254,8 @@ impl Claim {
         self.attempts.doubt_flight();
         self.verdict = None;
         let until = self.nothing_left_at(now, hold.term);
-        self.phase = Phase::Ending(Ending { mark: hold.mark, until, goal, sent: false });
+        let Hold { mark, token, .. } = hold;
+        self.phase = Phase::Ending(Ending { mark, token, until, goal, sent: false });
     }
 
     // ---- what came in ----
@@ -258,6 +279,11 @@ impl Claim {
     /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
     pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
         match outcome {
+            Outcome::Conflict if planted(Bug::RefusedIsLost) => {
+                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
+                self.attempts.take(attempt);
+            }
+            Outcome::Conflict if planted(Bug::RefusedIsWon) => self.won_anyway(attempt),
             // Late, of one that is in doubt or settled by now: nothing new.
             Outcome::Unknown if self.attempts.flight().is_none_or(|a| a.mark != attempt) => {}
             Outcome::Unknown => {
@@ -265,17 +291,28 @@ impl Claim {
                 self.need_read = true;
                 self.retry_at = now.after(self.pause());
             }
-            Outcome::Conflict => {
-                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
-                self.did_not_happen(attempt);
+            // What something on the way sent twice is refused by its own first copy: the record
+            // tells whether it happened. Late, of one in doubt by now: nothing new.
+            Outcome::Conflict if self.attempts.flight().is_some_and(|a| a.mark == attempt) => {
+                self.not_sent();
+                self.attempts.doubt_flight();
+                self.need_read = true;
             }
+            Outcome::Conflict => {}
             Outcome::NotDone => {
-                self.did_not_happen(attempt);
+                if self.attempts.take(attempt).is_some() {
+                    self.not_sent();
+                }
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
-                if let Some(a) = self.attempts.take(attempt) {
+                if let Some(mut a) = self.attempts.take(attempt) {
+                    if planted(Bug::CountedFromReply) {
+                        a.sent = now;
+                    }
                     self.landed(a, version, token);
+                    // Nothing is in doubt any more that a read was to settle.
+                    self.need_read &= !self.attempts.none_pending();
                 }
             }
         }
@@ -305,8 +342,12 @@ impl Claim {
 
     #[inline]
     fn decide(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
-        if let Some(report) = self.report.take() {
-            return Action::Report(report);
+        if let Some(news) = self.news.take() {
+            return Action::Report(match news {
+                News::Renewed => Report::Renewed,
+                News::Cancelled => Report::Cancelled,
+                News::Released => Report::Released { confirmed: true },
+            });
         }
         match self.phase {
             Phase::Idle | Phase::Ended => Action::Idle,
@@ -375,7 +416,11 @@ impl Claim {
     /// Whether an action may start at `now`: held, and before the deadline.
     #[must_use]
     pub fn is_valid(&self, now: Time) -> bool {
-        matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
+        if planted(Bug::FlagLeftTrue) && matches!(self.phase, Phase::Ending(_)) {
+            return true;
+        }
+        let late = planted(Bug::LateHolder);
+        matches!(self.phase, Phase::Held(_)) && (late || self.deadline().is_none_or(|d| now < d))
     }
 
     /// Whether it wants the lock only if it is free.
@@ -392,12 +437,33 @@ impl Claim {
 
     fn deadline_of(&self, hold: &Hold) -> Option<Time> {
         match hold.term {
-            Term::Ttl(ttl) => Some(self.config.timing.deadline_of(hold.based, ttl)),
+            Term::Ttl(ttl) => {
+                let deadline = self.config.timing.deadline_of(hold.based, ttl);
+                // Elsewhere who takes over waits longer than the ttl by the error of its own clock.
+                // A server that ends the hold waits for the ttl alone, and its clock errs, too.
+                let server = self.config.liveness == Liveness::Server;
+                let error = if server { self.config.timing.error(ttl) } else { Duration::ZERO };
+                Some(deadline.before(error))
+            }
             Term::Session | Term::Forever => None,
         }
     }
 
     // ---- shared by the phases ----
+
+    /// Whether the record's holder is the hold of ours with this mark and token. Where the server
+    /// keeps a session's keys, only that session writes them: the key that began the hold is ours
+    /// under whatever mark, and a renewal leaves none.
+    fn is_own(&self, h: &Holder, mark: Mark, token: Token) -> bool {
+        h.mark == mark || (self.is_own_session(h.session) && h.token == token)
+    }
+
+    /// Whether this is our session, and the server ends its entries with it.
+    fn is_own_session(&self, session: Session) -> bool {
+        self.config.liveness == Liveness::Server
+            && session == self.config.session
+            && !session.is_none()
+    }
 
     /// How long to leave a store alone that refused, or did not answer.
     pub(super) fn pause(&self) -> Duration {
@@ -454,15 +520,23 @@ impl Claim {
             View::Unknown => {}
             _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
-            View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
-            View::Absent { revision } => self.attempts.moved_past(*revision),
+            View::Absent { revision: 0 } if !fresh => {}
+            View::Absent { revision } => self.attempts.object_gone(*revision),
         }
     }
 
-    fn did_not_happen(&mut self, attempt: Mark) {
-        let mine = self.attempts.take(attempt).is_some();
+    /// [`Bug::RefusedIsWon`]: a renewal that was refused prolongs the hold.
+    fn won_anyway(&mut self, attempt: Mark) {
+        let Some(a) = self.attempts.take(attempt) else { return };
+        if let Phase::Held(hold) = &mut self.phase {
+            hold.based = a.sent;
+            hold.revision = u64::MAX;
+        }
+    }
+
+    /// The last write was refused: unless an earlier one is in doubt, none ended the hold.
+    fn not_sent(&mut self) {
         if let Phase::Ending(e) = &mut self.phase
-            && mine
             && self.attempts.no_doubts()
         {
             e.sent = false;
@@ -489,12 +563,12 @@ impl Claim {
                 hold.term = term;
                 hold.based = a.sent;
                 hold.revision = version.revision;
-                self.report = Some(Report::Renewed);
+                self.news = Some(News::Renewed);
             }
-            (Phase::Ending(_), Kind::Release) => self.finish_ending(true),
+            (Phase::Ending(_), Kind::Release) => self.finish_ending(),
             (Phase::Ending(e), Kind::Renew(term)) => {
                 if e.sent && e.goal == Goal::Remainder(term) {
-                    self.finish_ending(true);
+                    self.finish_ending();
                 } else {
                     e.mark = a.mark;
                 }

@@ -82,7 +82,7 @@ fn record() -> impl Strategy<Value = Record> {
             next_ticket,
             last_token: Token::new(last_token),
             tags,
-            history: history.into(),
+            history: Arc::new(history.into()),
         },
     )
 }
