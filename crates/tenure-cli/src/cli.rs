@@ -12,8 +12,23 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::help;
 
+mod holds;
+
 /// The verbs, in the order of the help.
-pub(crate) const VERBS: [&str; 6] = ["run", "ls", "show", "doctor", "completions", "man"];
+pub(crate) const VERBS: [&str; 12] = [
+    "run",
+    "ls",
+    "show",
+    "wait",
+    "acquire",
+    "renew",
+    "release",
+    "steal",
+    "repair",
+    "doctor",
+    "completions",
+    "man",
+];
 
 /// The whole description.
 pub(crate) fn command() -> Command {
@@ -27,6 +42,7 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("run").about(help::RUN_ABOUT).defer(run))
         .subcommand(Command::new("ls").about("List the locks of a store").defer(ls))
         .subcommand(Command::new("show").about("Show one lock").defer(show))
+        .subcommands(holds::all())
         .subcommand(Command::new("doctor").about("Show what the promise rests on, in numbers"))
         .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),

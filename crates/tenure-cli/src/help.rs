@@ -10,6 +10,9 @@ Examples:
   tenure run -n deploy -- ./deploy.sh          do not wait: exit 124 when busy
   tenure ls                                    every lock, its holder and its queue
   tenure show deploy --output json             one lock, for a script
+  tenure acquire deploy --ttl 30m --hold F     for several steps of a script;
+  tenure release --hold F                      then give it back
+  tenure wait deploy                           until it is free
 
 `tenure run --help` is the manual of the main job, with all exit codes.";
 
@@ -90,7 +93,8 @@ Examples:
       What happened, as one JSON object per line.";
 
 pub(crate) const SHOW_LONG: &str = "\
-Show one lock: its holder, its queue, its tags. Exits 0 whether it is held or free.";
+Show one lock: its holder, its queue, its tags, and its last holds, newest first, with how each
+ended. Exits 0 whether it is held or free.";
 
 pub(crate) const SHOW_AFTER: &str = "\
 Examples:
@@ -99,9 +103,12 @@ Examples:
 
 JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",
 \"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\",\"orphan\"}],
-\"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[]}. Times are RFC 3339 in UTC, _ms
-are whole milliseconds, unknown is null; orphan is the process that keeps
-the lock after its holder was killed. Fields are only ever added.";
+\"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[],\"history\":[{\"id\",\"token\",\"since\",
+\"until\",\"end\":\"released|died|expired|stolen\",\"reason\"}]}. Times are RFC 3339 in
+UTC, _ms are whole milliseconds, unknown is null; orphan is the process that
+keeps the lock after its holder was killed; history holds the last 8 holds,
+newest first, and the reason given to `tenure steal`. Fields are only ever
+added.";
 
 pub(crate) const LS_LONG: &str = "\
 List every lock of the store: state, holder, since when, and how many wait.";

@@ -10,12 +10,13 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use tenure::Timing;
-use tenure::blocking::{Client, Guard, Lock, Lost, Released};
+use tenure::blocking::{Client, Guard, Lock, Released};
 
 use crate::args::RunArgs;
 use crate::child::{Child, Ended};
 use crate::duration::shorten;
 use crate::exit::{Failure, INT, complain};
+use crate::lost::why;
 use crate::options::{self, RunOptions};
 use crate::signals::Signals;
 use crate::spawn::{HoldEnv, Start, spawn};
@@ -38,18 +39,18 @@ pub(crate) fn run(args: RunArgs, store_env: Option<OsString>) -> Result<u8, Fail
 }
 
 fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> Result<u8, Failure> {
-    let mut wait = Wait::new(options, status, signals);
+    let mut wait = Wait::new(&options.want, status, signals);
     let client = wait.connect()?;
     let lock = lock(&client, options)?;
-    parent::refuse_own(&client, &options.name)?;
-    let guard = wait.acquire(&lock)?;
+    parent::refuse_own(&client, &options.want.name)?;
+    let guard = wait.acquire(|patience| lock.start(patience))?;
     let hold = Hold { options, client: &client, since: clock::now(), guard };
     hold.work(status, signals)
 }
 
 /// The lock with all that the options say of it.
 fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.name).and_then(|lock| lock.timing(options.timing));
+    let lock = client.lock(&options.want.name).and_then(|lock| lock.timing(options.timing));
     let lock = lock.and_then(|lock| lock.tags(&options.tags));
     Ok(lock.map_err(Failure::new)?.durable(options.durable))
 }
@@ -78,7 +79,7 @@ impl Hold<'_> {
                 return Err(failure);
             }
         };
-        let lock = &self.options.name;
+        let lock = &self.options.want.name;
         let grace = grace(self.options);
         let guard = &mut self.guard;
         let mut warned = false;
@@ -122,7 +123,7 @@ impl Hold<'_> {
     /// Ends the hold; what to end with if it turns out to have been lost. A release that fails is a
     /// warning only: the work was done under the lock.
     fn give_back(self, status: &mut Status, at_least: Option<Duration>) -> Option<Failure> {
-        let (lock, token) = (&self.options.name, Some(self.guard.token()));
+        let (lock, token) = (&self.options.want.name, Some(self.guard.token()));
         let held = clock::now().saturating_sub(self.since);
         let rest = at_least.and_then(|d| d.checked_sub(held)).filter(|rest| !rest.is_zero());
         let released = match rest {
@@ -176,15 +177,5 @@ fn look(guard: &mut Guard, warned: &mut bool) -> Option<String> {
             }
             None
         }
-    }
-}
-
-fn why(lost: &Lost) -> String {
-    match lost {
-        Lost::Replaced { by } => format!("the record names another holder, {by}"),
-        Lost::Freed => "it was freed by somebody else".to_owned(),
-        Lost::Deleted => "its record was deleted".to_owned(),
-        Lost::Deadline => "it was not renewed in time".to_owned(),
-        other => format!("{other:?}"),
     }
 }

@@ -7,12 +7,12 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tenure::Error;
-use tenure::blocking::{Client, Guard, HeldBy, Lock, Patience, Pending, Step, Waiting, connect};
+use tenure::blocking::{Client, Guard, HeldBy, Patience, Pending, Step, Waiting, connect};
 
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
 use crate::exit::{Failure, Outcome};
-use crate::options::RunOptions;
+use crate::options::Want;
 use crate::signals::{News, Signals};
 use crate::status::{Event, Status};
 use crate::{clock, json};
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// One contender.
 pub(crate) struct Wait<'a> {
-    options: &'a RunOptions,
+    options: &'a Want,
     status: &'a mut Status,
     signals: &'a mut Signals,
     display: Display,
@@ -40,11 +40,7 @@ enum Stay {
 }
 
 impl<'a> Wait<'a> {
-    pub(crate) fn new(
-        options: &'a RunOptions,
-        status: &'a mut Status,
-        signals: &'a mut Signals,
-    ) -> Self {
+    pub(crate) fn new(options: &'a Want, status: &'a mut Status, signals: &'a mut Signals) -> Self {
         let now = clock::now();
         let until = match options.patience {
             Patience::For(limit) => Some(now + limit),
@@ -69,10 +65,13 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Waits for the lock as long as the options say.
-    pub(crate) fn acquire(&mut self, lock: &Lock) -> Result<Guard, Failure> {
+    /// Waits for the lock as long as the options say; `start` begins to want it.
+    pub(crate) fn acquire(
+        &mut self,
+        start: impl Fn(Patience) -> Result<Pending, Error>,
+    ) -> Result<Guard, Failure> {
         let done = loop {
-            match self.stay(lock) {
+            match self.stay(&start) {
                 Ok(Stay::Acquired(guard)) => break Ok(guard),
                 Ok(Stay::ToldToStop) => {
                     self.display.clear();
@@ -85,9 +84,12 @@ impl<'a> Wait<'a> {
         done
     }
 
-    fn stay(&mut self, lock: &Lock) -> Result<Stay, Failure> {
+    fn stay(
+        &mut self,
+        start: impl Fn(Patience) -> Result<Pending, Error>,
+    ) -> Result<Stay, Failure> {
         let mut pending = loop {
-            match lock.start(self.patience()) {
+            match start(self.patience()) {
                 Ok(pending) => break pending,
                 Err(error) => self.pause_after(error)?,
             }

@@ -93,6 +93,8 @@ pub struct Past {
     pub until: Wall,
     /// How it ended.
     pub end: End,
+    /// Why it was taken away, in the words of whoever did.
+    pub reason: Option<Text>,
 }
 
 /// The whole record of one lock.
@@ -157,6 +159,10 @@ pub enum Change {
     Release {
         /// The mark the hold has now.
         of: Mark,
+        /// How it ends: released, unless somebody else than its holder ends it.
+        end: End,
+        /// Why it is taken away, where it is.
+        reason: Option<Text>,
         /// The mark this attempt leaves where the format has a place for it on a free lock.
         mark: Mark,
         /// The waiter that becomes the holder, by its mark.
@@ -196,7 +202,7 @@ impl Record {
         match change {
             Change::Take { holder, ended, strike, tags } => {
                 self.strike(strike);
-                self.end_hold(ended.unwrap_or(End::Released), holder.since);
+                self.end_hold(ended.unwrap_or(End::Released), holder.since, None);
                 self.next_ticket = self.next_ticket.max(holder.ticket.saturating_add(1));
                 self.begin_hold(Holder { token, ..holder.clone() });
                 self.add_tags(tags);
@@ -217,10 +223,10 @@ impl Record {
                     holder.stamp = *stamp;
                 }
             }
-            Change::Release { of, mark: _, next, strike, at, stamp } => {
+            Change::Release { of, end, reason, mark: _, next, strike, at, stamp } => {
                 self.strike(strike);
                 if self.holder.as_ref().is_some_and(|h| h.mark == *of) {
-                    self.end_hold(End::Released, *at);
+                    self.end_hold(*end, *at, reason.clone());
                     self.promote(*next, *at, *stamp, token);
                 }
             }
@@ -244,14 +250,14 @@ impl Record {
         self.holder = Some(holder);
     }
 
-    fn end_hold(&mut self, end: End, until: Wall) {
+    fn end_hold(&mut self, end: End, until: Wall, reason: Option<Text>) {
         let Some(h) = self.holder.take() else { return };
         let history = Arc::make_mut(&mut self.history);
         while history.len() >= HISTORY_MAX {
             history.pop_front();
         }
-        let past = Past { id: h.id, token: h.token, ticket: h.ticket, since: h.since, until, end };
-        history.push_back(past);
+        let Holder { id, token, ticket, since, .. } = h;
+        history.push_back(Past { id, token, ticket, since, until, end, reason });
     }
 
     fn promote(&mut self, next: Option<Mark>, at: Wall, stamp: Time, token: Token) {

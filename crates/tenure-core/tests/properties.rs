@@ -182,6 +182,8 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
         },
         _ => Change::Release {
             of: if flag { of } else { new },
+            end: if one.is_multiple_of(2) { End::Released } else { End::Stolen },
+            reason: (one % 2 == 1).then(|| "why".into()),
             mark: new,
             next: waiting(one),
             strike,

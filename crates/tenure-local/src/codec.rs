@@ -79,6 +79,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
     r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
 }
 
+/// What can still be read of bytes that are no whole body, unverified: the name, and whether
+/// somebody holds the lock, as far as it goes.
+pub(crate) fn salvage(bytes: &[u8]) -> Option<(&str, Option<Option<Holder>>)> {
+    let mut r = Reader::new(bytes);
+    r.fixed::<8>()?;
+    let name = r.str().filter(|name| !name.is_empty())?;
+    let mut holder = || {
+        r.number()?;
+        r.number()?;
+        match r.byte()? {
+            0 => Some(None),
+            1 => r.holder().map(Some),
+            _ => None,
+        }
+    };
+    Some((name, holder()))
+}
+
 /// Writes the parts of a body. Numbers are LEB128, little end first.
 pub(crate) struct Writer<'a>(pub(crate) &'a mut Vec<u8>);
 
@@ -137,6 +155,9 @@ impl Writer<'_> {
             End::Expired => 2,
             End::Stolen => 3,
         });
+        if past.end == End::Stolen {
+            self.text(past.reason.as_deref().unwrap_or_default());
+        }
     }
 
     fn session(&mut self, session: Session) {
@@ -252,20 +273,18 @@ impl<'a> Reader<'a> {
     }
 
     fn past(&mut self) -> Option<Past> {
-        Some(Past {
-            id: self.text()?,
-            token: Token::new(self.number()?),
-            ticket: self.number()?,
-            since: self.wall()?,
-            until: self.wall()?,
-            end: match self.byte()? {
-                0 => End::Released,
-                1 => End::Died,
-                2 => End::Expired,
-                3 => End::Stolen,
-                _ => return None,
-            },
-        })
+        let (id, token, ticket) = (self.text()?, Token::new(self.number()?), self.number()?);
+        let (since, until) = (self.wall()?, self.wall()?);
+        let end = match self.byte()? {
+            0 => End::Released,
+            1 => End::Died,
+            2 => End::Expired,
+            3 => End::Stolen,
+            _ => return None,
+        };
+        let reason = if end == End::Stolen { Some(self.str()?) } else { None };
+        let reason = reason.filter(|text| !text.is_empty()).map(Text::from);
+        Some(Past { id, token, ticket, since, until, end, reason })
     }
 
     fn mark(&mut self) -> Option<Mark> {

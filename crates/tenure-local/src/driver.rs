@@ -20,16 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Patience, Report, Session, State, Term, Time, View,
+    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time, View,
 };
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
 use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
+use crate::steal::Kill;
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
+
+mod other;
 
 /// The longest time between two looks of a waiter that nobody wakes.
 const BACKSTOP: Duration = Duration::from_secs(1);
@@ -95,6 +98,8 @@ pub struct LocalClaim {
     orphans: Option<(Time, Duration)>,
     /// Whether to give up what may take long.
     quick: bool,
+    /// Whom to end, under the guard, before the hold of somebody else is ended.
+    kill: Option<Kill>,
     ending: EndedBy,
 }
 
@@ -138,9 +143,21 @@ impl LocalClaim {
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+        let mut claim = Self::idle(lock, lock.store.marks())?;
+        claim.want(patience);
+        Ok(claim)
+    }
+
+    fn want(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.claim.acquire(patience);
+    }
+
+    /// One that wants nothing yet, with these marks for its attempts.
+    fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Self> {
         let settings = &lock.settings;
         let session = lock.store.session(&settings.id)?;
-        let mut claim = Claim::new(Config {
+        let claim = Claim::new(Config {
             id: settings.id.clone(),
             session: session.session(),
             term: Term::Session,
@@ -150,14 +167,13 @@ impl LocalClaim {
             adopt: false,
             max_clock_skew: Duration::ZERO,
             tags: settings.tags.clone(),
-            marks: lock.store.marks(),
+            marks,
         });
-        claim.acquire(patience);
         Ok(Self {
             lock: Arc::clone(lock),
             session,
             claim,
-            patience,
+            patience: Patience::Forever,
             file: lock.file(),
             reports: VecDeque::new(),
             pipe: None,
@@ -171,6 +187,7 @@ impl LocalClaim {
             busy: None,
             orphans: None,
             quick: false,
+            kill: None,
             ending: EndedBy::Caller,
         })
     }
@@ -345,6 +362,7 @@ impl LocalClaim {
             dead: &mut left.dead,
             verdicts: Vec::new(),
             unsynced: &mut self.unsynced,
+            kill: &mut self.kill,
             limit,
             hold_back_for_orphans: ending,
             quick: self.quick,
@@ -510,6 +528,11 @@ impl LocalClaim {
         Ok(self.reports.drain(..).next_back())
     }
 
+    /// Wants nothing any more, whatever became of it.
+    fn give_up(&mut self) {
+        self.claim = Claim::new(self.claim.config().clone());
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self.claim.state(), State::Ended | State::Idle)
     }
@@ -611,6 +634,7 @@ impl LocalClaim {
             busy: None,
             orphans: None,
             quick: false,
+            kill: None,
             ending: EndedBy::Helper,
         };
         // Without a thread the hold ends with the session.

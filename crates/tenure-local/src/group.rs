@@ -181,7 +181,7 @@ fn kill((pid, seen): (u32, Stat), group: u32, proven: bool) -> Kill {
 }
 
 /// Whether a process runs as our user and in our pid namespace.
-fn is_ours(pid: u32) -> bool {
+pub(crate) fn is_ours(pid: u32) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let space = |of: &str| facts::namespace(&format!("/proc/{of}/ns/pid")).ok();
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user)

@@ -20,6 +20,8 @@ pub struct Shown {
     pub record: Record,
     /// What is known of the holder, if the record names one.
     pub holder: Option<ShownHolder>,
+    /// Whether the holder has a ttl that counts by a clock which is not ours.
+    pub(crate) foreign_stamp: bool,
 }
 
 /// What is known of a holder.
@@ -66,14 +68,18 @@ impl LocalStore {
 
     fn shown(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
         let Some(stored) = stored else {
-            return Ok(Shown { name, record: Record::default(), holder: None });
+            let record = Record::default();
+            return Ok(Shown { name, record, holder: None, foreign_stamp: false });
         };
+        let timed = |h: &tenure_core::Holder| matches!(h.term, Term::Ttl(_));
+        let foreign_stamp =
+            stored.record.holder.as_ref().is_some_and(timed) && stored.clock != self.clock();
         let holder = match &stored.record.holder {
             None => None,
             Some(h) if h.term == Term::Session => Some(self.bound(h.session, known)?),
             Some(h) => Some(self.detached(h, &stored)),
         };
-        Ok(Shown { name, record: stored.record, holder })
+        Ok(Shown { name, record: stored.record, holder, foreign_stamp })
     }
 
     /// A hold that lives as long as its session.

@@ -13,6 +13,7 @@ use tenure_core::{
 
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
+use crate::steal::Kill;
 use crate::wait::WaitPipe;
 use crate::{Error, LocalStore, LockName, Result};
 
@@ -34,6 +35,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) verdicts: Vec<(Session, Verdict)>,
     /// Whether a write of this claim is in the file of which a sync failed.
     pub(crate) unsynced: &'a mut bool,
+    /// Whom to end before the hold of somebody else is ended.
+    pub(crate) kill: &'a mut Option<Kill>,
     /// How long a busy guard is waited for.
     pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
@@ -144,6 +147,9 @@ impl Turn<'_> {
         }
         self.restamp(&mut guard, &mut stored)?;
         self.sync_again(&mut guard, &mut stored)?;
+        if let Some(kill) = self.kill {
+            kill.carry_out(self.store, self.name, &stored.record)?;
+        }
         if self.hold_back_for_orphans && self.is_impatient() {
             let position = self.position(&stored, None)?;
             if position.orphaned {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_core::{Term, Wall};
+use tenure_core::{End, Term, Wall};
 use tenure_store::{Name, Stored};
 
 /// Whether somebody has the lock.
@@ -35,6 +35,8 @@ pub struct LockInfo {
     pub queue: Vec<WaiterInfo>,
     /// Its tags, sorted.
     pub tags: Vec<String>,
+    /// The last ended holds, newest first, as many as the record keeps.
+    pub history: Vec<PastInfo>,
 }
 
 impl LockInfo {
@@ -49,6 +51,7 @@ impl LockInfo {
             holders: Vec::new(),
             queue: Vec::new(),
             tags: Vec::new(),
+            history: Vec::new(),
         }
     }
 }
@@ -130,6 +133,55 @@ pub(crate) fn of_stored(
         holders: holders.into_iter().collect(),
         queue: queue.collect(),
         tags: record.map_or_else(Vec::new, |r| r.tags.iter().map(ToString::to_string).collect()),
+        history: record.map_or_else(Vec::new, |r| r.history.iter().rev().map(past).collect()),
+    }
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PastInfo {
+    /// Identity of who held.
+    pub id: String,
+    /// Fencing token.
+    pub token: u64,
+    /// Since when, by the holder's wall clock.
+    pub since: Wall,
+    /// Until when, by the wall clock of whoever ended it.
+    pub until: Wall,
+    /// How it ended.
+    pub end: HoldEnd,
+    /// Why it was taken away, if somebody gave a reason.
+    pub reason: Option<String>,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HoldEnd {
+    /// Its holder gave it back.
+    Released,
+    /// Its holder's processes were gone when the next one came.
+    Died,
+    /// Its ttl had run out when the next one came.
+    Expired,
+    /// An operator took it away.
+    Stolen,
+}
+
+fn past(past: &tenure_core::Past) -> PastInfo {
+    PastInfo {
+        id: past.id.to_string(),
+        token: past.token.get(),
+        since: past.since,
+        until: past.until,
+        end: match past.end {
+            End::Released => HoldEnd::Released,
+            End::Died => HoldEnd::Died,
+            End::Expired => HoldEnd::Expired,
+            End::Stolen => HoldEnd::Stolen,
+        },
+        reason: past.reason.as_ref().map(ToString::to_string),
     }
 }
 
@@ -169,5 +221,6 @@ pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
         holders: holders.collect(),
         queue: queue.collect(),
         tags: record.tags.iter().map(ToString::to_string).collect(),
+        history: record.history.iter().rev().map(past).collect(),
     }
 }

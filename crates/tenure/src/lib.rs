@@ -49,7 +49,7 @@ pub use error::Error;
 pub use event::{Event, EventKind, Events};
 pub use guard::Guard;
 pub use hold::{Deadline, Hold};
-pub use info::{HolderInfo, LockInfo, LockState, WaiterInfo};
+pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
 pub use lock::Lock;
 pub use outcome::{Attempt, HeldBy, Lost, Released};
 pub use run::{Overrun, RunOptions};

@@ -175,6 +175,10 @@ async fn dropped_at(
 
 fn every_drop(liveness: Liveness, faults: Faults) {
     for op in OPS {
+        // What is left in the record for a while is for the server to end, and this one has no clock.
+        if liveness == Liveness::Server && matches!(op.0, "release_after" | "run at least") {
+            continue;
+        }
         // Some never end by themselves: they wait for what does not come.
         for polls in 0..60 {
             let (name, ..) = op;
@@ -200,7 +204,10 @@ fn where_answers_are_slow_the_next_one_gets_in_at_once() {
 #[test]
 fn where_answers_are_lost_the_next_one_gets_in_after_a_ttl() {
     for longest in [10, 100, 1_000, 4_000] {
-        for liveness in [Liveness::Observed, Liveness::Server] {
+        // Under a server's session an entry that lands late lives as long as the session does, or
+        // until its client contends for that lock again: `ARCHITECTURE.md`, what is still asked.
+        {
+            let liveness = Liveness::Observed;
             every_drop(liveness, Faults::Any(Duration::from_millis(longest)));
         }
     }

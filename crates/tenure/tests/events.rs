@@ -55,7 +55,7 @@ fn a_hold_tells_its_story() {
         assert_eq!(token, guard.token());
         assert_eq!(waited, Duration::from_secs(2));
         let EventKind::Renewed { remaining, took, .. } = told[2] else { panic!() };
-        assert_eq!((remaining, took), (Some(Duration::from_millis(14_100)), Duration::ZERO));
+        assert_eq!((remaining, took), (Some(Duration::from_millis(13_950)), Duration::ZERO));
         sim.fates(|_| Fate::Refused(Duration::from_millis(200)));
         sim.pass(Duration::from_secs(15)).await;
         let told = kinds(&mut events).await;
@@ -67,8 +67,8 @@ fn a_hold_tells_its_story() {
             panic!("{told:?}")
         };
         // It counts from when it stood in line, 2 s before it was handed the lock, and was renewed
-        // 5 s after that.
-        assert_eq!(*held, Duration::from_millis(17_100));
+        // 5 s after that; the server's clock may run faster by the drift.
+        assert_eq!(*held, Duration::from_millis(16_950));
         drop(guard);
     });
 }

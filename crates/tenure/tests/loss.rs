@@ -79,6 +79,11 @@ async fn lose(seed: u64) -> Result<(), String> {
         return Err("lost, but its deadline is not past".into());
     }
     drop(guard);
+    if liveness == Liveness::Server {
+        // What its session still has in the record is for the server to end, and with the client
+        // the session ends.
+        drop(client);
+    }
     // Nothing of it is in anybody's way for longer than a ttl, counted from the last renewal that
     // may still have been under way.
     sim.pass(Duration::from_secs(8 + 16)).await;

@@ -136,7 +136,9 @@ impl Claim {
         let mark = self.config.marks.draw();
         let next = record.queue.front().map(|w| w.mark);
         let of = holder.mark;
-        let change = Change::Release { of, mark, next, strike: Vec::new(), at: wall, stamp: now };
+        let (end, reason) = (End::Released, None);
+        let strike = Vec::new();
+        let change = Change::Release { of, mark, next, strike, end, reason, at: wall, stamp: now };
         Some(self.write(now, mark, Some(version), change))
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Action, Cause, Claim, Ending, Goal, Liveness, News, Phase, Probed, Report, View};
 use crate::museum::{Bug, planted};
-use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
+use crate::{Change, End, Holder, Mark, Record, Session, Time, Version, Wall};
 
 impl Claim {
     /// The numbered steps of a releaser.
@@ -61,7 +61,8 @@ impl Claim {
                 Err(session) => return Action::Probe(session),
                 Ok((next, strike)) => {
                     let mark = self.config.marks.draw();
-                    Change::Release { of, mark, next, strike, at: wall, stamp: now }
+                    let (end, reason) = self.verdict.clone().unwrap_or((End::Released, None));
+                    Change::Release { of, end, reason, mark, next, strike, at: wall, stamp: now }
                 }
             }
         };
@@ -116,8 +117,8 @@ impl Ending {
         match self.goal {
             Goal::Undo => Report::Cancelled,
             Goal::HandOn => Report::Released { confirmed: true },
-            Goal::Free if self.sent => Report::Released { confirmed: true },
-            Goal::Free | Goal::Remainder(_) => Report::Lost(match view {
+            Goal::Free | Goal::EndOther if self.sent => Report::Released { confirmed: true },
+            Goal::Free | Goal::EndOther | Goal::Remainder(_) => Report::Lost(match view {
                 View::Is { record, .. } => cause_of(record.holder.as_ref()),
                 View::Absent { .. } | View::Unknown => Cause::Deleted,
             }),

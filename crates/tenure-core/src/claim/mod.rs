@@ -4,7 +4,7 @@
 //!
 //! - *verbs* say what the application wants: [`acquire`](Claim::acquire),
 //!   [`cancel`](Claim::cancel), [`release`](Claim::release), [`detach`](Claim::detach),
-//!   [`hand_on`](Claim::hand_on);
+//!   [`hand_on`](Claim::hand_on), [`end_other`](Claim::end_other);
 //! - *`handle_*`* say what came in: a finished read, the answer to a write, the answer to a probe;
 //! - [`poll`](Claim::poll) says what must happen now. Call it after every input, with the latest
 //!   [`View`] of the record, and carry out what it returns, until it returns [`Action::Wait`] or
@@ -27,7 +27,7 @@
 //! | queued | nobody: its session | itself, or who finds the session gone | skipped while stopped | read back by mark |
 //! | held by session | nobody | release; the next, when the session is gone | the hold stays | read back by mark |
 //! | held with ttl | this claim | release; the deadline | it ends at its deadline; the next waits out the ttl | read back by mark; validity counts from the landed attempt |
-//! | detached | nobody | its ttl | it ends by its ttl | read back by mark; written again while the old hold stands |
+//! | detached | whoever has its mark | its ttl; whoever has its mark, or an operator, by `end_other` | it ends by its ttl | read back by mark; written again while the old hold stands |
 
 mod attempts;
 mod contend;
@@ -39,7 +39,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::museum::{Bug, planted};
-use crate::{Holder, Mark, Session, Term, Time, Token, Version, Wall};
+use crate::{End, Holder, Mark, Session, Term, Text, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
 use types::Seen;
 pub use types::{
@@ -60,6 +60,8 @@ pub struct Claim {
     retry_at: Time,
     /// News to be reported before anything else.
     news: Option<News>,
+    /// How a hold that is not this claim's own is to end; `None`: given back.
+    verdict: Option<(End, Option<Text>)>,
 }
 
 /// What an answer brought about.
@@ -142,6 +144,8 @@ enum Goal {
     Undo,
     /// To give the lock back for a receiver that is gone.
     HandOn,
+    /// To end somebody else's hold.
+    EndOther,
 }
 
 impl Claim {
@@ -161,6 +165,7 @@ impl Claim {
             need_read: false,
             retry_at: Time::ZERO,
             news: None,
+            verdict: None,
         }
     }
 
@@ -211,13 +216,33 @@ impl Claim {
     /// Ends the hold with mark `of` on behalf of a receiver that turned out to be gone, and hands
     /// the lock to the next. The caller must know that the receiver is gone.
     pub fn hand_on(&mut self, of: Mark) {
+        self.end_without_holding(of, Goal::HandOn, None);
+    }
+
+    /// Ends the hold with mark `of`, which this claim never had, as `end` says, and hands the lock
+    /// to the next: for one who has the mark of a detached hold, and for an operator who takes a
+    /// hold away. Ends in [`Report::Released`], or in [`Report::Lost`] if the record did not carry
+    /// that mark any more; then nothing was changed. Does nothing unless the claim is idle or has
+    /// ended.
+    pub fn end_other(&mut self, of: Mark, end: End, reason: Option<Text>) {
+        self.end_without_holding(of, Goal::EndOther, Some((end, reason)));
+    }
+
+    fn end_without_holding(
+        &mut self,
+        mark: Mark,
+        goal: Goal,
+        verdict: Option<(End, Option<Text>)>,
+    ) {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
             self.attempts.forget();
+            self.need_read = false;
+            self.verdict = verdict;
             self.phase = Phase::Ending(Ending {
-                mark: of,
+                mark,
                 token: Token::default(),
                 until: Time::MAX,
-                goal: Goal::HandOn,
+                goal,
                 sent: false,
             });
         }
@@ -227,6 +252,7 @@ impl Claim {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
+        self.verdict = None;
         let until = self.nothing_left_at(now, hold.term);
         let Hold { mark, token, .. } = hold;
         self.phase = Phase::Ending(Ending { mark, token, until, goal, sent: false });

@@ -53,16 +53,22 @@ fn waiter() -> impl Strategy<Value = Waiter> {
 }
 
 fn past() -> impl Strategy<Value = Past> {
-    let end =
-        prop_oneof![Just(End::Released), Just(End::Died), Just(End::Expired), Just(End::Stolen)];
+    let why = text().prop_map(|text| Some(text).filter(|text| !text.is_empty()));
+    let end = prop_oneof![
+        Just((End::Released, None)),
+        Just((End::Died, None)),
+        Just((End::Expired, None)),
+        why.prop_map(|reason| (End::Stolen, reason)),
+    ];
     (text(), any::<u64>(), any::<u64>(), wall(), wall(), end).prop_map(
-        |(id, token, ticket, since, until, end)| Past {
+        |(id, token, ticket, since, until, (end, reason))| Past {
             id,
             token: Token::new(token),
             ticket,
             since,
             until,
             end,
+            reason,
         },
     )
 }

@@ -160,6 +160,8 @@ impl Hand {
 pub(super) fn releasing(judged: &Stored, next: Option<Mark>) -> Change {
     Change::Release {
         of: held(&judged.record),
+        end: End::Released,
+        reason: None,
         mark: mark(),
         next,
         strike: Vec::new(),

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use tenure_core::{Change, Mark, Outcome, Session, State, Token, Write};
+use tenure_core::{Change, End, Mark, Outcome, Session, State, Token, Write};
 
 use super::agenda::{Entry, Kind};
 use super::bug::Bug;
@@ -178,7 +178,10 @@ impl World {
         let waits = record.queue.iter().find(|w| w.session == session);
         let (mark, next, strike) = (Mark::default(), None, Vec::new());
         let change = match (holds, waits) {
-            (Some(h), _) => Change::Release { of: h.mark, mark, next, strike, at, stamp },
+            (Some(h), _) => {
+                let (of, end, reason) = (h.mark, End::Released, None);
+                Change::Release { of, mark, next, strike, end, reason, at, stamp }
+            }
             (None, Some(w)) => Change::Leave { strike: vec![w.mark] },
             (None, None) => return,
         };

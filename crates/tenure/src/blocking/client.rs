@@ -10,7 +10,7 @@ use crate::{Error, LockInfo, StoreUrl, url::check_id};
 /// A connection to a store. Cheap to clone; all clones are one client.
 #[derive(Clone, Debug)]
 pub struct Client {
-    store: Arc<LocalStore>,
+    pub(super) store: Arc<LocalStore>,
     id: Arc<str>,
 }
 

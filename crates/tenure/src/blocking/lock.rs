@@ -80,6 +80,10 @@ impl Lock {
         self.with(|settings| settings.durable = durable)
     }
 
+    pub(super) const fn local(&self) -> &Arc<LocalLock> {
+        &self.lock
+    }
+
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.lock.settings().clone();
         change(&mut settings);

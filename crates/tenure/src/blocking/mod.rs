@@ -28,14 +28,20 @@
 //! ```
 
 mod client;
+mod detached;
 mod guard;
 mod lock;
+mod onlooker;
 mod pending;
+mod repair;
 
 pub use client::Client;
+pub use detached::{HoldKey, Kept};
 pub use guard::{Guard, Lost, Released};
 pub use lock::{Attempt, Lock};
+pub use onlooker::{Onlooker, Seen, Theft};
 pub use pending::{HeldBy, Patience, Pending, Step, Waiting};
+pub use repair::{Damage, Salvage};
 
 use crate::Error;
 
