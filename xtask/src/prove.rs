@@ -55,11 +55,16 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    run(command.args(rest))
+    run(tuned(command.args(rest)))
 }
 
 /// The program of the test kit.
 const KIT: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure-testkit", "--bin=prove"];
+
+/// Inlining over the crates makes the searches a tenth faster.
+fn tuned(command: &mut Command) -> &mut Command {
+    command.env("CARGO_PROFILE_RELEASE_LTO", "fat")
+}
 
 /// What CI runs of it: as many runs as take some seconds, always the same ones.
 pub(crate) fn share() -> Result<(), String> {
@@ -67,7 +72,7 @@ pub(crate) fn share() -> Result<(), String> {
     simulate.args(KIT).args(["--", "simulate", "--runs", "4000"]);
     let mut museum = cargo();
     museum.args(KIT).args(["--features=museum", "--", "museum"]);
-    for command in [&mut simulate, &mut museum] {
+    for command in [tuned(&mut simulate), tuned(&mut museum)] {
         println!("\n$ {}", shown(command));
         let status = command.status().map_err(|e| format!("`{}`: {e}", shown(command)))?;
         if !status.success() {

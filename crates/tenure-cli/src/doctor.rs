@@ -4,9 +4,8 @@
 //! that keeps the promise at the limit and breaks it just past it.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
-use tenure::{Timing, TimingSpec};
+use tenure::Timing;
 
 /// Prints the largest difference of clock rates for every preset.
 pub(crate) fn doctor(out: &mut impl Write) -> io::Result<()> {
@@ -30,18 +29,11 @@ pub(crate) fn doctor(out: &mut impl Write) -> io::Result<()> {
 }
 
 fn presets() -> [(&'static str, Timing); 4] {
-    let s = Duration::from_secs;
-    // All fit; a test holds them against the checks.
-    let timing = |spec| Timing::new(spec).unwrap_or_default();
-    let three = |ttl, grace, renew| {
-        let (grace, renew_every) = (Some(s(grace)), Some(s(renew)));
-        timing(TimingSpec { grace, renew_every, ..TimingSpec::of(s(ttl)) })
-    };
     [
         ("default", Timing::default()),
-        ("client-go", three(15, 4, 2)),
-        ("leaselock", three(60, 41, 5)),
-        ("kubelock", timing(TimingSpec::of(s(300)))),
+        ("client-go", Timing::client_go()),
+        ("leaselock", Timing::leaselock()),
+        ("kubelock", Timing::kubelock()),
     ]
 }
 

@@ -17,7 +17,7 @@ pub(super) fn all() -> [Command; 6] {
 }
 
 fn wait(command: Command) -> Command {
-    let command = command.long_about(manual::WAIT_LONG).after_help(manual::WAIT_AFTER);
+    let command = command.long_about(manual::WAIT_LONG).after_long_help(manual::WAIT_AFTER);
     command.arg(no_wait("Do not wait: exit 124 when the lock is held")).args([
         limit(),
         code(),
@@ -28,10 +28,15 @@ fn wait(command: Command) -> Command {
 }
 
 fn acquire(command: Command) -> Command {
-    let command = command.long_about(manual::ACQUIRE_LONG).after_help(manual::ACQUIRE_AFTER);
+    let command = command.long_about(manual::ACQUIRE_LONG).after_long_help(manual::ACQUIRE_AFTER);
     let tag = value("tag", "TEXT").long("tag").action(ArgAction::Append);
     command
-        .arg(value("ttl", "DUR").long("ttl").help("How long the hold lives without a renewal"))
+        .override_usage("tenure acquire [OPTIONS] --ttl DUR --hold FILE NAME")
+        .arg(
+            value("ttl", "DUR")
+                .long("ttl")
+                .help("How long the hold lives without a renewal; required"),
+        )
         .arg(hold("The hold file to write; it must not exist [default: TENURE_HOLD]"))
         .arg(no_wait("Do not wait: exit 124 when the lock is busy"))
         .args([limit(), code()])
@@ -49,7 +54,7 @@ fn acquire(command: Command) -> Command {
 }
 
 fn renew(command: Command) -> Command {
-    let command = command.long_about(manual::RENEW_LONG).after_help(manual::RENEW_AFTER);
+    let command = command.long_about(manual::RENEW_LONG).after_long_help(manual::RENEW_AFTER);
     let ttl = "How long the hold lives from now [default: as long as last time]";
     command
         .arg(value("ttl", "DUR").long("ttl").help(ttl))
@@ -57,13 +62,14 @@ fn renew(command: Command) -> Command {
 }
 
 fn release(command: Command) -> Command {
-    let command = command.long_about(manual::RELEASE_LONG).after_help(manual::RELEASE_AFTER);
+    let command = command.long_about(manual::RELEASE_LONG).after_long_help(manual::RELEASE_AFTER);
     command.args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
 }
 
 fn steal(command: Command) -> Command {
-    let command = command.long_about(manual::STEAL_LONG).after_help(manual::STEAL_AFTER);
+    let command = command.long_about(manual::STEAL_LONG).after_long_help(manual::STEAL_AFTER);
     command
+        .override_usage("tenure steal [OPTIONS] --reason TEXT NAME")
         .arg(value("reason", "TEXT").long("reason").help("Why, for `tenure show`; required"))
         .arg(flag("after-expiry").help("Free it when its ttl has run out [the default]"))
         .arg(flag("now").help("Free it at once; kills the processes of a running command"))
@@ -71,7 +77,7 @@ fn steal(command: Command) -> Command {
 }
 
 fn repair(command: Command) -> Command {
-    let command = command.long_about(manual::REPAIR_LONG).after_help(manual::REPAIR_AFTER);
+    let command = command.long_about(manual::REPAIR_LONG).after_long_help(manual::REPAIR_AFTER);
     let name = name().required(false).help("Only this lock [default: the whole store]");
     command.args([yes(), store(), name])
 }

@@ -1,5 +1,5 @@
 //! An exhaustive search over the exclusive lease with two contenders: no order of messages, losses,
-//! late writes and clock ticks makes two of them believe, and each of eight wrong programs or
+//! late writes and clock ticks makes two of them believe, and each of nine wrong programs or
 //! timings is found out.
 //!
 //! `TENURE_MODEL_FURTHER` looks so many ticks further than a CI run does: `cargo xtask prove model`.

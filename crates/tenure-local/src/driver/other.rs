@@ -7,7 +7,7 @@ use tenure_core::{End, Mark, Patience, Report, Text};
 
 use super::LocalClaim;
 use crate::steal::Kill;
-use crate::{HoldKey, LocalLock, Result};
+use crate::{Error, HoldKey, LocalLock, Result};
 
 impl LocalClaim {
     /// A contender whose hold, once it was left behind with [`detach`](LocalClaim::detach), whoever
@@ -32,7 +32,11 @@ impl LocalClaim {
         let mut claim = Self::idle(lock, lock.store.marks())?;
         claim.kill = kill;
         claim.claim.end_other(of, end, reason);
-        let ended = claim.end();
+        let mut ended = claim.end();
+        if matches!(ended, Err(Error::NotDurable { .. })) {
+            // It is over for every reader, and must be so after a power cut.
+            ended = claim.end();
+        }
         if ended.is_err() {
             // The order is not carried out later, when nobody hears of it.
             claim.give_up();

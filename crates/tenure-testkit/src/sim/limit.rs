@@ -16,18 +16,13 @@ use super::peer::Peer;
 /// Timings that people use, by name.
 #[must_use]
 pub fn presets() -> [(&'static str, Timing); 5] {
-    let s = Duration::from_secs;
-    let timing = |spec| Timing::new(spec).unwrap_or_default();
-    let three = |ttl, grace, renew| {
-        let (grace, renew_every) = (Some(s(grace)), Some(s(renew)));
-        timing(TimingSpec { grace, renew_every, ..TimingSpec::of(s(ttl)) })
-    };
+    let shortest = Timing::new(TimingSpec::of(Duration::from_secs(2))).unwrap_or_default();
     [
         ("default", Timing::default()),
-        ("client-go", three(15, 4, 2)),
-        ("leaselock", three(60, 41, 5)),
-        ("kubelock", timing(TimingSpec::of(s(300)))),
-        ("shortest", timing(TimingSpec::of(s(2)))),
+        ("client-go", Timing::client_go()),
+        ("leaselock", Timing::leaselock()),
+        ("kubelock", Timing::kubelock()),
+        ("shortest", shortest),
     ]
 }
 

@@ -31,6 +31,8 @@ pub use plan::StoreKind;
 pub use trace::Telling;
 pub use world::Counts;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use trace::Trace;
 use world::World;
 
@@ -61,7 +63,10 @@ pub fn run(seed: u64, telling: Telling) -> Finished {
 #[must_use]
 pub fn run_with(seed: u64, telling: Telling, bug: Option<Bug>) -> Finished {
     let mut world = World::new(seed, Trace::new(telling), bug);
-    world.run();
+    // A panic of the machine is a finding like any other, with its seed.
+    if catch_unwind(AssertUnwindSafe(|| world.run())).is_err() {
+        world.judged("panic", Some("the machine panicked; the message stands above".to_owned()));
+    }
     Finished {
         store: world.plan.store,
         contenders: world.plan.contenders,

@@ -3,9 +3,13 @@
 //! Owns compare-and-swap and tokens. Each state is a [`Snapshot`] of its own, shared by everybody
 //! who learnt of it.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tenure_core::{Change, Holder, Mark, Outcome, Record, Session, Term, Time, Token, Wall, Write};
+use tenure_core::{
+    Change, Holder, Mark, Outcome, Past, Record, Session, Term, Time, Token, Wall, Write,
+};
 
 use super::bug::Bug;
 use super::peer::Snapshot;
@@ -18,6 +22,7 @@ pub(crate) struct Shelf {
     pub(crate) now: Rc<Snapshot>,
     token: u64,
     foreign: u64,
+    no_history: Arc<VecDeque<Past>>,
     bug: Option<Bug>,
 }
 
@@ -36,7 +41,7 @@ pub(crate) enum Meddling {
 
 impl Shelf {
     pub(crate) fn new(kind: StoreKind, bug: Option<Bug>) -> Self {
-        Self { kind, now: Rc::default(), token: 0, foreign: 0, bug }
+        Self { kind, now: Rc::default(), token: 0, foreign: 0, no_history: Arc::default(), bug }
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {
@@ -161,8 +166,8 @@ impl Shelf {
 
     /// What a write of this kind does not leave in a store of this kind.
     fn keep_what_the_format_has(&self, record: &mut Record) {
-        if self.kind != StoreKind::Line && !record.history.is_empty() {
-            record.history = std::sync::Arc::default();
+        if self.kind != StoreKind::Line {
+            record.history = Arc::clone(&self.no_history);
         }
         if self.kind == StoreKind::Lease
             && let Some(holder) = &mut record.holder
