@@ -161,7 +161,8 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         ..RunOption::value(
             "tag",
             "TEXT",
-            "Label the lock, for show and JSON; it keeps its tags; may be repeated",
+            "Label the lock, for show and JSON; it keeps its tags until a run gives others; \
+             may be repeated",
         )
     },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),

@@ -111,11 +111,13 @@ newest first, and the reason given to `tenure steal`. Fields are only ever
 added.";
 
 pub(crate) const LS_LONG: &str = "\
-List every lock of the store: state, holder, since when, and how many wait.";
+List every lock of the store, also those that are free since they were last
+used: state, holder, since when, and how many wait.";
 
 pub(crate) const LS_AFTER: &str = "\
 Examples:
   tenure ls
+  tenure ls | grep ' held '
   tenure ls --output json | jq -r '.[] | select(.state == \"held\") | .lock'
 
 JSON: an array of the objects that `tenure show --output json` prints.";

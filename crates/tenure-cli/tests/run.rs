@@ -68,7 +68,26 @@ fn options_stand_anywhere_before_the_command() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "--ttl"));
     let ran = bench.run(&["run", "--tag=b", "-w3", "x", "-c", "echo $0 $#"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "/bin/sh 0\n"));
-    assert_eq!(bench.show("x")["tags"], serde_json::json!(["a", "b"]));
+}
+
+#[test]
+fn tags_are_those_of_the_last_run_that_gave_any() {
+    let bench = Bench::new();
+    let tags = || bench.show("x")["tags"].clone();
+    let holder = bench.start(&["run", "--tag", "old", "x", "--", "sleep", "1000"]);
+    bench.wait_for_hold("x");
+    let tagged = &["run", "-q", "--tag", "b", "--tag", "a", "x", "-c", "echo up; exec sleep 1000"];
+    let mut waiter = bench.start(tagged);
+    bench.wait_for_queue("x", 1);
+    assert_eq!(tags(), serde_json::json!(["old"]));
+    holder.signal(Signal::TERM);
+    // Handed over, not taken: the tags came with its place in line.
+    assert_eq!(waiter.line(), "up");
+    assert_eq!(tags(), serde_json::json!(["a", "b"]));
+    waiter.signal(Signal::TERM);
+    waiter.end();
+    assert_eq!(bench.run(&["run", "x", "--", "true"]).code, Some(0));
+    assert_eq!(tags(), serde_json::json!(["a", "b"]));
 }
 
 #[test]

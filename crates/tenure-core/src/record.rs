@@ -63,6 +63,8 @@ pub struct Waiter {
     pub term: Term,
     /// When it began to wait, by its own wall clock.
     pub since: Wall,
+    /// What its hold does to the lock's tags: as [`Change::Take`].
+    pub tags: Vec<Text>,
 }
 
 /// How a hold ended.
@@ -125,7 +127,7 @@ pub enum Change {
         ended: Option<End>,
         /// Waiters to strike out: our own entry, and those found dead.
         strike: Vec<Mark>,
-        /// Tags to add.
+        /// Tags of the lock from now on; none: it keeps those it has.
         tags: Vec<Text>,
     },
     /// Stand in line.
@@ -205,7 +207,7 @@ impl Record {
                 self.end_hold(ended.unwrap_or(End::Released), holder.since, None);
                 self.next_ticket = self.next_ticket.max(holder.ticket.saturating_add(1));
                 self.begin_hold(Holder { token, ..holder.clone() });
-                self.add_tags(tags);
+                self.label(tags);
             }
             Change::Join { waiter, strike } => {
                 self.strike(strike);
@@ -278,13 +280,16 @@ impl Record {
             renewed: at,
             stamp,
         });
+        self.label(&w.tags);
     }
 
-    fn add_tags(&mut self, tags: &[Text]) {
-        for tag in tags {
-            if let Err(place) = self.tags.binary_search(tag) {
-                self.tags.insert(place, tag.clone());
-            }
+    /// What a hold says of its lock stands in place of what earlier ones said: tags that are only
+    /// ever added would be those of no hold, and grow without an end.
+    fn label(&mut self, tags: &[Text]) {
+        if !tags.is_empty() {
+            self.tags = tags.to_vec();
+            self.tags.sort_unstable();
+            self.tags.dedup();
         }
     }
 }

@@ -104,6 +104,7 @@ proptest! {
             prop_assert!(record.next_ticket >= before.next_ticket);
             prop_assert!(record.history.len() <= HISTORY_MAX);
             prop_assert!(record.tags.is_sorted_by(|a, b| a < b));
+            prop_assert!(record.tags.len() <= 2, "those of one hold: {:?}", record.tags);
             prop_assert!(record.last_token >= before.last_token);
             let renewed = matches!(change, Change::Renew { .. });
             if let Some(h) = record.holder.as_ref().filter(|_| !renewed) {
@@ -206,6 +207,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
                 ticket: 0,
                 term: Term::Session,
                 since: Wall::default(),
+                tags: vec![format!("tag{two}").into(), format!("tag{one}").into()],
             },
             strike,
         },
@@ -232,7 +234,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
 }
 
 #[test]
-fn tags_are_added_once_and_a_second_life_of_the_record_has_a_higher_token() {
+fn tags_are_kept_once_and_a_second_life_of_the_record_has_a_higher_token() {
     let tags = vec!["b".into(), "a".into(), "b".into()];
     let mut claim = Claim::new(Config { tags, ..config(1) });
     let mut reg = Register::default();

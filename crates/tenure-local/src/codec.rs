@@ -141,6 +141,8 @@ impl Writer<'_> {
         self.number(waiter.ticket);
         self.term(waiter.term);
         self.number(waiter.since.as_micros());
+        self.number(waiter.tags.len() as u64);
+        waiter.tags.iter().for_each(|tag| self.text(tag));
     }
 
     fn past(&mut self, past: &Past) {
@@ -269,6 +271,7 @@ impl<'a> Reader<'a> {
             ticket: self.number()?,
             term: self.term()?,
             since: self.wall()?,
+            tags: self.many(Reader::text)?,
         })
     }
 

@@ -92,8 +92,8 @@ impl Lock {
         self.changed()
     }
 
-    /// Tags to add to the lock when it is taken: at most 64, each 1 to 255 bytes of text without
-    /// control characters. They stay with the lock.
+    /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
+    /// control characters. They stay with the lock until a hold brings others.
     pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         match check_tags(tags) {
             Ok(tags) => self.settings.tags = tags,

@@ -44,7 +44,7 @@ fn acquire(command: Command) -> Command {
             "How long the first contact with the store may take before tenure gives up \
              [default: 10s]",
         ))
-        .arg(tag.help("Label the lock, for show and JSON; may be repeated"))
+        .arg(tag.help("Label the lock, for show and JSON, until others do; may be repeated"))
         .arg(
             value("id", "TEXT")
                 .long("id")

@@ -240,6 +240,7 @@ impl Claim {
             ticket: record.next_ticket,
             term: self.config.term,
             since: wall,
+            tags: self.config.tags.clone(),
         };
         self.write(now, mark, Some(*version), Change::Join { waiter, strike })
     }

@@ -40,14 +40,16 @@ fn holder() -> impl Strategy<Value = Holder> {
 }
 
 fn waiter() -> impl Strategy<Value = Waiter> {
-    (text(), any::<u128>(), session(), any::<u64>(), term(), wall()).prop_map(
-        |(id, mark, session, ticket, term, since)| Waiter {
+    let tags = vec(text(), 0..3);
+    (text(), any::<u128>(), session(), any::<u64>(), term(), wall(), tags).prop_map(
+        |(id, mark, session, ticket, term, since, tags)| Waiter {
             id,
             mark: Mark::from_u128(mark),
             session,
             ticket,
             term,
             since,
+            tags,
         },
     )
 }

@@ -145,6 +145,7 @@ impl Hand {
             ticket: judged.record.next_ticket,
             term: self.term(),
             since: wall(),
+            tags: Vec::new(),
         };
         Change::Join { waiter, strike: Vec::new() }
     }
