@@ -182,6 +182,17 @@ fn a_lock_inside_itself_is_refused() {
     let script = "#!/bin/sh\n\"$TENURE\" run y -- \"$TENURE\" run -w 5 x -- true; echo $?\n";
     std::fs::write(bench.path("script"), script).unwrap();
     assert_eq!(inner("sh ./script").stdout, "125\n");
+    // Nor does a pid namespace, where the kernel lets us make one.
+    let rights = if rustix::process::geteuid().is_root() { "" } else { "--map-root-user" };
+    let unshare = format!("unshare {rights} --pid --fork --mount-proc");
+    let between = bench.sh(&format!("{unshare} true")).output().unwrap().status.success();
+    let between = if between { unshare.as_str() } else { "env" };
+    let line = format!("{between} \"$TENURE\" run y -- \"$TENURE\" run -w 5 x -- true; echo $?");
+    assert_eq!(inner(&line).stdout, "125\n");
+    // A hold that was lost meanwhile is nobody's.
+    let lost = "rm store/locks/x; \"$TENURE\" run y -- \"$TENURE\" run x -- echo inner";
+    let ran = inner(lost);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(123), "inner\n"), "{ran:?}");
     // Another lock is no matter, and neither is an environment whose hold has ended.
     assert_eq!(inner("\"$TENURE\" run y -- echo inner").stdout, "inner\n");
     let stale = inner("env | grep ^TENURE_ | grep -v STORE > env; true");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tenure_core::{Record, Session, Term};
+use tenure_core::{Record, Session, Term, Token};
 
 use crate::guard::{LockFile, Stored};
 use crate::list::{Listed, list};
@@ -64,6 +64,19 @@ impl LocalStore {
             all.push(stored.and_then(|stored| self.shown(name, Some(stored), &mut known)));
         }
         Ok(all)
+    }
+
+    /// The token of the hold of the lock `name` that an ancestor of this process has: whoever waited
+    /// for that would wait for itself.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn held_above(&self, name: &LockName) -> Result<Option<Token>> {
+        let stored = LockFile::new(self.folder(), name.clone()).peek()?;
+        let holder = stored.and_then(|stored| stored.record.holder);
+        let Some(h) = holder.filter(|h| h.term == Term::Session) else { return Ok(None) };
+        let above = Identity::of(h.session).is_above(self.folder())?;
+        Ok(above.then_some(h.token))
     }
 
     fn shown(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {

@@ -64,6 +64,16 @@ impl Client {
         Ok(self.info(shown))
     }
 
+    /// The token of the hold of the lock called `name` that an ancestor of this process has. A lock
+    /// is not reentrant: whoever waited for that would wait for itself.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn held_above(&self, name: &str) -> Result<Option<u64>, Error> {
+        let name = tenure_local::LockName::new(name)?;
+        Ok(self.store.held_above(&name)?.map(tenure_core::Token::get))
+    }
+
     /// Every lock of the store, sorted by name. A record that cannot be read is an error in its
     /// place; the others are listed all the same.
     ///
