@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
-use tenure::blocking::{Attempt, Lock, connect};
+use tenure::blocking::{Attempt, Lock, Released, connect};
 
 use crate::proc::now_us;
+use crate::rows::kills::next;
 
 /// Does what `args` say.
 ///
@@ -34,6 +35,7 @@ pub fn main(args: &[String]) -> Result<()> {
         }
         ["hold", url, count] => hold(url, count.parse()?),
         ["phases", url, durable, count] => phases(url, durable == "durable", count.parse()?),
+        ["prey", url, dir, seed] => prey(url, Path::new(dir), seed.parse()?),
         ["traced", program, ref rest @ ..] => traced(program, rest),
         _ => bail!("no such child: {args:?}"),
     }
@@ -80,6 +82,35 @@ fn reader() -> Result<()> {
         say(now_us())?;
     }
     Ok(())
+}
+
+/// Takes one of eight locks after the other, every second one durably, until it is killed. While it
+/// holds one it says so in `holds`; what must not happen it says in `wrong`.
+fn prey(url: &str, dir: &Path, seed: u64) -> Result<()> {
+    let append = |name: &str, line: &str| -> Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).open(dir.join(name))?;
+        Ok(file.write_all(line.as_bytes())?)
+    };
+    let client = connect(url)?;
+    let mut random = next(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    loop {
+        random = next(random);
+        let number = (random >> 20) % 8;
+        let name = format!("lock-{number}");
+        let guard = client.lock(&name)?.durable(number.is_multiple_of(2)).acquire()?;
+        append("holds", &format!("{name} {}\n", guard.token()))?;
+        // Whoever else believed to have the lock would write here, too.
+        let mine = guard.token().to_le_bytes();
+        fs::write(dir.join(&name), mine)?;
+        for _ in 0..random % 50 {
+            std::thread::yield_now();
+        }
+        let met = fs::read(dir.join(&name))? != mine;
+        let released = guard.release()?;
+        if met || released != Released::Released {
+            append("wrong", &format!("{name}: met another: {met}; {released:?}\n"))?;
+        }
+    }
 }
 
 /// One unit of work in [`churn`].

@@ -1,4 +1,5 @@
-//! Repository chores: `cargo xtask check`, `cargo xtask fix`, `cargo xtask test`.
+//! Repository chores: `cargo xtask check`, `cargo xtask fix`, `cargo xtask test`,
+//! `cargo xtask prove`.
 //!
 //! Owns what CI asks of the tree. Knows nothing of locks. `check` never writes a tracked file;
 //! whatever it refuses names the command that mends it.
@@ -10,6 +11,7 @@ mod components;
 mod documents;
 mod files;
 mod packages;
+mod prove;
 mod purity;
 mod steps;
 mod suite;
@@ -24,10 +26,14 @@ Usage: cargo xtask COMMAND
 
   check   every static check of CI; writes nothing
   fix     writes what check can have mended: formatting, clippy's fixes, crates/*/api.txt
-  test    check, then every test, crate by crate; what CI runs";
+  test    check, then every test, crate by crate; what CI runs
+  prove   long searches for a broken promise: model, simulate, museum; see prove --help";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("prove", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return prove::prove(rest);
+    }
     let command = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["check"] => check::check,
         ["fix"] => check::fix,

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: the whole test command, from the static checks to the last doctest.
+//! `cargo xtask test`: the whole test command, from the static checks to the share of the searches
+//! that every run makes.
 //!
 //! Owns the order, the counting and what is shown. Each crate is tested by a cargo command of its
 //! own, lower crates first: so a failure shows where it arises, and each crate is built with only
@@ -7,6 +8,7 @@
 use std::time::Instant;
 
 use crate::check::check;
+use crate::prove;
 use crate::steps::stream;
 use crate::workspace::{Workspace, cargo, shown};
 
@@ -24,6 +26,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), String> {
     check(workspace).map_err(|why| format!("{why}; no test was run"))?;
     let mut all = Counts::default();
     let outcome = workspace.packages.iter().try_for_each(|package| one(&package.name, &mut all));
+    let outcome = outcome.and_then(|()| prove::share());
     let took = begun.elapsed().as_secs_f64();
     println!("\n{} passed, {} failed in {took:.0} s", all.passed, all.failed);
     match outcome {

@@ -7,6 +7,8 @@ mod commands;
 pub mod counts;
 mod crowd;
 mod death;
+mod driver;
+pub(crate) mod kills;
 mod library;
 mod machine;
 mod queue;
@@ -43,9 +45,11 @@ pub const ROWS: &[Row] = &[
     ("wake-up", "from release in one process to acquired in another", library::wake_up),
     ("death", "from `kill -9` of the holder to the next command running", death::death),
     ("crowd", "64 writers on one lock for 1 s", crowd::one_lock),
+    ("kills", "10,000 processes killed while they work on eight locks", kills::kills),
     ("idle", "processor time of a waiter", rest::idle),
     ("resident", "memory of `tenure run` while its command runs", rest::resident),
     ("listing", "`tenure ls` of 10,000 held locks", rest::listing),
+    ("driver", "acquire and release through driver and memory store", driver::driver),
     ("machine", "the bare state machine", machine::machine),
     ("counts", "system calls, writes and syncs", counts::counts),
 ];

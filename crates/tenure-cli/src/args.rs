@@ -9,12 +9,23 @@ use clap::{ArgMatches, Error};
 
 use crate::exit::Failure;
 
+mod holds;
+
+pub(crate) use holds::{AcquireArgs, HoldArgs, RepairArgs, StealArgs, WaitArgs};
+
 /// One call of the command, as typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
     Ls(ListArgs),
     Show(OsString, ListArgs),
+    Wait(WaitArgs),
+    Acquire(Box<AcquireArgs>),
+    Renew(HoldArgs),
+    Release(HoldArgs),
+    Steal(StealArgs),
+    Repair(RepairArgs),
+    Doctor,
     Completions(String),
     Man(Option<String>),
 }
@@ -70,6 +81,13 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "run" => Args::Run(Box::new(run(&mut given))),
         "ls" => Args::Ls(list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
+        "wait" => Args::Wait(holds::wait(&mut given)),
+        "acquire" => Args::Acquire(Box::new(holds::acquire(&mut given))),
+        "renew" => Args::Renew(holds::renew(&mut given)),
+        "release" => Args::Release(holds::release(&mut given)),
+        "steal" => Args::Steal(holds::steal(&mut given)),
+        "repair" => Args::Repair(holds::repair(&mut given)),
+        "doctor" => Args::Doctor,
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })

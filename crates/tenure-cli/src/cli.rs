@@ -12,8 +12,23 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::help;
 
+mod holds;
+
 /// The verbs, in the order of the help.
-pub(crate) const VERBS: [&str; 5] = ["run", "ls", "show", "completions", "man"];
+pub(crate) const VERBS: [&str; 12] = [
+    "run",
+    "ls",
+    "show",
+    "wait",
+    "acquire",
+    "renew",
+    "release",
+    "steal",
+    "repair",
+    "doctor",
+    "completions",
+    "man",
+];
 
 /// The whole description.
 pub(crate) fn command() -> Command {
@@ -27,6 +42,12 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("run").about(help::RUN_ABOUT).defer(run))
         .subcommand(Command::new("ls").about("List the locks of a store").defer(ls))
         .subcommand(Command::new("show").about("Show one lock").defer(show))
+        .subcommands(holds::all())
+        .subcommand(
+            Command::new("doctor")
+                .about("Show what the promise rests on, in numbers")
+                .after_help("Examples:\n  tenure doctor    how far clock rates may be apart"),
+        )
         .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )
@@ -140,7 +161,8 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         ..RunOption::value(
             "tag",
             "TEXT",
-            "Label the lock, for show and JSON; it keeps its tags; may be repeated",
+            "Label the lock, for show and JSON; it keeps its tags until a run gives others; \
+             may be repeated",
         )
     },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),
@@ -149,7 +171,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
         "status-fd",
         "N",
         "Write one JSON object per event to the open descriptor N: waiting, acquired, \
-         renewed, stopping, lost, exited, released",
+         renewed, stopping, lost, exited, released, ended",
     ),
     RunOption::flag("quiet", Some('q'), "Say nothing while waiting, nor when busy or timed out"),
     RunOption::value("store", "URL", STORE),

@@ -29,18 +29,22 @@ impl Display {
 
     /// Shows the latest news.
     pub(crate) fn show(&mut self, lock: &str, waiting: &Waiting) {
-        // A job in the background must not draw over its shell's prompt.
-        let live = !self.quiet && foreground();
-        if self.quiet || (self.said && !live) {
-            return;
-        }
         let place = match waiting.place {
             None => String::new(),
             Some(0) => ", next in line".to_owned(),
             Some(ahead) => format!(", {ahead} ahead in line"),
         };
         let by = held_by(&waiting.held_by);
-        let text = format!("waiting for `{}`{place}: {by}", shorten(lock));
+        self.tell(format!("waiting for `{}`{place}: {by}", shorten(lock)));
+    }
+
+    /// Shows `text` in place of what was shown before, or as the one line of a pipe.
+    pub(crate) fn tell(&mut self, text: String) {
+        // A job in the background must not draw over its shell's prompt.
+        let live = !self.quiet && foreground();
+        if self.quiet || (self.said && !live) {
+            return;
+        }
         if live {
             self.redraw(text);
         } else {

@@ -6,6 +6,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use serde::Serialize;
+use tenure::blocking::HeldBy;
+
 use crate::{signals, terminal};
 
 /// The lock was lost before the command ended.
@@ -22,6 +25,24 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// SIGINT.
 pub(crate) const INT: i32 = rustix::process::Signal::INT.as_raw();
 
+/// What a run came to, for scripts: an exit code alone may be tenure's or the command's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// The command ended, and the code is its own.
+    Command,
+    /// The lock was lost.
+    Lost,
+    /// Somebody had the lock.
+    Busy,
+    /// Somebody had it all the time.
+    TimedOut,
+    /// tenure was told to end while there was no command.
+    Interrupted,
+    /// tenure failed, or the command could not be started.
+    Failed,
+}
+
 /// An end that is tenure's doing: the code, and what to say on stderr.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -30,6 +51,9 @@ pub(crate) struct Failure {
     pub(crate) text: Option<String>,
     /// The interrupt to end by: at a terminal, where shells tell it from an exit with code 130.
     pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) outcome: Outcome,
+    /// Who was in the way.
+    pub(crate) held_by: Option<Box<HeldBy>>,
 }
 
 /// Whom an interrupt still has to reach.
@@ -54,19 +78,30 @@ impl Failure {
 
     /// `code` without a word.
     pub(crate) const fn silent(code: u8) -> Self {
-        Self { code, text: None, interrupt: None }
+        Self { code, text: None, interrupt: None, outcome: Outcome::Failed, held_by: None }
+    }
+
+    /// The lock was lost; why has been said.
+    pub(crate) fn lost() -> Self {
+        Self { outcome: Outcome::Lost, ..Self::silent(LOST) }
     }
 
     /// The end that signal `number` asked for while there was no child to pass it to.
     pub(crate) fn by_signal(number: i32) -> Self {
         let interrupt = (number == INT && terminal::in_front()).then_some(Interrupt::Us);
-        Self { interrupt, ..Self::silent(signal_code(number)) }
+        let outcome = Outcome::Interrupted;
+        Self { interrupt, outcome, ..Self::silent(signal_code(number)) }
     }
 
     /// The command was ended by an interrupt, and so are we: a script around us would take an
     /// exit for a command that dealt with Ctrl-C, and go on with its next line.
-    pub(crate) fn interrupted(interrupt: Interrupt) -> Self {
-        Self { interrupt: Some(interrupt), ..Self::silent(signal_code(INT)) }
+    /// `foreground`: it had the terminal, so that the keys reached it alone.
+    pub(crate) fn interrupted(foreground: bool) -> Self {
+        let interrupt = match foreground {
+            true => Some(Interrupt::OurGroup),
+            false => terminal::in_front().then_some(Interrupt::Us),
+        };
+        Self { interrupt, outcome: Outcome::Command, ..Self::silent(signal_code(INT)) }
     }
 
     /// Says it and gives the code, or ends here by the interrupt.

@@ -10,6 +10,9 @@ Examples:
   tenure run -n deploy -- ./deploy.sh          do not wait: exit 124 when busy
   tenure ls                                    every lock, its holder and its queue
   tenure show deploy --output json             one lock, for a script
+  tenure acquire deploy --ttl 30m --hold F     for several steps of a script;
+  tenure release --hold F                      then give it back
+  tenure wait deploy                           until it is free
 
 `tenure run --help` is the manual of the main job, with all exit codes.";
 
@@ -66,8 +69,12 @@ Events:
   exited    code or signal of the command
   released  remaining_ms where --at-least keeps the lock
   lost      reason; then stopping with remaining_ms until KILL
-  An exit code without `exited` is tenure's own, and so is 123 after
-  `lost`. Fields and events are only ever added.
+  ended     always the last line: code, which tenure exits with, and
+            outcome: command (the code is the command's), lost, busy or
+            timed_out (with held_by), interrupted (while waiting) or failed
+            (with reason)
+  Without `ended`, tenure was killed or could not read its command line.
+  Fields and events are only ever added.
 
 Environment:
   TENURE_STORE    the store when --store is not given
@@ -86,7 +93,8 @@ Examples:
       What happened, as one JSON object per line.";
 
 pub(crate) const SHOW_LONG: &str = "\
-Show one lock: its holder, its queue, its tags. Exits 0 whether it is held or free.";
+Show one lock: its holder, its queue, its tags, and its last holds, newest first, with how each
+ended. Exits 0 whether it is held or free.";
 
 pub(crate) const SHOW_AFTER: &str = "\
 Examples:
@@ -95,16 +103,21 @@ Examples:
 
 JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",
 \"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\",\"orphan\"}],
-\"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[]}. Times are RFC 3339 in UTC, _ms
-are whole milliseconds, unknown is null; orphan is the process that keeps
-the lock after its holder was killed. Fields are only ever added.";
+\"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[],\"history\":[{\"id\",\"token\",\"since\",
+\"until\",\"end\":\"released|died|expired|stolen\",\"reason\"}]}. Times are RFC 3339 in
+UTC, _ms are whole milliseconds, unknown is null; orphan is the process that
+keeps the lock after its holder was killed; history holds the last 8 holds,
+newest first, and the reason given to `tenure steal`. Fields are only ever
+added.";
 
 pub(crate) const LS_LONG: &str = "\
-List every lock of the store: state, holder, since when, and how many wait.";
+List every lock of the store, also those that are free since they were last
+used: state, holder, since when, and how many wait.";
 
 pub(crate) const LS_AFTER: &str = "\
 Examples:
   tenure ls
+  tenure ls | grep ' held '
   tenure ls --output json | jq -r '.[] | select(.state == \"held\") | .lock'
 
 JSON: an array of the objects that `tenure show --output json` prints.";

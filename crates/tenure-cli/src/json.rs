@@ -19,6 +19,7 @@ pub(crate) struct Lock<'a> {
     pub(crate) holders: Vec<Holder<'a>>,
     pub(crate) queue: Vec<Waiter<'a>>,
     pub(crate) tags: &'a [String],
+    pub(crate) history: Vec<Past<'a>>,
 }
 
 /// One who holds.
@@ -42,6 +43,17 @@ pub(crate) struct Waiter<'a> {
     pub(crate) since: String,
 }
 
+/// A hold that has ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Past<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) token: u64,
+    pub(crate) since: String,
+    pub(crate) until: String,
+    pub(crate) end: &'static str,
+    pub(crate) reason: Option<&'a str>,
+}
+
 /// Who is in a waiter's way.
 #[derive(Debug, Serialize)]
 pub(crate) struct HeldBy<'a> {
@@ -49,6 +61,12 @@ pub(crate) struct HeldBy<'a> {
     pub(crate) pid: Option<u32>,
     pub(crate) token: Option<u64>,
     pub(crate) since: String,
+}
+
+impl<'a> HeldBy<'a> {
+    pub(crate) fn of(by: &'a tenure::blocking::HeldBy) -> Self {
+        Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since.as_micros()) }
+    }
 }
 
 /// Now, by the wall clock.

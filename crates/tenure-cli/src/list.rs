@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use tenure::blocking::{Client, connect_existing};
-use tenure::{HolderInfo, LockInfo, LockState};
+use tenure::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::display::local_time;
@@ -83,6 +83,27 @@ fn shape(lock: &LockInfo) -> json::Lock<'_> {
             .map(|w| json::Waiter { id: &w.id, pid: w.pid, since: json::time(w.since.as_micros()) })
             .collect(),
         tags: &lock.tags,
+        history: lock.history.iter().map(past).collect(),
+    }
+}
+
+fn past(past: &PastInfo) -> json::Past<'_> {
+    json::Past {
+        id: &past.id,
+        token: past.token,
+        since: json::time(past.since.as_micros()),
+        until: json::time(past.until.as_micros()),
+        end: end(past.end),
+        reason: past.reason.as_deref(),
+    }
+}
+
+const fn end(end: HoldEnd) -> &'static str {
+    match end {
+        HoldEnd::Released => "released",
+        HoldEnd::Died => "died",
+        HoldEnd::Expired => "expired",
+        _ => "stolen",
     }
 }
 
@@ -120,6 +141,9 @@ fn print_lock(lock: &LockInfo, out: &mut impl Write) -> io::Result<()> {
     if !lock.tags.is_empty() {
         text += &format!("tags    {}\n", lock.tags.join(", "));
     }
+    for past in &lock.history {
+        text += &format!("last    {}\n", describe_past(past));
+    }
     out.write_all(text.as_bytes())
 }
 
@@ -136,6 +160,13 @@ fn describe(h: &HolderInfo) -> String {
         text += &format!(", kept by orphan pid {orphan}");
     }
     text
+}
+
+fn describe_past(past: &PastInfo) -> String {
+    let times = [past.since, past.until].map(|time| local_time(time.as_micros()));
+    let reason = past.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let [since, until] = times;
+    format!("{}, token {}, {since} to {until}, {}{reason}", past.id, past.token, end(past.end))
 }
 
 fn table(locks: &[LockInfo], out: &mut impl Write) -> io::Result<()> {

@@ -6,33 +6,45 @@
 
 use std::process::ExitCode;
 
+mod acquire;
 mod args;
+mod ask;
 #[cfg(feature = "bench-link")]
 mod bench_link;
 mod child;
 mod cli;
 mod clock;
 mod display;
+mod doctor;
 mod duration;
 mod exit;
+mod free;
 mod help;
+mod hold_file;
 mod hook;
 mod json;
 mod list;
+mod lost;
+mod manual;
 mod options;
 mod pages;
 mod parent;
 mod plain;
+mod release;
+mod renew;
+mod repair;
 mod run;
 mod signals;
 mod spawn;
 mod status;
+mod steal;
 mod supervise;
 mod terminal;
 mod wait;
 
 use args::{Args, Stop};
 use exit::Failure;
+use options::{AcquireOptions, HoldOptions, RepairOptions, StealOptions};
 
 fn main() -> ExitCode {
     #[cfg(feature = "bench-link")]
@@ -50,8 +62,9 @@ fn main() -> ExitCode {
 fn dispatch(args: Args) -> Result<u8, Failure> {
     let out = &mut std::io::stdout();
     let store_env = || std::env::var_os("TENURE_STORE");
+    let hold_env = || std::env::var_os("TENURE_HOLD");
     match args {
-        Args::Run(args) => run::run(&options::RunOptions::resolve(*args, store_env())?),
+        Args::Run(args) => run::run(*args, store_env()),
         Args::Ls(args) => {
             let output = options::Output::resolve(&args)?;
             list::ls(&options::store(args.store, store_env())?, output, out)
@@ -60,6 +73,17 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
             let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);
             list::show(&options::store(args.store, store_env())?, &name, output, out)
         }
+        Args::Wait(args) => free::wait(&options::Want::resolve(args, store_env())?),
+        Args::Acquire(args) => {
+            acquire::acquire(&AcquireOptions::resolve(*args, store_env(), hold_env())?)
+        }
+        Args::Renew(args) => renew::renew(&HoldOptions::resolve(args, store_env(), hold_env())?),
+        Args::Release(args) => {
+            release::release(&HoldOptions::resolve(args, store_env(), hold_env())?)
+        }
+        Args::Steal(args) => steal::steal(&StealOptions::resolve(args, store_env())?),
+        Args::Repair(args) => repair::repair(&RepairOptions::resolve(args, store_env())?, out),
+        Args::Doctor => printed(doctor::doctor(out)),
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),
     }

@@ -13,30 +13,40 @@ use crate::args::{ListArgs, RunArgs};
 use crate::duration;
 use crate::exit::{BUSY, Failure};
 
+mod holds;
+
+pub(crate) use holds::{AcquireOptions, HoldOptions, RepairOptions, StealOptions};
+
 /// The longest lock name, in bytes.
 const NAME_MAX: usize = 1024;
 /// The longest tag or identity, in bytes.
 const LABEL_MAX: usize = 255;
 
-/// `tenure run`, as meant.
+/// Wanting a lock, or its freedom: what every verb that waits has.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RunOptions {
+pub(crate) struct Want {
     pub(crate) name: String,
-    /// The program and its arguments, never empty.
-    pub(crate) command: Vec<OsString>,
     pub(crate) patience: Patience,
     /// The exit code when busy or timed out.
     pub(crate) busy_code: u8,
     pub(crate) connect_timeout: Duration,
+    pub(crate) id: Option<String>,
+    pub(crate) quiet: bool,
+    pub(crate) store: String,
+}
+
+/// `tenure run`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RunOptions {
+    pub(crate) want: Want,
+    /// The program and its arguments, never empty.
+    pub(crate) command: Vec<OsString>,
     /// Checked: the numbers fit together.
     pub(crate) timing: TimingSpec,
     pub(crate) at_least: Option<Duration>,
     pub(crate) tags: Vec<String>,
     pub(crate) durable: bool,
-    pub(crate) id: Option<String>,
     pub(crate) status_fd: Option<i32>,
-    pub(crate) quiet: bool,
-    pub(crate) store: String,
 }
 
 /// How `ls` and `show` print.
@@ -53,23 +63,21 @@ impl RunOptions {
     /// One line that names the input and what would be right; exit code 125.
     pub(crate) fn resolve(args: RunArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
         Ok(Self {
-            patience: patience(args.no_wait, args.wait.as_deref())?,
-            busy_code: busy_code(args.conflict_exit_code.as_deref())?,
-            connect_timeout: positive("--connect-timeout", args.connect_timeout.as_deref())?
-                .unwrap_or(Duration::from_secs(10)),
+            want: Want {
+                patience: patience(args.no_wait, args.wait.as_deref())?,
+                busy_code: busy_code(args.conflict_exit_code.as_deref())?,
+                connect_timeout: positive("--connect-timeout", args.connect_timeout.as_deref())?
+                    .unwrap_or(Duration::from_secs(10)),
+                id: args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?,
+                quiet: args.quiet,
+                store: store(args.store, store_env)?,
+                name: name(&args.name)?,
+            },
             timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
             at_least: positive("--at-least", args.at_least.as_deref())?,
-            tags: args
-                .tags
-                .iter()
-                .map(|tag| label("--tag", tag, LABEL_MAX))
-                .collect::<Result<_, _>>()?,
+            tags: tags(&args.tags)?,
             durable: args.durable,
-            id: args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?,
             status_fd: status_fd(args.status_fd.as_deref())?,
-            quiet: args.quiet,
-            store: store(args.store, store_env)?,
-            name: name(&args.name)?,
             command: command(args.command, args.shell)?,
         })
     }
@@ -111,6 +119,10 @@ pub(crate) fn name(name: &OsStr) -> Result<String, Failure> {
     label("lock name", name, NAME_MAX)
 }
 
+fn tags(tags: &[OsString]) -> Result<Vec<String>, Failure> {
+    tags.iter().map(|tag| label("--tag", tag, LABEL_MAX)).collect()
+}
+
 fn patience(no_wait: bool, wait: Option<&OsStr>) -> Result<Patience, Failure> {
     let wait = parsed("-w", wait, duration::parse)?;
     match (no_wait, wait) {
@@ -132,7 +144,11 @@ fn busy_code(text: Option<&OsStr>) -> Result<u8, Failure> {
     })
 }
 
-fn status_fd(text: Option<&OsStr>) -> Result<Option<i32>, Failure> {
+/// The descriptor of `--status-fd`; what goes wrong with the other options is told there.
+///
+/// # Errors
+/// Unless it is a number.
+pub(crate) fn status_fd(text: Option<&OsStr>) -> Result<Option<i32>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let text = utf8("--status-fd", text)?;
     let number = text.parse().ok().filter(|n| *n >= 0 && !text.starts_with('+'));

@@ -6,15 +6,18 @@
 //! Invariant: nothing runs before the lock is held, and the lock is released only after the
 //! command has ended.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use tenure::Timing;
-use tenure::blocking::{Client, Guard, Lock, Lost, Released};
+use tenure::blocking::{Client, Guard, Lock, Released};
 
+use crate::args::RunArgs;
 use crate::child::{Child, Ended};
 use crate::duration::shorten;
-use crate::exit::{Failure, INT, Interrupt, LOST, complain};
-use crate::options::RunOptions;
+use crate::exit::{Failure, INT, complain};
+use crate::lost::why;
+use crate::options::{self, RunOptions};
 use crate::signals::Signals;
 use crate::spawn::{HoldEnv, Start, spawn};
 use crate::status::{Event, Status};
@@ -23,28 +26,31 @@ use crate::terminal::Terminal;
 use crate::wait::Wait;
 use crate::{clock, json, parent};
 
-/// Runs the verb; the exit code is the child's or one of ours.
-pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
-    let mut status = Status::open(options.status_fd)?;
-    let mut signals = Signals::block()?;
-    let done = locked(options, &mut status, &mut signals);
-    status.finish();
+/// Runs the verb; the exit code is the child's, or a failure has one of ours.
+pub(crate) fn run(args: RunArgs, store_env: Option<OsString>) -> Result<u8, Failure> {
+    let mut status = Status::open(options::status_fd(args.status_fd.as_deref())?)?;
+    let name = args.name.to_string_lossy().into_owned();
+    let done = RunOptions::resolve(args, store_env).and_then(|options| {
+        let mut signals = Signals::block()?;
+        locked(&options, &mut status, &mut signals)
+    });
+    status.end(&name, &done);
     done
 }
 
 fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> Result<u8, Failure> {
-    let mut wait = Wait::new(options, status, signals);
+    let mut wait = Wait::new(&options.want, status, signals);
     let client = wait.connect()?;
     let lock = lock(&client, options)?;
-    parent::refuse_own(&client, &options.name)?;
-    let guard = wait.acquire(&lock)?;
+    parent::refuse_own(&client, &options.want.name)?;
+    let guard = wait.acquire(|patience| lock.start(patience))?;
     let hold = Hold { options, client: &client, since: clock::now(), guard };
     hold.work(status, signals)
 }
 
 /// The lock with all that the options say of it.
 fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.name).and_then(|lock| lock.timing(options.timing));
+    let lock = client.lock(&options.want.name).and_then(|lock| lock.timing(options.timing));
     let lock = lock.and_then(|lock| lock.tags(&options.tags));
     Ok(lock.map_err(Failure::new)?.durable(options.durable))
 }
@@ -73,7 +79,7 @@ impl Hold<'_> {
                 return Err(failure);
             }
         };
-        let lock = &self.options.name;
+        let lock = &self.options.want.name;
         let grace = grace(self.options);
         let guard = &mut self.guard;
         let mut warned = false;
@@ -82,13 +88,10 @@ impl Hold<'_> {
         if let Some(why) = outcome.lost {
             complain(&format!("lost lock `{}`: {why}; the command was ended", shorten(lock)));
             // There is nothing to give back: the guard's drop only takes the session away.
-            return Ok(LOST);
+            return Err(Failure::lost());
         }
         let at_least = self.options.at_least;
-        match self.give_back(status, at_least) {
-            Some(lost) => Ok(lost),
-            None => passed_on(&outcome),
-        }
+        self.give_back(status, at_least).map_or_else(|| passed_on(&outcome), Err)
     }
 
     fn start(
@@ -117,10 +120,10 @@ impl Hold<'_> {
         spawn(&start, signals).map(Child::new)
     }
 
-    /// Ends the hold; the exit code if it turns out to have been lost. A release that fails is a
+    /// Ends the hold; what to end with if it turns out to have been lost. A release that fails is a
     /// warning only: the work was done under the lock.
-    fn give_back(self, status: &mut Status, at_least: Option<Duration>) -> Option<u8> {
-        let (lock, token) = (&self.options.name, Some(self.guard.token()));
+    fn give_back(self, status: &mut Status, at_least: Option<Duration>) -> Option<Failure> {
+        let (lock, token) = (&self.options.want.name, Some(self.guard.token()));
         let held = clock::now().saturating_sub(self.since);
         let rest = at_least.and_then(|d| d.checked_sub(held)).filter(|rest| !rest.is_zero());
         let released = match rest {
@@ -139,7 +142,7 @@ impl Hold<'_> {
                 let shown = shorten(lock);
                 complain(&format!("lost lock `{shown}` before the command ended: {why}"));
                 status.tell(Event { event: "lost", reason: Some(&why), ..blank });
-                Some(LOST)
+                Some(Failure::lost())
             }
             Err(error) => {
                 let shown = shorten(lock);
@@ -153,8 +156,7 @@ impl Hold<'_> {
 /// The command's own end as ours.
 fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
     match outcome.ended {
-        Ended::Signal(INT) if outcome.foreground => Err(Failure::interrupted(Interrupt::OurGroup)),
-        Ended::Signal(INT) => Err(Failure::by_signal(INT)),
+        Ended::Signal(INT) => Err(Failure::interrupted(outcome.foreground)),
         ended => Ok(ended.code()),
     }
 }
@@ -175,15 +177,5 @@ fn look(guard: &mut Guard, warned: &mut bool) -> Option<String> {
             }
             None
         }
-    }
-}
-
-fn why(lost: &Lost) -> String {
-    match lost {
-        Lost::Replaced { by } => format!("the record names another holder, {by}"),
-        Lost::Freed => "it was freed by somebody else".to_owned(),
-        Lost::Deleted => "its record was deleted".to_owned(),
-        Lost::Deadline => "it was not renewed in time".to_owned(),
-        other => format!("{other:?}"),
     }
 }

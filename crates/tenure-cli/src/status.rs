@@ -2,7 +2,7 @@
 //!
 //! Invariant: telling never hurts the hold. A full pipe is waited for at the end only, and briefly;
 //! a reader that went away ends the telling; a descriptor that cannot be written to is refused
-//! before anything is acquired. Fields are only ever added.
+//! before anything is acquired. The last event, and no other, is `ended`. Fields are only ever added.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde::Serialize;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Outcome};
 use crate::json;
 
 /// What a pipe takes whole when it says it takes anything.
@@ -44,10 +44,13 @@ pub(crate) struct Event<'a> {
     pub(crate) ticket: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_by: Option<json::HeldBy<'a>>,
-    /// Why the hold was lost, or the work stopped.
+    /// What it all came to; only of `ended`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<Outcome>,
+    /// Why the hold was lost, the work stopped, or tenure ended with a code of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'a str>,
-    /// The command's exit code; `exited` has this or `signal`.
+    /// The command's exit code, of `exited` unless it has `signal`; tenure's, of `ended`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +82,15 @@ impl Status {
     }
 
     /// Tells `event`; `at` is filled in here.
-    pub(crate) fn tell(&mut self, mut event: Event<'_>) {
-        if self.to.is_none() || self.backlog.len() > BACKLOG_MAX {
+    pub(crate) fn tell(&mut self, event: Event<'_>) {
+        if self.backlog.len() <= BACKLOG_MAX {
+            self.note(event);
+            self.flush();
+        }
+    }
+
+    fn note(&mut self, mut event: Event<'_>) {
+        if self.to.is_none() {
             return;
         }
         event.at = json::now();
@@ -88,7 +98,6 @@ impl Status {
             self.backlog.extend(line);
             self.backlog.push(b'\n');
         }
-        self.flush();
     }
 
     /// The descriptor to poll for writing while something is left to tell.
@@ -101,8 +110,20 @@ impl Status {
         self.flush_within(Duration::ZERO);
     }
 
-    /// Writes the rest, waiting for a slow reader, but not for long.
-    pub(crate) fn finish(mut self) {
+    /// Tells how the run has `ended`, as the last event, and writes the rest: waits for a slow
+    /// reader, but not for long.
+    pub(crate) fn end(mut self, lock: &str, done: &Result<u8, Failure>) {
+        let blank = Event { event: "ended", lock, ..Event::default() };
+        self.note(match done {
+            Ok(code) => Event { outcome: Some(Outcome::Command), code: Some(*code), ..blank },
+            Err(failure) => Event {
+                outcome: Some(failure.outcome),
+                code: Some(failure.code),
+                reason: failure.text.as_deref(),
+                held_by: failure.held_by.as_deref().map(json::HeldBy::of),
+                ..blank
+            },
+        });
         self.flush_within(LAST_WAIT);
     }
 

@@ -7,12 +7,12 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tenure::Error;
-use tenure::blocking::{Client, Guard, HeldBy, Lock, Patience, Pending, Step, Waiting, connect};
+use tenure::blocking::{Client, Guard, HeldBy, Patience, Pending, Step, Waiting, connect};
 
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
-use crate::exit::Failure;
-use crate::options::RunOptions;
+use crate::exit::{Failure, Outcome};
+use crate::options::Want;
 use crate::signals::{News, Signals};
 use crate::status::{Event, Status};
 use crate::{clock, json};
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// One contender.
 pub(crate) struct Wait<'a> {
-    options: &'a RunOptions,
+    options: &'a Want,
     status: &'a mut Status,
     signals: &'a mut Signals,
     display: Display,
@@ -40,11 +40,7 @@ enum Stay {
 }
 
 impl<'a> Wait<'a> {
-    pub(crate) fn new(
-        options: &'a RunOptions,
-        status: &'a mut Status,
-        signals: &'a mut Signals,
-    ) -> Self {
+    pub(crate) fn new(options: &'a Want, status: &'a mut Status, signals: &'a mut Signals) -> Self {
         let now = clock::now();
         let until = match options.patience {
             Patience::For(limit) => Some(now + limit),
@@ -69,10 +65,13 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Waits for the lock as long as the options say.
-    pub(crate) fn acquire(&mut self, lock: &Lock) -> Result<Guard, Failure> {
+    /// Waits for the lock as long as the options say; `start` begins to want it.
+    pub(crate) fn acquire(
+        &mut self,
+        start: impl Fn(Patience) -> Result<Pending, Error>,
+    ) -> Result<Guard, Failure> {
         let done = loop {
-            match self.stay(lock) {
+            match self.stay(&start) {
                 Ok(Stay::Acquired(guard)) => break Ok(guard),
                 Ok(Stay::ToldToStop) => {
                     self.display.clear();
@@ -85,9 +84,12 @@ impl<'a> Wait<'a> {
         done
     }
 
-    fn stay(&mut self, lock: &Lock) -> Result<Stay, Failure> {
+    fn stay(
+        &mut self,
+        start: impl Fn(Patience) -> Result<Pending, Error>,
+    ) -> Result<Stay, Failure> {
         let mut pending = loop {
-            match lock.start(self.patience()) {
+            match start(self.patience()) {
                 Ok(pending) => break pending,
                 Err(error) => self.pause_after(error)?,
             }
@@ -129,7 +131,6 @@ impl<'a> Wait<'a> {
     }
 
     fn sleep(&mut self, pending: &Pending) {
-        self.contact_by = None;
         let readable = pending.fds().chain(std::iter::once(self.signals.as_fd()));
         clock::wait(readable, self.status.waits_for(), pending.wake_after());
         self.status.flush();
@@ -144,7 +145,8 @@ impl<'a> Wait<'a> {
         }
         let by = [self.contact_by, self.until].into_iter().flatten().min();
         if self.until.is_some_and(|until| now >= until) {
-            return Err(Failure::with_code(self.options.busy_code, error));
+            let outcome = Outcome::TimedOut;
+            return Err(Failure { outcome, ..Failure::with_code(self.options.busy_code, error) });
         }
         let pause = by.map_or(RETRY, |by| by.saturating_sub(now).min(RETRY));
         clock::wait(std::iter::once(self.signals.as_fd()), None, Some(pause));
@@ -163,35 +165,37 @@ impl<'a> Wait<'a> {
             lock: &self.options.name,
             place: waiting.place,
             ticket: waiting.ticket,
-            held_by: Some(json::HeldBy {
-                id: &by.id,
-                pid: by.pid,
-                token: by.token,
-                since: json::time(by.since.as_micros()),
-            }),
+            held_by: Some(json::HeldBy::of(by)),
             ..Event::default()
         });
     }
 
     fn busy(&self, by: &HeldBy) -> Failure {
-        self.conflict(format!("lock `{}` is {}", shorten(&self.options.name), held_by(by)))
+        let text = format!("lock `{}` is {}", shorten(&self.options.name), held_by(by));
+        self.conflict(Outcome::Busy, by, text)
     }
 
     fn timed_out(&self, by: &HeldBy) -> Failure {
         let again = by.takeover_in.map_or_else(String::new, |d| {
             format!("; a wait of {:.1} s more would take it", d.as_secs_f64())
         });
-        self.conflict(format!(
+        let text = format!(
             "the wait for lock `{}` ended: it is {}{again}",
             shorten(&self.options.name),
             held_by(by)
-        ))
+        );
+        self.conflict(Outcome::TimedOut, by, text)
     }
 
     /// Who called for code 0 takes a busy lock for success, and cron mails every line.
-    fn conflict(&self, text: String) -> Failure {
+    fn conflict(&self, outcome: Outcome, by: &HeldBy, text: String) -> Failure {
         let silent = self.options.quiet || self.options.busy_code == 0;
-        Failure { text: (!silent).then_some(text), ..Failure::silent(self.options.busy_code) }
+        Failure {
+            outcome,
+            text: (!silent).then_some(text),
+            held_by: Some(Box::new(by.clone())),
+            ..Failure::silent(self.options.busy_code)
+        }
     }
 }
 

@@ -117,6 +117,36 @@ fn a_limit_is_kept_while_the_record_is_busy() {
 }
 
 #[test]
+fn told_to_end_while_the_record_is_busy() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let second = wait(&bench, "x", 1);
+    let file = std::fs::File::open(bench.path("store/locks/x")).unwrap();
+    file.lock().unwrap();
+    // One that has not stood in line yet, one that does and wants to leave, and one that tries.
+    let first = bench.start(&["run", "--quiet", "x", "--", "echo", "ran"]);
+    let third = bench.start(&["run", "-n", "x", "--", "echo", "ran"]);
+    std::thread::sleep(Duration::from_millis(300));
+    for (signal, waiter) in [(Signal::INT, first), (Signal::TERM, second), (Signal::TERM, third)] {
+        let start = Instant::now();
+        waiter.signal(signal);
+        let ran = waiter.end();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(128 + signal.as_raw()), ""), "{ran:?}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+    let waiter = bench.start(&["run", "--quiet", "x", "--", "true"]);
+    assert_rests(&waiter);
+    drop(file);
+    until("it stands in line", || {
+        let queue = bench.show("x")["queue"].clone();
+        queue.as_array().is_some_and(|all| all.iter().any(|w| w["pid"] == waiter.pid()))
+    });
+    // Who could not leave the line is gone, and in nobody's way.
+    holder.signal(Signal::TERM);
+    assert_eq!(waiter.end().code, Some(0));
+}
+
+#[test]
 fn a_limit_on_the_length_of_files_is_an_error_and_not_a_signal() {
     let bench = Bench::new();
     let ran = Ran::of(&bench.sh("ulimit -f 0; exec \"$TENURE\" run x -- true").output().unwrap());

@@ -9,14 +9,17 @@ use snapbox::{assert_data_eq, file};
 
 /// What differs from run to run, replaced; unknown values stay null.
 fn stable(bench: &Bench, text: &str) -> String {
-    let masked = mask(text, &["since", "token", "pid", "host", "remaining_ms"]);
+    let masked = mask(text, &["since", "until", "token", "pid", "host", "remaining_ms"]);
     masked.replace(&bench.url(), "local:/store").replace(",\"", ",\n \"")
 }
 
 #[test]
 fn json_of_a_free_and_of_a_held_lock() {
     let bench = Bench::new();
-    assert_eq!(bench.run(&["run", "--tag", "b", "--tag", "a", "x", "--", "true"]).code, Some(0));
+    assert_eq!(
+        bench.run(&["run", "--id", "i", "--tag", "b", "--tag", "a", "x", "--", "true"]).code,
+        Some(0)
+    );
     let free = bench.run(&["show", "x", "--output", "json"]);
     assert_data_eq!(stable(&bench, &free.stdout), file!["snapshots/show-free.json"]);
     let mut holder = bench.start(&["run", "--id", "me", "x", "-c", "echo up; exec sleep 1000"]);

@@ -27,8 +27,9 @@ fn a_lost_hold_ends_the_work_with_123() {
     assert_eq!(ran.stderr.matches('\n').count(), 1, "{ran:?}");
     let events = bench.read("events");
     let order: Vec<&str> = events.lines().map(|l| l.split('"').nth(3).unwrap()).collect();
-    assert_eq!(order, ["acquired", "lost", "stopping", "exited"], "{events}");
+    assert_eq!(order, ["acquired", "lost", "stopping", "exited", "ended"], "{events}");
     assert!(events.contains("\"signal\":15"), "{events}");
+    assert!(events.ends_with("\"outcome\":\"lost\",\"code\":123}\n"), "{events}");
 }
 
 #[test]

@@ -242,6 +242,97 @@ fn ci_step() {
     assert!(tokens.is_sorted_by(|a, b| a < b), "tokens must grow: {tokens:?}");
 }
 
+/// The scripts of the steps of a pipeline, each with whether it runs after a failure, too.
+fn steps(yaml: &str) -> Vec<(String, bool)> {
+    let steps = yaml.split("- name: ").skip(1);
+    let step = |step: &str| {
+        let (head, lines) = step.split_once("run: |\n").unwrap();
+        let script = lines.lines().map(|l| format!("{}\n", l.trim_start())).collect();
+        (script, head.contains("if: always()"))
+    };
+    steps.map(step).collect()
+}
+
+#[test]
+fn steps_of_a_pipeline() {
+    let home = Home::new("pipeline");
+    home.script("deploy.sh");
+    // What the page asks of `jq`, for machines without it.
+    let jq = "#!/bin/sh\nsed 's/.*\"token\":\\([0-9]*\\).*/\\1/' \"$2\"\n";
+    home.executable("bin/jq", jq);
+    let steps = steps(&block("Several steps under one lock", "yaml", 0));
+    assert_eq!(steps.len(), 4);
+    // Runs them as a runner does; the codes of those that ran.
+    let pipeline = |build: &str| {
+        home.executable("build.sh", build);
+        let mut failed = false;
+        let mut codes = Vec::new();
+        for (script, always) in &steps {
+            if !failed || *always {
+                let mut bash = home.command("bash");
+                bash.args(["-e", "-c", script]).env("RUNNER_TEMP", &home.0);
+                codes.push(code(bash));
+                failed |= codes.last() != Some(&0);
+            }
+        }
+        assert!(!home.0.join("deploy.hold").exists());
+        codes
+    };
+    let busy = "#!/bin/sh\ntenure run -n -E 9 deploy -- true\n[ $? = 9 ]\n";
+    assert_eq!(pipeline(busy), [0, 0, 0, 0], "the lock is held while it builds");
+    let first = home.ran();
+    assert_eq!(
+        pipeline("#!/bin/sh\nexit 4\n"),
+        [0, 4, 0],
+        "a failed step, and the lock given back"
+    );
+    assert_eq!(home.ran().len(), 0);
+    let lost = "#!/bin/sh\ntenure steal deploy --reason test --now --yes\n";
+    assert_eq!(pipeline(lost), [0, 0, 123, 123], "what was lost is not deployed");
+    assert_eq!(home.ran().len(), 0);
+    assert_eq!(pipeline("#!/bin/sh\n"), [0, 0, 0, 0]);
+    let token = |line: &str| line.strip_prefix("staging ").unwrap().parse::<u64>().unwrap();
+    assert!(token(&home.ran()[0]) > token(&first[0]));
+}
+
+#[test]
+fn a_script_of_several_steps() {
+    let home = Home::new("steps");
+    home.script("one.sh");
+    home.script("two.sh");
+    let script = home.executable("migrate", &block("Several steps under one lock", "bash", 0));
+    let migrate = || home.command(script.to_str().unwrap());
+    assert_eq!(code(migrate()), 0);
+    assert_eq!(home.ran().len(), 2);
+    home.exits_with(5);
+    assert_eq!(code(migrate()), 5);
+    assert_eq!(home.ran().len(), 1);
+    home.exits_with(0);
+    home.while_held(&["tenure", "run", "migrate", "--"], || assert_eq!(code(migrate()), 124));
+    assert_eq!(home.ran().len(), 0);
+    assert_eq!(code(migrate()), 0, "nothing was left of those before");
+    assert!(!home.0.join(".migrate").exists());
+}
+
+#[test]
+fn a_holder_that_is_gone() {
+    let home = Home::new("gone");
+    let tenure = |args: &[&str]| {
+        let mut command = home.command("tenure");
+        command.args(args);
+        command
+    };
+    assert_eq!(code(tenure(&["acquire", "deploy", "--ttl", "1h", "--hold", "lost"])), 0);
+    let mut sh = home.command("/bin/sh");
+    sh.args(["-e", "-c", &block("A holder that is gone", "sh", 0)]);
+    let out = run(sh);
+    assert!(out.status.success(), "{out:?}");
+    assert!(String::from_utf8(out.stdout).unwrap().contains("state   held\n"));
+    let shown = String::from_utf8(run(tenure(&["show", "deploy"])).stdout).unwrap();
+    assert!(shown.contains("state   free\n"), "{shown}");
+    assert!(shown.contains(", stolen: runner 7 was rebuilt\n"), "{shown}");
+}
+
 #[test]
 fn instead_of_flock() {
     let home = Home::new("flock");

@@ -276,3 +276,85 @@ fn a_pager_behind_us_gets_the_terminal() {
     terminal.sees("prompt42");
     until("the lock is free", || bench.show("x")["state"] == "free");
 }
+
+#[test]
+fn acquire_shows_whom_it_waits_for_and_leaves_the_line_when_stopped() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let mut terminal = Terminal::with_shell(&bench);
+    terminal.keys("\"$TENURE\" acquire x --ttl 1h --hold h\n");
+    terminal.sees(&format!("tenure: waiting for `x`, next in line: held by pid {}", holder.pid()));
+    terminal.keys(CTRL_Z);
+    terminal.sees("Stopped");
+    assert_eq!(
+        bench.show("x")["queue"].as_array().unwrap().len(),
+        0,
+        "nobody waits for a stopped one"
+    );
+    terminal.keys("fg\n");
+    bench.wait_for_queue("x", 1);
+    terminal.keys(CTRL_C);
+    assert_eq!(terminal.code(), "130");
+    bench.wait_for_queue("x", 0);
+    assert!(!bench.path("h").exists());
+    terminal.keys("\"$TENURE\" acquire x --ttl 1h --hold h\n");
+    bench.wait_for_queue("x", 1);
+    holder.signal(Signal::TERM);
+    assert_eq!(terminal.code(), "0");
+    assert_eq!(bench.run(&["release", "--hold", "h"]).code, Some(0));
+}
+
+#[test]
+fn wait_shows_whom_it_waits_for() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let mut terminal = Terminal::with_shell(&bench);
+    terminal.keys("\"$TENURE\" wait x\n");
+    let line = format!("tenure: waiting until `x` is free: held by pid {}", holder.pid());
+    terminal.sees(&line);
+    terminal.keys(CTRL_Z);
+    terminal.sees("Stopped");
+    terminal.keys("fg\n");
+    terminal.sees(&line);
+    terminal.keys(CTRL_C);
+    assert_eq!(terminal.code(), "130");
+    terminal.keys("\"$TENURE\" wait x\n");
+    terminal.sees(&line);
+    holder.signal(Signal::TERM);
+    assert_eq!(terminal.code(), "0");
+}
+
+#[test]
+fn steal_asks_before_it_takes() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let mut terminal = Terminal::with_shell(&bench);
+    for (answer, code, state) in
+        [("n", "125", "held"), ("", "125", "held"), ("yess", "125", "held"), ("y", "0", "free")]
+    {
+        terminal.keys("\"$TENURE\" steal x --reason why --now\n");
+        terminal.sees(&format!("held by pid {}", holder.pid()));
+        terminal.sees("tenure: kill its processes and free it? [y/N] ");
+        terminal.keys(&format!("{answer}\n"));
+        assert_eq!(
+            (terminal.code().as_str(), bench.show("x")["state"].as_str()),
+            (code, Some(state))
+        );
+    }
+}
+
+#[test]
+fn repair_asks_before_it_frees() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["run", "x", "--", "true"]).code, Some(0));
+    std::fs::write(bench.path("store/locks/x"), "").unwrap();
+    let mut terminal = Terminal::with_shell(&bench);
+    for (answer, code) in [("no", "125"), ("yes", "0")] {
+        terminal.keys("\"$TENURE\" repair\n");
+        terminal.sees("damage  the file is empty");
+        terminal.sees("tenure: free 1 damaged record? [y/N] ");
+        terminal.keys(&format!("{answer}\n"));
+        assert_eq!(terminal.code(), code);
+    }
+    assert_eq!(bench.show("x")["state"], "free");
+}

@@ -19,6 +19,11 @@ extern crate alloc;
 
 mod claim;
 mod ids;
+#[cfg(feature = "museum")]
+pub mod museum;
+#[cfg(not(feature = "museum"))]
+#[expect(unreachable_pub, reason = "public where the museum is built in")]
+mod museum;
 mod record;
 mod time;
 mod timing;

@@ -5,6 +5,7 @@
 //! better than a whole-object write (an own key, a patch of one annotation) can use it.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Waiter {
     pub term: Term,
     /// When it began to wait, by its own wall clock.
     pub since: Wall,
+    /// What its hold does to the lock's tags: as [`Change::Take`].
+    pub tags: Vec<Text>,
 }
 
 /// How a hold ended.
@@ -92,6 +95,8 @@ pub struct Past {
     pub until: Wall,
     /// How it ended.
     pub end: End,
+    /// Why it was taken away, in the words of whoever did.
+    pub reason: Option<Text>,
 }
 
 /// The whole record of one lock.
@@ -107,8 +112,8 @@ pub struct Record {
     pub last_token: Token,
     /// Labels of the lock, sorted, each once.
     pub tags: Vec<Text>,
-    /// The last ended holds, oldest first.
-    pub history: VecDeque<Past>,
+    /// The last ended holds, oldest first. Shared, because most changes leave them as they are.
+    pub history: Arc<VecDeque<Past>>,
 }
 
 /// One change of a record. It is proposed against a version and applied all or not at all.
@@ -122,7 +127,7 @@ pub enum Change {
         ended: Option<End>,
         /// Waiters to strike out: our own entry, and those found dead.
         strike: Vec<Mark>,
-        /// Tags to add.
+        /// Tags of the lock from now on; none: it keeps those it has.
         tags: Vec<Text>,
     },
     /// Stand in line.
@@ -156,6 +161,10 @@ pub enum Change {
     Release {
         /// The mark the hold has now.
         of: Mark,
+        /// How it ends: released, unless somebody else than its holder ends it.
+        end: End,
+        /// Why it is taken away, where it is.
+        reason: Option<Text>,
         /// The mark this attempt leaves where the format has a place for it on a free lock.
         mark: Mark,
         /// The waiter that becomes the holder, by its mark.
@@ -195,10 +204,10 @@ impl Record {
         match change {
             Change::Take { holder, ended, strike, tags } => {
                 self.strike(strike);
-                self.end_hold(ended.unwrap_or(End::Released), holder.since);
+                self.end_hold(ended.unwrap_or(End::Released), holder.since, None);
                 self.next_ticket = self.next_ticket.max(holder.ticket.saturating_add(1));
                 self.begin_hold(Holder { token, ..holder.clone() });
-                self.add_tags(tags);
+                self.label(tags);
             }
             Change::Join { waiter, strike } => {
                 self.strike(strike);
@@ -216,10 +225,10 @@ impl Record {
                     holder.stamp = *stamp;
                 }
             }
-            Change::Release { of, mark: _, next, strike, at, stamp } => {
+            Change::Release { of, end, reason, mark: _, next, strike, at, stamp } => {
                 self.strike(strike);
                 if self.holder.as_ref().is_some_and(|h| h.mark == *of) {
-                    self.end_hold(End::Released, *at);
+                    self.end_hold(*end, *at, reason.clone());
                     self.promote(*next, *at, *stamp, token);
                 }
             }
@@ -243,13 +252,14 @@ impl Record {
         self.holder = Some(holder);
     }
 
-    fn end_hold(&mut self, end: End, until: Wall) {
+    fn end_hold(&mut self, end: End, until: Wall, reason: Option<Text>) {
         let Some(h) = self.holder.take() else { return };
-        while self.history.len() >= HISTORY_MAX {
-            self.history.pop_front();
+        let history = Arc::make_mut(&mut self.history);
+        while history.len() >= HISTORY_MAX {
+            history.pop_front();
         }
-        let past = Past { id: h.id, token: h.token, ticket: h.ticket, since: h.since, until, end };
-        self.history.push_back(past);
+        let Holder { id, token, ticket, since, .. } = h;
+        history.push_back(Past { id, token, ticket, since, until, end, reason });
     }
 
     fn promote(&mut self, next: Option<Mark>, at: Wall, stamp: Time, token: Token) {
@@ -270,13 +280,16 @@ impl Record {
             renewed: at,
             stamp,
         });
+        self.label(&w.tags);
     }
 
-    fn add_tags(&mut self, tags: &[Text]) {
-        for tag in tags {
-            if let Err(place) = self.tags.binary_search(tag) {
-                self.tags.insert(place, tag.clone());
-            }
+    /// What a hold says of its lock stands in place of what earlier ones said: tags that are only
+    /// ever added would be those of no hold, and grow without an end.
+    fn label(&mut self, tags: &[Text]) {
+        if !tags.is_empty() {
+            self.tags = tags.to_vec();
+            self.tags.sort_unstable();
+            self.tags.dedup();
         }
     }
 }

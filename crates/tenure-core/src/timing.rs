@@ -13,6 +13,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::Time;
+use crate::museum::{Bug, planted};
+use crate::time::nanos;
 
 const MILLION: u128 = 1_000_000;
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -62,7 +64,8 @@ impl TimingSpec {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        let ppm = MILLION.checked_sub(u128::from(self.drift_ppm))?;
+        let drift = if planted(Bug::NoMarginHolder) { 0 } else { self.drift_ppm };
+        let ppm = MILLION.checked_sub(u128::from(drift))?;
         scale(self.ttl, ppm).checked_sub(self.margin())
     }
 
@@ -106,12 +109,13 @@ impl Default for TimingSpec {
 /// Timing whose numbers fit together. Its only constructor is [`Timing::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    ttl: Duration,
-    renew_every: Duration,
-    grace: Duration,
-    margin: Duration,
-    valid_for: Duration,
-    attempt: Duration,
+    // In nanoseconds: every claim has a copy.
+    ttl: u64,
+    renew_every: u64,
+    grace: u64,
+    margin: u64,
+    valid_for: u64,
+    attempt: u64,
     drift_ppm: u32,
 }
 
@@ -130,88 +134,164 @@ impl Timing {
         if spec.renew_every().is_zero() {
             return Err(TimingError::Zero { what: "renew interval" });
         }
-        let (Some(valid_for), Some(attempt), true) =
-            (spec.valid_for(), spec.attempt(), spec.fits())
-        else {
+        if !spec.fits() {
             return Err(TimingError::DoesNotFit {
                 ttl: spec.ttl,
                 grace: spec.grace(),
                 largest_grace: spec.largest_grace(),
                 smallest_ttl: spec.smallest_ttl(),
             });
+        }
+        Ok(Self::unchecked(spec))
+    }
+
+    /// The three numbers that other tools ask for: how long a hold lives after its last renewal;
+    /// how long after it work is told to stop, unless there was another; and the time between
+    /// renewals.
+    ///
+    /// # Errors
+    /// As [`Timing::new`].
+    pub fn of(
+        ttl: Duration,
+        renew_deadline: Duration,
+        renew_every: Duration,
+    ) -> Result<Self, TimingError> {
+        let spec = TimingSpec { renew_every: Some(renew_every), ..TimingSpec::of(ttl) };
+        let Some(latest) = spec.valid_for() else { return Self::new(spec) };
+        let Some(grace) = latest.checked_sub(renew_deadline) else {
+            return Err(TimingError::RenewDeadlineTooLate { renew_deadline, latest });
         };
-        Ok(Self {
-            ttl: spec.ttl,
-            renew_every: spec.renew_every(),
-            grace: spec.grace(),
-            margin: spec.margin(),
-            valid_for,
-            attempt,
+        Self::new(TimingSpec { grace: Some(grace), ..spec })
+    }
+
+    /// As Kubernetes' own components time their leader election: 15 s, told to stop after 10 s,
+    /// renewed every 2 s.
+    #[must_use]
+    pub fn client_go() -> Self {
+        Self::preset(15, 10, 2)
+    }
+
+    /// As the Go library leaselock does: 60 s, told to stop after 15 s, renewed every 5 s.
+    #[must_use]
+    pub fn leaselock() -> Self {
+        Self::preset(60, 15, 5)
+    }
+
+    /// As the Go library kubelock does: 5 min, the rest follows from it.
+    #[must_use]
+    pub fn kubelock() -> Self {
+        Self::unchecked(TimingSpec::of(Duration::from_secs(300)))
+    }
+
+    /// Numbers in seconds that a test holds against the checks.
+    fn preset(ttl: u64, renew_deadline: u64, renew_every: u64) -> Self {
+        let seconds = Duration::from_secs;
+        let spec =
+            TimingSpec { renew_every: Some(seconds(renew_every)), ..TimingSpec::of(seconds(ttl)) };
+        let latest = spec.valid_for().unwrap_or_default();
+        let grace = latest.saturating_sub(seconds(renew_deadline));
+        Self::unchecked(TimingSpec { grace: Some(grace), ..spec })
+    }
+
+    fn unchecked(spec: TimingSpec) -> Self {
+        let one_long = planted(Bug::OneLongAttempt);
+        let attempt = if one_long { spec.valid_for() } else { spec.attempt() };
+        Self {
+            ttl: nanos(spec.ttl),
+            renew_every: nanos(spec.renew_every()),
+            grace: nanos(spec.grace()),
+            margin: nanos(spec.margin()),
+            valid_for: nanos(spec.valid_for().unwrap_or_default()),
+            attempt: nanos(attempt.unwrap_or_default()),
             drift_ppm: spec.drift_ppm,
-        })
+        }
     }
 
     /// How long a hold lives after its last renewal, as the record says it.
     #[must_use]
     pub const fn ttl(&self) -> Duration {
-        self.ttl
+        Duration::from_nanos(self.ttl)
     }
 
     /// Time between renewals.
     #[must_use]
     pub const fn renew_every(&self) -> Duration {
-        self.renew_every
+        Duration::from_nanos(self.renew_every)
     }
 
     /// How long before its deadline a holder is told to stop.
     #[must_use]
     pub const fn grace(&self) -> Duration {
-        self.grace
+        Duration::from_nanos(self.grace)
+    }
+
+    /// What is given up of the ttl, beyond what drift takes, before the deadline.
+    #[must_use]
+    pub const fn margin(&self) -> Duration {
+        Duration::from_nanos(self.margin)
     }
 
     /// How long one attempt to write may take before its outcome counts as unknown.
     #[must_use]
     pub const fn attempt(&self) -> Duration {
-        self.attempt
+        Duration::from_nanos(self.attempt)
     }
 
     /// When a hold ends for its holder, if its last acknowledged write was sent at `sent`.
     #[must_use]
     pub fn deadline(&self, sent: Time) -> Time {
-        sent.after(self.valid_for)
+        sent.after(Duration::from_nanos(self.valid_for))
     }
 
     /// The same for a ttl other than this timing's own, with no smaller a margin.
     #[must_use]
     pub fn deadline_of(&self, sent: Time, ttl: Duration) -> Time {
-        if ttl == self.ttl {
+        if ttl == self.ttl() {
             return self.deadline(sent);
         }
-        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin);
+        let margin = (ttl / 20).max(MARGIN_MIN).max(self.margin());
         let ppm = MILLION.saturating_sub(u128::from(self.drift_ppm));
         sent.after(scale(ttl, ppm).saturating_sub(margin))
+    }
+
+    /// How much faster than a holder's clock, in parts per million, the clock of one who waits for
+    /// the hold to expire may be, before both could believe at once. More than is promised, as the
+    /// margin covers it, too.
+    #[must_use]
+    pub fn rate_limit_ppm(&self) -> u32 {
+        beyond(self.expiry(self.ttl()), Duration::from_nanos(self.valid_for))
+    }
+
+    /// The same for the clock of a server that ends the hold itself when it was not kept alive.
+    #[must_use]
+    pub fn server_rate_limit_ppm(&self) -> u32 {
+        let valid = Duration::from_nanos(self.valid_for);
+        beyond(self.ttl(), valid.saturating_sub(self.error(self.ttl())))
+    }
+
+    /// How far a clock may be wrong at the end of a ttl.
+    pub(crate) fn error(&self, ttl: Duration) -> Duration {
+        scale(ttl, u128::from(self.drift_ppm))
     }
 
     /// How long a contender must see an entry of this `ttl` unchanged before it may take over.
     #[must_use]
     pub fn expiry(&self, ttl: Duration) -> Duration {
-        scale(ttl, MILLION + u128::from(self.drift_ppm)).saturating_add(Duration::from_nanos(1))
+        let drift = if planted(Bug::NoMarginContender) { 0 } else { self.drift_ppm };
+        scale(ttl, MILLION + u128::from(drift)).saturating_add(Duration::from_nanos(1))
     }
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        let spec = TimingSpec::default();
-        Self {
-            ttl: spec.ttl,
-            renew_every: spec.renew_every(),
-            grace: spec.grace(),
-            margin: spec.margin(),
-            valid_for: spec.valid_for().unwrap_or_default(),
-            attempt: spec.attempt().unwrap_or_default(),
-            drift_ppm: spec.drift_ppm,
-        }
+        Self::unchecked(TimingSpec::default())
     }
+}
+
+/// By how many parts per million `wait` is longer than `hold`, rounded down.
+fn beyond(wait: Duration, hold: Duration) -> u32 {
+    let (wait, hold) = (wait.as_nanos(), hold.as_nanos().max(1));
+    u32::try_from((wait * MILLION / hold).saturating_sub(MILLION)).unwrap_or(u32::MAX)
 }
 
 /// `d` times `ppm` millionths, rounded down, saturating.
@@ -236,6 +316,13 @@ pub enum TimingError {
         /// The longest accepted.
         longest: Duration,
     },
+    /// Work would be told to stop after its hold has ended.
+    RenewDeadlineTooLate {
+        /// When it would be told, counted from the last renewal.
+        renew_deadline: Duration,
+        /// When the hold ends for its holder, counted so.
+        latest: Duration,
+    },
     /// Three attempts to renew do not fit between the renewal and the order to stop.
     DoesNotFit {
         /// The ttl asked for.
@@ -256,6 +343,11 @@ impl fmt::Display for TimingError {
             Self::TtlTooLong { ttl, longest } => {
                 write!(f, "ttl {ttl:?} is too long; the longest is {longest:?}")
             }
+            Self::RenewDeadlineTooLate { renew_deadline, latest } => write!(
+                f,
+                "a renew deadline of {renew_deadline:?} is too late: the hold ends for its holder \
+                 after {latest:?}; give less"
+            ),
             Self::DoesNotFit { ttl, grace, largest_grace, smallest_ttl } => {
                 write!(f, "a grace of {grace:?} does not fit a ttl of {ttl:?}")?;
                 match largest_grace {
@@ -292,6 +384,16 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_clock_rates_is_above_what_is_promised() {
+        let t = Timing::default();
+        assert_eq!((t.rate_limit_ppm(), t.server_rate_limit_ppm()), (74_468, 75_268));
+        let spec = TimingSpec { margin: Some(Duration::ZERO), ..TimingSpec::default() };
+        let bare = Timing::new(spec).unwrap();
+        // One clock slow by a hundredth and one fast by one are apart by a little more than two.
+        assert_eq!((bare.rate_limit_ppm(), bare.server_rate_limit_ppm()), (20_202, 20_408));
+    }
+
+    #[test]
     fn a_grace_that_does_not_fit_is_refused_with_numbers_that_fit() {
         let spec = TimingSpec { grace: Some(ms(10_000)), ..TimingSpec::default() };
         let Err(TimingError::DoesNotFit { largest_grace, smallest_ttl, .. }) = Timing::new(spec)
@@ -316,5 +418,28 @@ mod tests {
         assert!(Timing::new(spec).is_err());
         let spec = TimingSpec { grace: Some(Duration::MAX), ..TimingSpec::default() };
         assert!(Timing::new(spec).is_err());
+    }
+
+    #[test]
+    fn presets_are_timings_that_pass_the_checks() {
+        let three = |ttl, deadline, every| Timing::of(ms(ttl), ms(deadline), ms(every));
+        assert_eq!(three(15_000, 10_000, 2_000), Ok(Timing::client_go()));
+        assert_eq!(three(60_000, 15_000, 5_000), Ok(Timing::leaselock()));
+        assert_eq!(Timing::new(TimingSpec::of(ms(300_000))), Ok(Timing::kubelock()));
+        for (preset, stop) in [(Timing::client_go(), 10_000), (Timing::leaselock(), 15_000)] {
+            let told = preset.deadline(Time::ZERO).before(preset.grace());
+            assert_eq!(told, Time::ZERO.after(ms(stop)));
+        }
+    }
+
+    #[test]
+    fn a_renew_deadline_past_the_end_of_the_hold_is_refused() {
+        let refused = Timing::of(ms(15_000), ms(14_500), ms(2_000)).unwrap_err();
+        let shown = alloc::format!("{refused}");
+        assert!(shown.contains("14.5s") && shown.contains("14.1s"), "{shown}");
+        let latest =
+            TimingError::RenewDeadlineTooLate { renew_deadline: ms(14_500), latest: ms(14_100) };
+        assert_eq!(refused, latest);
+        assert!(Timing::of(ms(100), ms(50), ms(10)).is_err());
     }
 }

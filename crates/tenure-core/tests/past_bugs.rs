@@ -5,8 +5,8 @@ mod common;
 use common::{Register, acquired, at, config, local, observed, start, wake};
 use std::time::Duration;
 use tenure_core::{
-    Action, Cause, Change, Claim, Config, HISTORY_MAX, Outcome, Patience, Report, State, Term,
-    Time, Timing, TimingSpec, View, Wall, Write,
+    Action, Cause, Change, Claim, Config, HISTORY_MAX, Liveness, Outcome, Patience, Report, State,
+    Term, Time, Timing, TimingSpec, Token, View, Wall, Write,
 };
 
 /// Polls at `now`, reading and probing as asked, until the claim wants to write.
@@ -270,7 +270,8 @@ fn a_history_that_came_too_long_is_cut() {
     wake(&mut a, at(1.0), &mut reg);
     let record = reg.record.as_mut().unwrap();
     let past = record.history[0].clone();
-    record.history.extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
+    std::sync::Arc::make_mut(&mut record.history)
+        .extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
     a.acquire(Patience::Forever);
     wake(&mut a, at(2.0), &mut reg);
     a.release(at(2.0));
@@ -315,4 +316,119 @@ fn an_answer_older_than_the_view_makes_no_holder() {
     assert!(matches!(wait, Action::Wait { .. }), "{wait:?}");
     a.handle_written(at(1.6), w.attempt, done);
     assert_eq!(acquired(&wake(&mut a, at(1.6), &mut reg).0), None);
+}
+
+/// A claim on a store of the etcd kind: the server ends what is not kept alive.
+fn server(n: u8) -> Claim {
+    Claim::new(Config { liveness: Liveness::Server, queue: true, ..config(n) })
+}
+
+#[test]
+fn a_request_sent_twice_is_not_lost_by_its_second_copy() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    a.acquire(Patience::Forever);
+    let take = next_write(&mut a, 1.0, &reg);
+    // Something on the way sends it twice, and only the second copy is answered.
+    assert!(matches!(reg.write(&take), Outcome::Done { .. }));
+    let second = reg.write(&take);
+    assert_eq!(second, Outcome::Conflict);
+    a.handle_written(at(1.1), take.attempt, second);
+    let reports = wake(&mut a, at(1.2), &mut reg).0;
+    assert!(acquired(&reports).is_some(), "waits for itself: {reports:?}");
+}
+
+#[test]
+fn a_late_answer_ends_the_wait_for_a_read() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    let renewal = next_write(&mut a, 5.0, &reg);
+    a.handle_written(at(7.1), renewal.attempt, Outcome::Unknown);
+    assert_eq!(a.poll(at(7.1), Wall::default(), &reg.view()), Action::Read);
+    // The read never comes back; the answer does.
+    let done = reg.write(&renewal);
+    a.handle_written(at(7.2), renewal.attempt, done);
+    assert_eq!(a.poll(at(7.2), Wall::default(), &reg.view()), Action::Report(Report::Renewed));
+    assert!(matches!(a.poll(at(7.2), Wall::default(), &reg.view()), Action::Wait { .. }));
+    assert!(matches!(a.poll(at(10.0), Wall::default(), &reg.view()), Action::Write(_)));
+}
+
+#[test]
+fn a_creation_in_doubt_is_not_settled_by_a_view_of_nothing() {
+    let mut a = observed(1);
+    let mut reg = Register::default();
+    // A record was there and was deleted: nothing is there, at a revision.
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    reg.delete();
+    wake(&mut a, at(0.1), &mut reg);
+    a.acquire(Patience::Forever);
+    let take = next_write(&mut a, 1.0, &reg);
+    a.handle_written(at(3.1), take.attempt, Outcome::Unknown);
+    a.handle_read(at(3.2), &reg.view());
+    let _ = a.poll(at(3.2), Wall::default(), &reg.view());
+    // It lands after all.
+    reg.write(&take);
+    a.handle_read(at(3.3), &reg.view());
+    let told = a.poll(at(3.3), Wall::default(), &reg.view());
+    assert!(matches!(told, Action::Report(Report::Acquired { .. })), "not known again: {told:?}");
+}
+
+#[test]
+fn a_server_ends_holds_and_time_does_not() {
+    let (mut reg, mut a, mut b) = (Register::default(), server(1), server(2));
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    start(&mut b, Patience::Forever, at(0.0), &mut reg);
+    // Kept alive by what changes no key.
+    for now in [20.0, 200.0, 2_000.0] {
+        let action = b.poll(at(now), Wall::default(), &reg.view());
+        assert_eq!(action, Action::Wait { until: None }, "at {now}");
+    }
+}
+
+#[test]
+fn the_clock_of_a_server_that_ends_holds_may_be_fast() {
+    let mut reg = Register::default();
+    let (mut a, mut b) = (observed(1), server(2));
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    let deadline = a.deadline().unwrap();
+    reg = Register::default();
+    start(&mut b, Patience::Forever, at(0.0), &mut reg);
+    assert_eq!(b.deadline(), Some(deadline.before(Duration::from_millis(150))));
+}
+
+#[test]
+fn a_key_is_ours_under_whatever_mark_while_it_is_the_same_key() {
+    let (mut reg, mut a) = (Register::default(), server(1));
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    let renewal = next_write(&mut a, 5.0, &reg);
+    // A keep-alive: nothing is written, and the version stays.
+    let (version, token) = (reg.version, Token::default());
+    a.handle_written(at(5.1), renewal.attempt, Outcome::Done { version, token });
+    assert_eq!(a.poll(at(5.1), Wall::default(), &reg.view()), Action::Report(Report::Renewed));
+    reg.version.revision += 1;
+    let rests = a.poll(at(5.2), Wall::default(), &reg.view());
+    assert!(matches!(rests, Action::Wait { .. }), "lost its own key: {rests:?}");
+    a.release(at(6.0));
+    assert_eq!(wake(&mut a, at(6.0), &mut reg).0, [Report::Released { confirmed: true }]);
+    assert_eq!(reg.holder(), None);
+}
+
+#[test]
+fn what_landed_late_under_the_own_session_is_no_obstacle() {
+    let (mut reg, mut a) = (Register::default(), server(1));
+    start(&mut a, Patience::Forever, at(0.0), &mut reg);
+    // The claim gives up; its key lives on with the session.
+    let lost = a.poll(at(100.0), Wall::default(), &reg.view());
+    assert_eq!(lost, Action::Report(Report::Lost(Cause::Deadline)));
+    let reports = start(&mut a, Patience::Forever, at(101.0), &mut reg);
+    assert_eq!(acquired(&reports), Some(Token::new(2)), "waits for itself: {reports:?}");
+    // The same for a place in line that was given up.
+    let mut b = server(2);
+    b.acquire(Patience::Forever);
+    let join = next_write(&mut b, 101.0, &reg);
+    reg.write(&join);
+    let mut again = server(2);
+    again.acquire(Patience::Forever);
+    wake(&mut again, at(102.0), &mut reg);
+    assert_eq!(again.queued(), Some(join.attempt));
+    assert_eq!(reg.record.as_ref().unwrap().queue.len(), 1);
 }

@@ -104,6 +104,7 @@ proptest! {
             prop_assert!(record.next_ticket >= before.next_ticket);
             prop_assert!(record.history.len() <= HISTORY_MAX);
             prop_assert!(record.tags.is_sorted_by(|a, b| a < b));
+            prop_assert!(record.tags.len() <= 2, "those of one hold: {:?}", record.tags);
             prop_assert!(record.last_token >= before.last_token);
             let renewed = matches!(change, Change::Renew { .. });
             if let Some(h) = record.holder.as_ref().filter(|_| !renewed) {
@@ -116,6 +117,44 @@ proptest! {
                 drawn = record.next_ticket;
             }
         }
+    }
+
+    /// Whatever the record has become: the hold with that mark ends as ordered, its lock goes to the
+    /// first live one in line, and an order for any other mark changes nothing.
+    #[test]
+    fn an_order_ends_one_hold_and_nothing_else(
+        steps in vec((0_u8..5, 0_u8..6, 0_u8..6, any::<bool>()), 0..40),
+        seen in any::<bool>(),
+    ) {
+        let mut reg = Register::default();
+        let mut record = Record::default();
+        for (token, (kind, one, two, flag)) in (1..).zip(steps) {
+            record.apply(&change(&record.clone(), kind, one, two, flag), Token::new(token));
+            reg.token = token;
+        }
+        let before = record.clone();
+        reg.record = Some(record);
+        reg.version.revision = 1;
+        let held = before.holder.clone().filter(|_| seen);
+        let of = held.as_ref().map_or(Mark::from_u128(u128::MAX), |h| h.mark);
+        let mut claim = local(9);
+        claim.end_other(of, End::Stolen, Some("why".into()));
+        let (reports, _) = wake(&mut claim, at(1.0), &mut reg);
+        let after = reg.record.clone().unwrap();
+        let Some(held) = held else {
+            prop_assert!(matches!(reports[..], [Report::Lost(_)]), "{reports:?}");
+            prop_assert_eq!(after, before);
+            return Ok(());
+        };
+        prop_assert_eq!(reports, [Report::Released { confirmed: true }]);
+        let past = after.history.back().unwrap();
+        prop_assert_eq!((past.token, past.end), (held.token, End::Stolen));
+        prop_assert_eq!(past.reason.as_deref(), Some("why"));
+        let next = before.queue.front().map(|w| w.mark);
+        prop_assert_eq!(after.holder.as_ref().map(|h| h.mark), next);
+        prop_assert!(after.holder.is_none_or(|h| h.token > before.last_token));
+        prop_assert_eq!(after.queue.len(), before.queue.len().saturating_sub(1));
+        prop_assert_eq!(reg.version.revision, 2);
     }
 
     #[test]
@@ -168,6 +207,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
                 ticket: 0,
                 term: Term::Session,
                 since: Wall::default(),
+                tags: vec![format!("tag{two}").into(), format!("tag{one}").into()],
             },
             strike,
         },
@@ -182,6 +222,8 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
         },
         _ => Change::Release {
             of: if flag { of } else { new },
+            end: if one.is_multiple_of(2) { End::Released } else { End::Stolen },
+            reason: (one % 2 == 1).then(|| "why".into()),
             mark: new,
             next: waiting(one),
             strike,
@@ -192,7 +234,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
 }
 
 #[test]
-fn tags_are_added_once_and_a_second_life_of_the_record_has_a_higher_token() {
+fn tags_are_kept_once_and_a_second_life_of_the_record_has_a_higher_token() {
     let tags = vec!["b".into(), "a".into(), "b".into()];
     let mut claim = Claim::new(Config { tags, ..config(1) });
     let mut reg = Register::default();

@@ -103,6 +103,39 @@ fn a_hand_over_to_one_who_is_gone_is_handed_on() {
 }
 
 #[test]
+fn a_hold_of_somebody_else_is_ended_by_its_mark_and_only_that_one() {
+    let mut reg = Register::default();
+    let [mut a, mut b, mut operator] = [1, 2, 3].map(local);
+    for claim in [&mut a, &mut b] {
+        start(claim, Patience::Forever, at(1.0), &mut reg);
+    }
+    let stolen = mark_of(&reg).unwrap();
+    operator.end_other(stolen, End::Stolen, Some("INC-7".into()));
+    let released = Report::Released { confirmed: true };
+    assert_eq!(wake(&mut operator, at(2.0), &mut reg).0, [released]);
+    assert_eq!(reg.holder(), Some("c2"), "the next in line has it");
+    let past = reg.record.as_ref().unwrap().history.back().unwrap().clone();
+    assert_eq!((&*past.id, past.end, past.reason.as_deref()), ("c1", End::Stolen, Some("INC-7")));
+    // Its holder learns of it, and the same order again finds nothing to do.
+    let (reports, _) = wake(&mut a, at(3.0), &mut reg);
+    assert_eq!(reports, [Report::Lost(Cause::Replaced { by: "c2".into() })]);
+    let revision = reg.version.revision;
+    operator.end_other(stolen, End::Stolen, Some("INC-8".into()));
+    let lost = Report::Lost(Cause::Replaced { by: "c2".into() });
+    assert_eq!(wake(&mut operator, at(4.0), &mut reg).0, [lost]);
+    assert_eq!(reg.version.revision, revision);
+    // What it then holds itself ends as its own.
+    wake(&mut b, at(5.0), &mut reg);
+    b.release(at(5.0));
+    wake(&mut b, at(5.0), &mut reg);
+    start(&mut operator, Patience::Forever, at(6.0), &mut reg);
+    operator.release(at(6.0));
+    wake(&mut operator, at(6.0), &mut reg);
+    let past = reg.record.as_ref().unwrap().history.back().unwrap().clone();
+    assert_eq!((&*past.id, past.end, past.reason), ("c3", End::Released, None));
+}
+
+#[test]
 fn an_acknowledged_end_needs_no_look_at_the_record() {
     let (mut reg, mut a, mut b) = (Register::default(), local(1), local(2));
     start(&mut a, Patience::Forever, at(1.0), &mut reg);

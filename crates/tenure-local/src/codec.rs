@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use tenure_core::{
     End, Holder, Mark, Past, Record, Session, Term, Text, Time, Token, Waiter, Wall,
 };
@@ -72,9 +74,27 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
     };
     let queue: VecDeque<_> = r.many(Reader::waiter)?.into();
     let tags = r.many(Reader::text)?;
-    let history = r.many(Reader::past)?.into();
+    let history = Arc::new(r.many(Reader::past)?.into());
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
     r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
+}
+
+/// What can still be read of bytes that are no whole body, unverified: the name, and whether
+/// somebody holds the lock, as far as it goes.
+pub(crate) fn salvage(bytes: &[u8]) -> Option<(&str, Option<Option<Holder>>)> {
+    let mut r = Reader::new(bytes);
+    r.fixed::<8>()?;
+    let name = r.str().filter(|name| !name.is_empty())?;
+    let mut holder = || {
+        r.number()?;
+        r.number()?;
+        match r.byte()? {
+            0 => Some(None),
+            1 => r.holder().map(Some),
+            _ => None,
+        }
+    };
+    Some((name, holder()))
 }
 
 /// Writes the parts of a body. Numbers are LEB128, little end first.
@@ -121,6 +141,8 @@ impl Writer<'_> {
         self.number(waiter.ticket);
         self.term(waiter.term);
         self.number(waiter.since.as_micros());
+        self.number(waiter.tags.len() as u64);
+        waiter.tags.iter().for_each(|tag| self.text(tag));
     }
 
     fn past(&mut self, past: &Past) {
@@ -135,6 +157,9 @@ impl Writer<'_> {
             End::Expired => 2,
             End::Stolen => 3,
         });
+        if past.end == End::Stolen {
+            self.text(past.reason.as_deref().unwrap_or_default());
+        }
     }
 
     fn session(&mut self, session: Session) {
@@ -246,24 +271,23 @@ impl<'a> Reader<'a> {
             ticket: self.number()?,
             term: self.term()?,
             since: self.wall()?,
+            tags: self.many(Reader::text)?,
         })
     }
 
     fn past(&mut self) -> Option<Past> {
-        Some(Past {
-            id: self.text()?,
-            token: Token::new(self.number()?),
-            ticket: self.number()?,
-            since: self.wall()?,
-            until: self.wall()?,
-            end: match self.byte()? {
-                0 => End::Released,
-                1 => End::Died,
-                2 => End::Expired,
-                3 => End::Stolen,
-                _ => return None,
-            },
-        })
+        let (id, token, ticket) = (self.text()?, Token::new(self.number()?), self.number()?);
+        let (since, until) = (self.wall()?, self.wall()?);
+        let end = match self.byte()? {
+            0 => End::Released,
+            1 => End::Died,
+            2 => End::Expired,
+            3 => End::Stolen,
+            _ => return None,
+        };
+        let reason = if end == End::Stolen { Some(self.str()?) } else { None };
+        let reason = reason.filter(|text| !text.is_empty()).map(Text::from);
+        Some(Past { id, token, ticket, since, until, end, reason })
     }
 
     fn mark(&mut self) -> Option<Mark> {

@@ -1,5 +1,6 @@
 //! What is left after a power cut, or after a process was killed, at any point.
 
-mod disk;
+mod contenders;
+pub(crate) mod disk;
 mod kill;
 mod power;

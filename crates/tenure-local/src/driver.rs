@@ -20,15 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Patience, Report, Session, State, Term, Time, View,
+    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time, View,
 };
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
+use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
+use crate::steal::Kill;
 use crate::turn::{Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
+
+mod other;
 
 /// The longest time between two looks of a waiter that nobody wakes.
 const BACKSTOP: Duration = Duration::from_secs(1);
@@ -45,6 +49,22 @@ const ORPHANS: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
 /// How long `Drop` waits for a busy guard before it leaves the release to a thread.
 const DROP_LIMIT: Duration = Duration::from_millis(5);
+
+/// How long a waiter waits for a busy guard before it lets its caller look whether to go on.
+const GUARD_SLICE: Duration = Duration::from_millis(50);
+/// How long leaving the line waits for a busy guard: who left is found gone by the others.
+const CANCEL_LIMIT: Duration = Duration::from_millis(200);
+/// How long a look that must not take long waits for a busy guard.
+const QUICK_LIMIT: Duration = Duration::from_millis(1);
+
+/// What became of something that must not take long.
+#[derive(Debug)]
+pub enum Quick<T> {
+    /// It was done.
+    Done(T),
+    /// It would have to wait or sync: do it where that holds up nobody.
+    TakesLong,
+}
 
 /// One contender for one lock, and its hold.
 ///
@@ -72,8 +92,14 @@ pub struct LocalClaim {
     unsynced: bool,
     /// How many backstops passed without a close look.
     quiet: u32,
+    /// Since when the guard was found busy at every look, and who had it first.
+    busy: Option<(Time, String)>,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
+    /// Whether to give up what may take long.
+    quick: bool,
+    /// Whom to end, under the guard, before the hold of somebody else is ended.
+    kill: Option<Kill>,
     ending: EndedBy,
 }
 
@@ -82,6 +108,8 @@ pub struct LocalClaim {
 enum EndedBy {
     /// Whoever asks for it, and waits for a busy guard as long as usual.
     Caller,
+    /// One that leaves the line and has something else to do.
+    Cancel,
     /// `Drop`, which must not keep its thread for long.
     Drop,
     /// A thread of its own.
@@ -115,9 +143,21 @@ impl LocalClaim {
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+        let mut claim = Self::idle(lock, lock.store.marks())?;
+        claim.want(patience);
+        Ok(claim)
+    }
+
+    fn want(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.claim.acquire(patience);
+    }
+
+    /// One that wants nothing yet, with these marks for its attempts.
+    fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Self> {
         let settings = &lock.settings;
         let session = lock.store.session(&settings.id)?;
-        let mut claim = Claim::new(Config {
+        let claim = Claim::new(Config {
             id: settings.id.clone(),
             session: session.session(),
             term: Term::Session,
@@ -127,14 +167,13 @@ impl LocalClaim {
             adopt: false,
             max_clock_skew: Duration::ZERO,
             tags: settings.tags.clone(),
-            marks: lock.store.marks(),
+            marks,
         });
-        claim.acquire(patience);
         Ok(Self {
             lock: Arc::clone(lock),
             session,
             claim,
-            patience,
+            patience: Patience::Forever,
             file: lock.file(),
             reports: VecDeque::new(),
             pipe: None,
@@ -145,7 +184,10 @@ impl LocalClaim {
             page: Box::default(),
             unsynced: false,
             quiet: 0,
+            busy: None,
             orphans: None,
+            quick: false,
+            kill: None,
             ending: EndedBy::Caller,
         })
     }
@@ -157,16 +199,60 @@ impl LocalClaim {
     /// A record that cannot be read, a disk that cannot be used, a guard that stays busy. What may
     /// have been written is undone when this is dropped.
     pub fn step(&mut self) -> Result<Option<Report>> {
+        match self.step_as(false)? {
+            Quick::Done(report) => Ok(report),
+            Quick::TakesLong => Ok(None),
+        }
+    }
+
+    /// The same for a thread that others wait for: gives up after a millisecond what a busy guard,
+    /// a sync or the end of a dead holder's work would make long. Nothing has changed then.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_quickly(&mut self) -> Result<Quick<Option<Report>>> {
+        self.step_as(!self.lock.settings.durable)
+    }
+
+    fn step_as(&mut self, quick: bool) -> Result<Quick<Option<Report>>> {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
+            self.quick = quick;
+            let start = self.lock.store.now();
             let looked = self.look();
-            looked.map_err(|e| self.lock.store.folder().explain(e))?;
+            self.quick = false;
+            let looked = looked.or_else(|e| self.look_later(start, e));
+            if !looked.map_err(|e| self.lock.store.folder().explain(e))? {
+                return Ok(Quick::TakesLong);
+            }
         }
-        Ok(self.reports.pop_front())
+        Ok(Quick::Done(self.reports.pop_front()))
+    }
+
+    /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
+    /// to end. Gives the error back once it has lasted too long.
+    fn look_later(&mut self, start: Time, error: Error) -> Result<bool> {
+        let Error::Busy { path, by, .. } = error else { return Err(error) };
+        let now = self.lock.store.now();
+        let (since, by) = self.busy.take().unwrap_or((start, by));
+        let waited = now.since(since);
+        if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
+            return Err(Error::Busy { path, by, waited });
+        }
+        self.busy = Some((since, by));
+        self.next_look = Some(now.after(pause_after(waited)));
+        Ok(true)
+    }
+
+    fn is_past_patience(&self, now: Time) -> bool {
+        matches!(self.patience, Patience::Until(limit) if now >= limit)
     }
 
     /// Whether there is a reason to look at the record under its guard.
     fn is_due(&mut self) -> Result<bool> {
+        if self.busy.is_some() {
+            return Ok(self.next_look.is_none_or(|at| self.lock.store.now() >= at));
+        }
         let woken = self.pipe.as_ref().is_some_and(WaitPipe::drain);
         let Some(next_look) = self.next_look else { return Ok(true) };
         if woken || self.ahead.has_ended() {
@@ -213,15 +299,23 @@ impl LocalClaim {
         Ok(same)
     }
 
-    /// Looks at the record under its guard and does what is to be done about it.
-    fn look(&mut self) -> Result<()> {
+    /// Looks at the record under its guard and does what is to be done about it; `false`: that
+    /// would have taken too long.
+    fn look(&mut self) -> Result<bool> {
         self.quiet = 0;
         loop {
-            let Rest::Waits(position) = self.guarded()? else { return Ok(()) };
+            let position = match self.guarded()? {
+                Rest::Waits(position) => position,
+                Rest::Later(_) | Rest::Done => return Ok(true),
+                Rest::TakesLong => return Ok(false),
+            };
             if !position.orphaned {
                 self.orphans = None;
                 self.watch(&position, BACKSTOP);
-                return Ok(());
+                return Ok(true);
+            }
+            if self.quick {
+                return Ok(false);
             }
             // The holder is dead but its children keep its session: end them, look again soon.
             self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
@@ -231,7 +325,7 @@ impl LocalClaim {
             self.orphans = Some((since, (pause * 2).min(LOOK_AGAIN.1)));
             self.watch(&position, if patient { BACKSTOP } else { pause });
             if !position.held_back {
-                return Ok(());
+                return Ok(true);
             }
             std::thread::sleep(pause);
         }
@@ -268,10 +362,13 @@ impl LocalClaim {
             dead: &mut left.dead,
             verdicts: Vec::new(),
             unsynced: &mut self.unsynced,
+            kill: &mut self.kill,
             limit,
             hold_back_for_orphans: ending,
+            quick: self.quick,
         };
         let rest = turn.take(&mut self.file)?;
+        self.busy = None;
         if let Rest::Waits(position) = &rest {
             self.seen = position.revision;
         }
@@ -282,11 +379,13 @@ impl LocalClaim {
     fn guard_limit(&self, now: Time) -> Duration {
         let usual = self.lock.store.folder().guard_wait();
         match self.patience {
+            _ if self.quick => QUICK_LIMIT,
             _ if self.ending == EndedBy::Drop => DROP_LIMIT,
-            Patience::Until(limit) if self.claim.state() == State::Contending => {
-                limit.since(now).clamp(DROP_LIMIT, usual.max(DROP_LIMIT))
-            }
-            _ => usual,
+            _ if self.ending == EndedBy::Cancel => CANCEL_LIMIT,
+            _ if self.claim.state() != State::Contending => usual,
+            _ if self.busy.is_some() => Duration::ZERO,
+            Patience::Until(limit) => limit.since(now).clamp(DROP_LIMIT, GUARD_SLICE),
+            _ => GUARD_SLICE,
         }
     }
 
@@ -334,7 +433,9 @@ impl LocalClaim {
     /// Descriptors that become readable when there is something to do.
     pub fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
-        pipe.into_iter().chain(self.ahead.end.as_ref().map(AsFd::as_fd))
+        let all = pipe.into_iter().chain(self.ahead.end.as_ref().map(AsFd::as_fd));
+        // Whatever they say, a busy guard is waited for; and the end of a process is said for ever.
+        all.filter(|_| self.busy.is_none())
     }
 
     /// Come back after this long at the latest; `None`: there is nothing to wait for.
@@ -361,6 +462,7 @@ impl LocalClaim {
     /// As [`step`](Self::step).
     pub fn cancel(&mut self) -> Result<()> {
         self.claim.cancel(self.lock.store.now());
+        self.ending = EndedBy::Cancel;
         self.end().map(drop)
     }
 
@@ -371,6 +473,22 @@ impl LocalClaim {
     pub fn release(&mut self) -> Result<Option<Report>> {
         self.claim.release(self.lock.store.now());
         self.end()
+    }
+
+    /// The same for a thread that others wait for, as [`step_quickly`](Self::step_quickly) is.
+    /// What takes long goes on with [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn release_quickly(&mut self) -> Result<Quick<Option<Report>>> {
+        self.claim.release(self.lock.store.now());
+        self.quick = !self.lock.settings.durable;
+        let ended = self.end();
+        self.quick = false;
+        Ok(match ended? {
+            None if !self.has_ended() => Quick::TakesLong,
+            report => Quick::Done(report),
+        })
     }
 
     /// Ends the hold, but leaves it in the record for `ttl`.
@@ -395,9 +513,10 @@ impl LocalClaim {
             let until = match self.guarded()? {
                 Rest::Waits(Position { until, .. }) | Rest::Later(until) => until,
                 Rest::Done => continue,
+                Rest::TakesLong => return Ok(None),
             };
             // The disk refused a moment ago, and is left alone for a while.
-            if self.ending == EndedBy::Drop {
+            if self.quick || self.ending == EndedBy::Drop {
                 return Ok(None);
             }
             let pause = until.map_or(LOOK_AGAIN.1, |until| until.since(self.lock.store.now()));
@@ -407,6 +526,11 @@ impl LocalClaim {
             self.lock.store.keep(pipe);
         }
         Ok(self.reports.drain(..).next_back())
+    }
+
+    /// Wants nothing any more, whatever became of it.
+    fn give_up(&mut self) {
+        self.claim = Claim::new(self.claim.config().clone());
     }
 
     fn has_ended(&self) -> bool {
@@ -481,7 +605,7 @@ impl Drop for LocalClaim {
             State::Held => self.claim.release(now),
             State::Ending | State::Idle | State::Ended => {}
         }
-        if self.ending == EndedBy::Caller {
+        if self.ending != EndedBy::Helper {
             self.ending = EndedBy::Drop;
         }
         match self.end() {
@@ -513,7 +637,10 @@ impl LocalClaim {
             page: Box::default(),
             unsynced: self.unsynced,
             quiet: 0,
+            busy: None,
             orphans: None,
+            quick: false,
+            kill: None,
             ending: EndedBy::Helper,
         };
         // Without a thread the hold ends with the session.

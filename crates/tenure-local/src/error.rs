@@ -102,6 +102,14 @@ pub enum Error {
         /// The newest version known here.
         known: u16,
     },
+    /// What a hold stands for could not be ended, so that the hold was not ended either.
+    #[error("process {pid} keeps lock {lock:?} and could not be ended; end it, then try again")]
+    Survives {
+        /// The lock.
+        lock: String,
+        /// The process.
+        pid: u32,
+    },
     /// The recorded session has lost its file, yet its process still runs: it may still work under
     /// the lock.
     #[error("process {pid} still runs but its session file {path} is gone; end that process",

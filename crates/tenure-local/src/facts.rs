@@ -87,6 +87,13 @@ pub(crate) fn namespace(path: &str) -> Result<u32> {
     }
 }
 
+/// Whether `/proc` numbers processes as this one's namespace does. After `unshare --pid` without a
+/// new `/proc` it does not.
+pub(crate) fn is_own_proc() -> bool {
+    let own = rustix::fs::readlink("/proc/self", Vec::new());
+    own.is_ok_and(|own| own.to_bytes() == std::process::id().to_string().as_bytes())
+}
+
 /// The text of a file in `/proc`, as far as it is UTF-8.
 pub(crate) fn read_proc(path: &str) -> Result<String> {
     try_read_proc(path).map_err(|e| Error::system("read", Path::new(path), e))

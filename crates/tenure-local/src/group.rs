@@ -99,6 +99,12 @@ pub(crate) fn keeper(folder: &Folder, session: Session) -> Option<u32> {
     pids.find(|pid| evidence.is_open_in(*pid))
 }
 
+/// Whether this process inherited the file of `session`.
+pub(crate) fn is_carried(folder: &Folder, session: Session) -> bool {
+    let wanted = session::file_identity(folder, session);
+    wanted.is_some_and(|wanted| is_open_in("self", wanted))
+}
+
 struct Evidence {
     token: String,
     lock: String,
@@ -118,11 +124,15 @@ impl Evidence {
     }
 
     fn is_open_in(&self, pid: u32) -> bool {
-        let Some(wanted) = self.session else { return false };
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        let open = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
-        open.map(|meta| (meta.dev(), meta.ino())).any(|found| found == wanted)
+        self.session.is_some_and(|wanted| is_open_in(&pid.to_string(), wanted))
     }
+}
+
+/// Whether a process has the file with this device and inode open.
+fn is_open_in(pid: &str, wanted: (u64, u64)) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let open = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+    open.map(|meta| (meta.dev(), meta.ino())).any(|found| found == wanted)
 }
 
 /// The living members of a group that can be seen, except ourselves.
@@ -181,7 +191,7 @@ fn kill((pid, seen): (u32, Stat), group: u32, proven: bool) -> Kill {
 }
 
 /// Whether a process runs as our user and in our pid namespace.
-fn is_ours(pid: u32) -> bool {
+pub(crate) fn is_ours(pid: u32) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let space = |of: &str| facts::namespace(&format!("/proc/{of}/ns/pid")).ok();
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == user)

@@ -5,7 +5,8 @@
 //!     └─> guard ──> image ──> slots     one lock's file under its flock; its bytes
 //!     │                └────> codec
 //!     ├─> session, wait                 who lives; waking waiters
-//!     ├─> list                          all locks at once
+//!     ├─> list, freedom                 all locks at once; looking on at one
+//!     ├─> detached, steal, repair       holds of other processes; records that cannot be read
 //!     └─> process, group                what /proc says; ending what a dead holder left
 //! ```
 //!
@@ -16,10 +17,12 @@
 
 mod adaptor;
 mod codec;
+mod detached;
 mod driver;
 mod error;
 mod facts;
 mod folder;
+mod freedom;
 mod group;
 mod guard;
 mod image;
@@ -29,9 +32,11 @@ mod lock;
 mod lockwait;
 mod name;
 mod process;
+mod repair;
 mod session;
 mod show;
 mod slots;
+mod steal;
 mod store;
 mod sys;
 mod tokens;
@@ -44,17 +49,21 @@ mod crash;
 mod testing;
 
 pub use adaptor::Adaptor;
-pub use driver::LocalClaim;
+pub use detached::{HoldKey, Kept};
+pub use driver::{LocalClaim, Quick};
 pub use error::{Error, Result};
 pub use facts::{Clock, Facts};
 pub use folder::Folder;
+pub use freedom::Onlooker;
 pub use group::{GroupEnd, end_group};
 pub use guard::{Guard, LockFile, Stored};
 pub use list::{Listed, list};
 pub use lock::{LocalLock, Settings};
 pub use name::{LockName, NAME_MAX};
 pub use process::pidfd_of;
+pub use repair::{Damage, Salvage};
 pub use session::{About, GROUP_OFFSET, Identity, OwnSession, Verdict, about, probe, sweep};
 pub use show::{Shown, ShownHolder, pid_of};
+pub use steal::{Target, Theft};
 pub use store::{LocalStore, Options, default_id};
 pub use wait::{WaitPipe, Woken, wake};

@@ -27,6 +27,10 @@ pub(crate) fn lock_exclusive(
     if attempt()? {
         return Ok(());
     }
+    if wait.is_zero() {
+        // Asked again and again: the owner was named the first time.
+        return Err(Error::Busy { path: path(), by: String::new(), waited: wait });
+    }
     let start = Instant::now();
     let mut pause = PAUSE_MIN;
     loop {
@@ -38,8 +42,13 @@ pub(crate) fn lock_exclusive(
         if waited >= wait {
             return Err(Error::Busy { path: path(), by: owner(file), waited });
         }
-        pause = (waited / PAUSE_SHARE).clamp(PAUSE_MIN, PAUSE_MAX).min(wait - waited);
+        pause = pause_after(waited).min(wait - waited);
     }
+}
+
+/// The pause before the next attempt of one that has `waited` so long.
+pub(crate) fn pause_after(waited: Duration) -> Duration {
+    (waited / PAUSE_SHARE).clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 /// Who has `file` locked, as far as the kernel shows it to us.

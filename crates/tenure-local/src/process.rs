@@ -18,6 +18,8 @@ use crate::{Error, Folder, Identity, Result};
 pub(crate) struct Stat {
     /// The letter of its state.
     pub(crate) state: char,
+    /// Its parent; 0 where that cannot be seen from here.
+    parent: u32,
     /// Its process group.
     pub(crate) group: u32,
     /// How many threads it has.
@@ -71,6 +73,20 @@ pub(crate) fn standing(pid: u32, start: u64) -> Result<Standing> {
     })
 }
 
+/// Whether the process recorded as `pid` with this start time is the parent of this one, or its
+/// parent's, and so on.
+pub(crate) fn is_ancestor(pid: u32, start: u64) -> Result<bool> {
+    let mut next = own_stat()?.map_or(0, |own| own.parent);
+    while next != 0 {
+        let Some(stat) = stat_of(next)? else { break };
+        if next == pid {
+            return Ok(stat.start == start);
+        }
+        next = stat.parent;
+    }
+    Ok(false)
+}
+
 /// A descriptor that becomes readable when the owner of `session` ends: a hint to look again, never
 /// a proof. `None` if the process cannot be seen from here or has ended already.
 #[must_use]
@@ -93,10 +109,11 @@ fn parse(text: &str) -> Option<Stat> {
     // The command name stands in parentheses and may itself hold spaces and parentheses.
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let threads = fields.nth(14)?.parse().ok()?;
     let start = fields.nth(1)?.parse().ok()?;
-    Some(Stat { state, group, threads, start })
+    Some(Stat { state, parent, group, threads, start })
 }
 
 #[cfg(test)]
@@ -108,7 +125,7 @@ mod tests {
         let rest = "S 1 77 77 0 -1 4 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9";
         for name in ["sh", "a b", "x) S 9 9", ")("] {
             let stat = parse(&format!("12 ({name}) {rest}")).unwrap();
-            assert_eq!(stat, Stat { state: 'S', group: 77, threads: 3, start: 4242 });
+            assert_eq!(stat, Stat { state: 'S', parent: 1, group: 77, threads: 3, start: 4242 });
         }
         for garbage in ["", "12 (sh", "12 (sh)", "12 (sh) S", "12 (sh) S 1 x"] {
             assert_eq!(parse(garbage), None, "{garbage:?}");
@@ -125,8 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn an_ancestor_is_known_by_its_start_as_well() {
+        let parent = own_stat().unwrap().unwrap().parent;
+        let start = stat_of(parent).unwrap().unwrap().start;
+        assert!(is_ancestor(parent, start).unwrap());
+        assert!(!is_ancestor(parent, start + 1).unwrap());
+        let own = own_stat().unwrap().unwrap();
+        assert!(!is_ancestor(std::process::id(), own.start).unwrap());
+        assert!(is_ancestor(1, stat_of(1).unwrap().unwrap().start).unwrap());
+    }
+
+    #[test]
     fn a_process_whose_first_thread_ended_has_not() {
-        let stat = |state, threads| Stat { state, group: 1, threads, start: 1 };
+        let stat = |state, threads| Stat { state, parent: 1, group: 1, threads, start: 1 };
         assert!(stat('Z', 1).has_ended() && stat('X', 0).has_ended());
         assert!(!stat('Z', 2).has_ended() && !stat('S', 1).has_ended());
     }

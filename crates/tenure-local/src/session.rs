@@ -93,10 +93,22 @@ impl Identity {
         self.is_visible(folder).then(|| process::standing(self.pid, self.start)).transpose()
     }
 
-    /// Whether its number and start time mean the same here: same boot, same namespaces.
+    /// Whether its number and start time mean the same here: same boot, same namespaces, and a
+    /// `/proc` that is not another namespace's.
     pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
         let here = facts::namespace("/proc/self/ns/pid");
-        self.clock == folder.clock() && here.is_ok_and(|here| self.pid_namespace == here)
+        self.clock == folder.clock()
+            && here.is_ok_and(|here| self.pid_namespace == here)
+            && facts::is_own_proc()
+    }
+
+    /// Whether this process works under the hold of the session's owner, so that it would wait for
+    /// itself: the owner is an ancestor, or where that cannot be seen, left us its descriptor.
+    pub(crate) fn is_above(&self, folder: &Folder) -> Result<bool> {
+        if self.is_visible(folder) {
+            return process::is_ancestor(self.pid, self.start);
+        }
+        Ok(group::is_carried(folder, self.session()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tenure_core::{Record, Session, Term};
+use tenure_core::{Record, Session, Term, Token};
 
 use crate::guard::{LockFile, Stored};
 use crate::list::{Listed, list};
@@ -20,6 +20,8 @@ pub struct Shown {
     pub record: Record,
     /// What is known of the holder, if the record names one.
     pub holder: Option<ShownHolder>,
+    /// Whether the holder has a ttl that counts by a clock which is not ours.
+    pub(crate) foreign_stamp: bool,
 }
 
 /// What is known of a holder.
@@ -64,16 +66,33 @@ impl LocalStore {
         Ok(all)
     }
 
+    /// The token of the hold of the lock `name` that an ancestor of this process has: whoever waited
+    /// for that would wait for itself.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn held_above(&self, name: &LockName) -> Result<Option<Token>> {
+        let stored = LockFile::new(self.folder(), name.clone()).peek()?;
+        let holder = stored.and_then(|stored| stored.record.holder);
+        let Some(h) = holder.filter(|h| h.term == Term::Session) else { return Ok(None) };
+        let above = Identity::of(h.session).is_above(self.folder())?;
+        Ok(above.then_some(h.token))
+    }
+
     fn shown(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
         let Some(stored) = stored else {
-            return Ok(Shown { name, record: Record::default(), holder: None });
+            let record = Record::default();
+            return Ok(Shown { name, record, holder: None, foreign_stamp: false });
         };
+        let timed = |h: &tenure_core::Holder| matches!(h.term, Term::Ttl(_));
+        let foreign_stamp =
+            stored.record.holder.as_ref().is_some_and(timed) && stored.clock != self.clock();
         let holder = match &stored.record.holder {
             None => None,
             Some(h) if h.term == Term::Session => Some(self.bound(h.session, known)?),
             Some(h) => Some(self.detached(h, &stored)),
         };
-        Ok(Shown { name, record: stored.record, holder })
+        Ok(Shown { name, record: stored.record, holder, foreign_stamp })
     }
 
     /// A hold that lives as long as its session.

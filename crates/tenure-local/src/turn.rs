@@ -13,6 +13,7 @@ use tenure_core::{
 
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
+use crate::steal::Kill;
 use crate::wait::WaitPipe;
 use crate::{Error, LocalStore, LockName, Result};
 
@@ -34,10 +35,14 @@ pub(crate) struct Turn<'a> {
     pub(crate) verdicts: Vec<(Session, Verdict)>,
     /// Whether a write of this claim is in the file of which a sync failed.
     pub(crate) unsynced: &'a mut bool,
+    /// Whom to end before the hold of somebody else is ended.
+    pub(crate) kill: &'a mut Option<Kill>,
     /// How long a busy guard is waited for.
     pub(crate) limit: Duration,
     /// Whether one without patience waits a little for a dead holder's orphans to be ended.
     pub(crate) hold_back_for_orphans: bool,
+    /// Whether to leave to others what syncs or waits.
+    pub(crate) quick: bool,
 }
 
 /// How a look ended.
@@ -47,6 +52,8 @@ pub(crate) enum Rest {
     Waits(Position),
     /// What is ended cannot go on before this instant: the disk refused.
     Later(Option<Time>),
+    /// What comes next may take long, and this look must not. Nothing of it was begun.
+    TakesLong,
     /// There is nothing to wait for: held, ended, or news only.
     Done,
 }
@@ -76,8 +83,15 @@ impl Turn<'_> {
     /// Polls the machine until it waits.
     pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
         loop {
-            if let Some(guard) = file.lock_within(self.limit)? {
-                return self.present(guard);
+            match file.lock_within(self.limit) {
+                Ok(Some(guard)) => return self.present(guard),
+                Err(Error::Busy { .. }) if self.quick => return Ok(Rest::TakesLong),
+                Err(e) => return Err(e),
+                Ok(None) => {}
+            }
+            // A new lock raises the token floor, with a sync.
+            if self.quick {
+                return Ok(Rest::TakesLong);
             }
             if let Some(rest) = self.absent(file)? {
                 return Ok(rest);
@@ -128,8 +142,14 @@ impl Turn<'_> {
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read()?;
+        if self.quick && is_detached(&stored.record) {
+            return Ok(Rest::TakesLong);
+        }
         self.restamp(&mut guard, &mut stored)?;
         self.sync_again(&mut guard, &mut stored)?;
+        if let Some(kill) = self.kill {
+            kill.carry_out(self.store, self.name, &stored.record)?;
+        }
         if self.hold_back_for_orphans && self.is_impatient() {
             let position = self.position(&stored, None)?;
             if position.orphaned {
@@ -147,6 +167,9 @@ impl Turn<'_> {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
                     let probed = self.probe(session, &stored.record)?;
+                    if probed == Probed::Dead && self.quick {
+                        return Ok(Rest::TakesLong);
+                    }
                     if probed == Probed::Dead {
                         self.end_work_of(session, &stored.record);
                     }

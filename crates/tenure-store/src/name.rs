@@ -39,6 +39,12 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same, to be shared.
+    #[must_use]
+    pub const fn text(&self) -> &Text {
+        &self.0
+    }
 }
 
 impl fmt::Display for Name {

@@ -2,24 +2,88 @@
 
 use std::sync::Arc;
 
-use tenure_local::{LocalStore, Options};
+use tenure_core::Liveness;
+use tenure_store::Memory;
 
-use crate::{Error, StoreUrl, blocking::Client};
+use crate::client::Backend;
+use crate::clock::System;
+use crate::{Client, Error, StoreUrl};
 
-/// Opens the store that `url` names.
-pub(crate) fn connect(url: &str) -> Result<Client, Error> {
+/// Opens the store that `url` names: `local:` for the default folder of this machine and user,
+/// `local:/absolute/path`, or `memory:` for a new store in this program's memory, to which nobody
+/// else has access. `?id=NAME` sets the identity; the default is `<hostname>_<uuid>`, new each time.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let client = tenure::connect("memory:").await?;
+/// let guard = client.lock("nightly").acquire().await?;
+/// assert!(guard.token() > 0);
+/// guard.release().await?;
+/// # Ok::<(), tenure::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown URL and for a folder that locks cannot be kept in,
+/// [`Error::Denied`] for missing rights, [`Error::Unavailable`] where the store cannot be used,
+/// [`Error::Unsupported`] for one that this program was built without.
+///
+/// # Cancel safety
+/// Dropping the future leaves nothing behind.
+pub async fn connect(url: &str) -> Result<Client, Error> {
     let url = StoreUrl::parse(url)?;
+    let (backend, shown) = if url.is_memory() {
+        (Backend::Store(Arc::new(Memory::new(Liveness::Observed))), url.without_id())
+    } else {
+        local(&url)?
+    };
+    Ok(Client::on(backend, shown, Arc::new(System), url.id()))
+}
+
+#[cfg(feature = "local")]
+fn local(url: &StoreUrl) -> Result<(Backend, String), Error> {
+    use tenure_local::{LocalStore, Options};
     let store = LocalStore::open(&Options { path: url.path().map(Into::into) })?;
-    Client::new(Arc::new(store), &url)
+    // With its folder, so that whoever is handed it comes to the same store.
+    let shown = format!("local:{}", store.folder().path().display());
+    Ok((Backend::Local(Arc::new(store)), shown))
+}
+
+#[cfg(not(feature = "local"))]
+fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
+    Err(Error::Unsupported("local: was left out of this program; build with its feature".into()))
+}
+
+/// The same for programs without async.
+#[cfg(feature = "blocking")]
+pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Error> {
+    let (url, options) = embedded(url)?;
+    let store = tenure_local::LocalStore::open(&options)?;
+    crate::blocking::Client::new(Arc::new(store), &url)
 }
 
 /// Opens the store that `url` names if there is one.
-pub(crate) fn connect_existing(url: &str) -> Result<Option<Client>, Error> {
-    let url = StoreUrl::parse(url)?;
-    let store = LocalStore::open_existing(&Options { path: url.path().map(Into::into) })?;
-    store.map(|store| Client::new(Arc::new(store), &url)).transpose()
+#[cfg(feature = "blocking")]
+pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Client>, Error> {
+    let (url, options) = embedded(url)?;
+    let store = tenure_local::LocalStore::open_existing(&options)?;
+    store.map(|store| crate::blocking::Client::new(Arc::new(store), &url)).transpose()
 }
 
+/// The only kind of store there is without async.
+#[cfg(feature = "blocking")]
+fn embedded(url: &str) -> Result<(StoreUrl, tenure_local::Options), Error> {
+    let url = StoreUrl::parse(url)?;
+    if url.is_memory() {
+        let what = "memory: has no synchronous client: use tenure::connect, or a local: store";
+        return Err(Error::Unsupported(what.into()));
+    }
+    let options = tenure_local::Options { path: url.path().map(Into::into) };
+    Ok((url, options))
+}
+
+#[cfg(feature = "local")]
 impl From<tenure_local::Error> for Error {
     fn from(error: tenure_local::Error) -> Self {
         use tenure_local::Error as Local;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "blocking")]
-use tenure_core::Term;
-use tenure_core::Wall;
+use tenure_core::{End, Term, Wall};
+use tenure_store::{Name, Stored};
 
 /// Whether somebody has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct LockInfo {
     pub queue: Vec<WaiterInfo>,
     /// Its tags, sorted.
     pub tags: Vec<String>,
+    /// The last ended holds, newest first, as many as the record keeps.
+    pub history: Vec<PastInfo>,
 }
 
 impl LockInfo {
@@ -50,6 +51,7 @@ impl LockInfo {
             holders: Vec::new(),
             queue: Vec::new(),
             tags: Vec::new(),
+            history: Vec::new(),
         }
     }
 }
@@ -88,8 +90,103 @@ pub struct WaiterInfo {
     pub since: Wall,
 }
 
+/// What any store knows of a lock. How long a hold still lives is told by its own times, which are
+/// a hint.
+pub(crate) fn of_stored(
+    name: &Name,
+    stored: Option<&Stored>,
+    store: String,
+    wall: Wall,
+) -> LockInfo {
+    let record = stored.map(|stored| &stored.record);
+    let holder = record.and_then(|record| record.holder.as_ref());
+    let ttl = holder.and_then(|h| match h.term {
+        Term::Ttl(ttl) => Some(ttl),
+        Term::Session | Term::Forever => None,
+    });
+    let age = stored.and_then(|stored| stored.age);
+    let holders = holder.map(|h| HolderInfo {
+        id: h.id.to_string(),
+        host: None,
+        pid: None,
+        orphan: None,
+        token: h.token.get(),
+        since: h.since,
+        remaining: ttl.map(|ttl| ttl.saturating_sub(age.unwrap_or_else(|| wall.since(h.renewed)))),
+    });
+    let queue = record.into_iter().flat_map(|record| &record.queue).map(|w| WaiterInfo {
+        id: w.id.to_string(),
+        pid: None,
+        ticket: w.ticket,
+        since: w.since,
+    });
+    let expired = holders.as_ref().is_some_and(|h| h.remaining == Some(Duration::ZERO));
+    LockInfo {
+        name: name.to_string(),
+        store,
+        state: match &holders {
+            None => LockState::Free,
+            Some(_) if expired => LockState::Expired,
+            Some(_) => LockState::Held,
+        },
+        ttl,
+        holders: holders.into_iter().collect(),
+        queue: queue.collect(),
+        tags: record.map_or_else(Vec::new, |r| r.tags.iter().map(ToString::to_string).collect()),
+        history: record.map_or_else(Vec::new, |r| r.history.iter().rev().map(past).collect()),
+    }
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PastInfo {
+    /// Identity of who held.
+    pub id: String,
+    /// Fencing token.
+    pub token: u64,
+    /// Since when, by the holder's wall clock.
+    pub since: Wall,
+    /// Until when, by the wall clock of whoever ended it.
+    pub until: Wall,
+    /// How it ended.
+    pub end: HoldEnd,
+    /// Why it was taken away, if somebody gave a reason.
+    pub reason: Option<String>,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HoldEnd {
+    /// Its holder gave it back.
+    Released,
+    /// Its holder's processes were gone when the next one came.
+    Died,
+    /// Its ttl had run out when the next one came.
+    Expired,
+    /// An operator took it away.
+    Stolen,
+}
+
+fn past(past: &tenure_core::Past) -> PastInfo {
+    PastInfo {
+        id: past.id.to_string(),
+        token: past.token.get(),
+        since: past.since,
+        until: past.until,
+        end: match past.end {
+            End::Released => HoldEnd::Released,
+            End::Died => HoldEnd::Died,
+            End::Expired => HoldEnd::Expired,
+            End::Stolen => HoldEnd::Stolen,
+        },
+        reason: past.reason.as_ref().map(ToString::to_string),
+    }
+}
+
 /// What the embedded store knows of a lock.
-#[cfg(feature = "blocking")]
+#[cfg(feature = "local")]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
     let record = shown.record;
     let state = match &shown.holder {
@@ -124,5 +221,6 @@ pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
         holders: holders.collect(),
         queue: queue.collect(),
         tags: record.tags.iter().map(ToString::to_string).collect(),
+        history: record.history.iter().rev().map(past).collect(),
     }
 }

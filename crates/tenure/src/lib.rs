@@ -1,41 +1,63 @@
 //! Distributed locks over one contract: on one machine today, over Kubernetes and etcd later.
 //!
-//! This version has the synchronous client, [`blocking`], over the embedded store of one machine,
-//! which is what the `tenure` command uses.
-//!
 //! ```
-//! # let folder = tenure_doc_folder();
-//! # let url = format!("local:{folder}");
-//! use tenure::blocking::{connect, Attempt};
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! use tenure::Attempt;
 //!
-//! let client = connect(&url)?; // "local:" for the default folder
-//! let lock = client.lock("nightly-backup")?;
-//! let guard = lock.acquire()?;
+//! let client = tenure::connect("memory:").await?; // "local:" for this machine
+//! let lock = client.lock("nightly-backup");
+//! let guard = lock.acquire().await?;
 //! assert!(guard.token() > 0); // hand it to what you write to: it refuses older ones
 //!
 //! // Somebody else is told who holds it, at once.
-//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup")?.try_acquire()? else {
+//! let Attempt::HeldBy(held) = client.lock("nightly-backup").try_acquire().await? else {
 //!     panic!("two holders");
 //! };
 //! assert_eq!(held.id, guard.id());
-//! guard.release()?;
-//! # std::fs::remove_dir_all(folder).unwrap();
-//! # fn tenure_doc_folder() -> String {
-//! #     let dir = std::env::current_dir().unwrap().join("target");
-//! #     format!("{}/doc-{}", dir.display(), std::process::id())
-//! # }
+//! guard.release().await?;
 //! # Ok::<(), tenure::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Lock::run`] is the shortest safe way to work under a lock: it acquires, works, stops the work
+//! in time if the hold is lost, and releases. For programs without async there is [`blocking`].
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
-#[cfg(feature = "blocking")]
+mod client;
+mod clock;
 mod connect;
+mod driver;
 mod error;
+mod event;
+mod guard;
+mod hold;
+mod identity;
 mod info;
+#[cfg(feature = "local")]
+mod local;
+mod lock;
+mod outcome;
+mod run;
 mod url;
 
+pub use client::Client;
+pub use clock::ManualClock;
+pub use connect::connect;
 pub use error::Error;
-pub use info::{HolderInfo, LockInfo, LockState, WaiterInfo};
+pub use event::{Event, EventKind, Events};
+pub use guard::Guard;
+pub use hold::{Deadline, Hold};
+pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
+pub use lock::Lock;
+pub use outcome::{Attempt, HeldBy, Lost, Released};
+pub use run::{Overrun, RunOptions};
 pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
 pub use url::StoreUrl;
+
+/// What a store of the user's own implements, and the store in memory.
+pub mod store {
+    pub use tenure_core::Liveness;
+    pub use tenure_store::*;
+}

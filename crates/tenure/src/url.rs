@@ -9,6 +9,8 @@ use crate::Error;
 /// A parsed store URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl {
+    /// A store in this program's memory, rather than an embedded one.
+    memory: bool,
     /// Folder of an embedded store; `None` is the default folder.
     path: Option<PathBuf>,
     /// Identity, if the URL gives one.
@@ -16,7 +18,7 @@ pub struct StoreUrl {
 }
 
 /// What the errors call known.
-const KNOWN: &str = "known: local: and local:/absolute/path";
+const KNOWN: &str = "known: local:, local:/absolute/path and, in a program, memory:";
 
 impl StoreUrl {
     /// Parses `url`.
@@ -27,7 +29,7 @@ impl StoreUrl {
         let (scheme, rest) = url
             .split_once(':')
             .ok_or_else(|| Error::invalid(format!("store `{url}` has no scheme; {KNOWN}")))?;
-        if scheme != "local" {
+        if scheme != "local" && scheme != "memory" {
             return Err(Error::invalid(format!(
                 "store `{url}`: unknown scheme `{scheme}:`; {KNOWN}"
             )));
@@ -36,12 +38,18 @@ impl StoreUrl {
             Some((path, query)) => (path, Some(query)),
             None => (rest, None),
         };
+        let memory = scheme == "memory";
+        if memory && !path.is_empty() {
+            return Err(Error::invalid(format!(
+                "store `{url}`: memory: takes no path; every connection is a store of its own"
+            )));
+        }
         if !(path.is_empty() || path.starts_with('/')) {
             return Err(Error::invalid(format!(
                 "store `{url}`: the folder must be an absolute path, such as local:/var/lib/tenure"
             )));
         }
-        let mut parsed = Self { path: (!path.is_empty()).then(|| path.into()), id: None };
+        let mut parsed = Self { memory, path: (!path.is_empty()).then(|| path.into()), id: None };
         for option in query.into_iter().flat_map(|q| q.split('&')) {
             parsed.option(url, option)?;
         }
@@ -58,10 +66,17 @@ impl StoreUrl {
             _ => {
                 let name = option.split('=').next().unwrap_or(option);
                 Err(Error::invalid(format!(
-                    "store `{url}`: unknown option `{name}`; local: knows id="
+                    "store `{url}`: unknown option `{name}`; {}: knows id=",
+                    url.split(':').next().unwrap_or_default()
                 )))
             }
         }
+    }
+
+    /// Whether it names a store in this program's memory.
+    #[must_use]
+    pub const fn is_memory(&self) -> bool {
+        self.memory
     }
 
     /// The folder of an embedded store; `None` is the default folder.
@@ -80,6 +95,7 @@ impl StoreUrl {
     #[must_use]
     pub fn without_id(&self) -> String {
         match &self.path {
+            _ if self.memory => "memory:".to_owned(),
             Some(path) => format!("local:{}", path.display()),
             None => "local:".to_owned(),
         }

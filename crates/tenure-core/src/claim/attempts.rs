@@ -4,6 +4,8 @@
 //! the last few are kept: an older one that lands after all is somebody else's hold to us, which
 //! costs a ttl but never makes two holders.
 
+use alloc::vec::Vec;
+
 use crate::{Change, Mark, Term, Time};
 
 const DOUBTS: usize = 8;
@@ -43,19 +45,19 @@ pub(super) struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempts {
     flight: Option<Attempt>,
-    doubts: [Option<Attempt>; DOUBTS],
-    /// How many of them there are: nearly always none, and then nothing is looked through.
-    doubted: usize,
+    /// The newest first. Nearly always none, and then it has no room either: a process may have
+    /// thousands of claims.
+    doubts: Vec<Attempt>,
 }
 
 impl Attempts {
     pub(super) const fn new() -> Self {
-        Self { flight: None, doubts: [None; DOUBTS], doubted: 0 }
+        Self { flight: None, doubts: Vec::new() }
     }
 
     pub(super) fn forget(&mut self) {
         self.flight = None;
-        self.settle(|_| true);
+        self.doubts.clear();
     }
 
     pub(super) fn start(&mut self, attempt: Attempt) {
@@ -69,9 +71,8 @@ impl Attempts {
     /// The answer to the write under way will not come, or not in time.
     pub(super) fn doubt_flight(&mut self) {
         let Some(attempt) = self.flight.take() else { return };
-        self.doubts.rotate_right(1);
-        self.doubted += usize::from(self.doubts[0].is_none());
-        self.doubts[0] = Some(attempt);
+        self.doubts.truncate(DOUBTS - 1);
+        self.doubts.insert(0, attempt);
     }
 
     /// Removes and returns the attempt with this mark.
@@ -79,17 +80,12 @@ impl Attempts {
         if self.flight.is_some_and(|a| a.mark == mark) {
             return self.flight.take();
         }
-        if self.no_doubts() {
-            return None;
-        }
-        let found = self.doubts.iter_mut().find(|d| d.is_some_and(|a| a.mark == mark));
-        let found = found.and_then(Option::take);
-        self.doubted -= usize::from(found.is_some());
-        found
+        let place = self.doubts.iter().position(|a| a.mark == mark)?;
+        Some(self.doubts.remove(place))
     }
 
     pub(super) fn no_doubts(&self) -> bool {
-        self.doubted == 0
+        self.doubts.is_empty()
     }
 
     /// Neither under way nor in doubt.
@@ -108,20 +104,13 @@ impl Attempts {
         self.settle(|_| true);
     }
 
-    /// There is no record: what was conditional on one cannot land.
-    pub(super) fn object_gone(&mut self) {
-        self.settle(|a| a.expected > 0);
+    /// There is no record at `revision` (0: now): what was conditional on one cannot land. What was
+    /// conditional on there being none still can.
+    pub(super) fn object_gone(&mut self, revision: u64) {
+        self.settle(|a| a.expected > 0 && (revision == 0 || revision > a.expected));
     }
 
     fn settle(&mut self, settled: impl Fn(&Attempt) -> bool) {
-        if self.no_doubts() {
-            return;
-        }
-        for doubt in &mut self.doubts {
-            if doubt.as_ref().is_some_and(&settled) {
-                *doubt = None;
-                self.doubted -= 1;
-            }
-        }
+        self.doubts.retain(|doubt| !settled(doubt));
     }
 }

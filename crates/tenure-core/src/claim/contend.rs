@@ -7,6 +7,7 @@ use super::{
     Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View,
     Wanting, Won, Write,
 };
+use crate::museum::{Bug, planted};
 use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
 
 /// What stands between us and the lock.
@@ -26,6 +27,7 @@ impl Claim {
         if let Some(wait) = self.await_answer(now) {
             return wait;
         }
+        self.find_own_place(view);
         let Phase::Contending(w) = &mut self.phase else { return Action::Idle };
         let out_of_time = w.out_of_time(now);
         // 2. Nobody waits for us any more, and nothing of ours can be left by now.
@@ -75,7 +77,8 @@ impl Claim {
     /// Waits while a write is under way; one that took too long comes into doubt.
     pub(super) fn await_answer(&mut self, now: Time) -> Option<Action> {
         let give_up_at = self.attempts.flight()?.sent.after(self.config.timing.attempt());
-        if now < give_up_at {
+        if now < give_up_at || planted(Bug::NoTimeout) {
+            let give_up_at = if planted(Bug::NoTimeout) { Time::MAX } else { give_up_at };
             return Some(Action::Wait { until: Some(give_up_at) });
         }
         self.attempts.doubt_flight();
@@ -89,7 +92,9 @@ impl Claim {
         let View::Is { record, version, .. } = view else { return None };
         let holder = record.holder.as_ref()?;
         let Phase::Contending(w) = &mut self.phase else { return None };
-        let Won { mark, sent, token } = w.own(holder)?;
+        let Some(Won { mark, sent, token }) = w.own(holder) else {
+            return self.clear_own(now, wall, record, *version);
+        };
         w.won = Some(Won { mark, sent, token });
         let cancelled = w.cancelled.is_some();
         if !cancelled && self.is_stale(now, sent, holder.term) {
@@ -108,6 +113,48 @@ impl Claim {
             return Some(self.decide(now, wall, view));
         }
         Some(Action::Report(Report::Acquired { token }))
+    }
+
+    /// A holder's key under our own session that we know nothing of: a write landed after we gave it
+    /// up, or the hold was lost and the key lived on. It would stand in our own way for as long as
+    /// the session lives; and its token may have been used. It is taken out.
+    fn clear_own(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        record: &Record,
+        version: Version,
+    ) -> Option<Action> {
+        let holder = record.holder.as_ref()?;
+        if !self.is_own_session(holder.session) {
+            return None;
+        }
+        if now < self.retry_at {
+            let cancelled = matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some());
+            return (!cancelled).then(|| self.rest(now));
+        }
+        let mark = self.config.marks.draw();
+        let next = record.queue.front().map(|w| w.mark);
+        let of = holder.mark;
+        let (end, reason) = (End::Released, None);
+        let strike = Vec::new();
+        let change = Change::Release { of, mark, next, strike, end, reason, at: wall, stamp: now };
+        Some(self.write(now, mark, Some(version), change))
+    }
+
+    /// A place in line under our own session is ours even if we gave that write up.
+    fn find_own_place(&mut self, view: &View<'_>) {
+        let session = self.config.session;
+        if !self.is_own_session(session) {
+            return;
+        }
+        let (View::Is { record, .. }, Phase::Contending(w)) = (view, &mut self.phase) else {
+            return;
+        };
+        let known = w.joined.is_some_and(|(mark, _)| record.place_of(mark).is_some());
+        if !known && let Some(own) = record.queue.iter().find(|entry| entry.session == session) {
+            w.joined = Some((own.mark, Time::ZERO));
+        }
     }
 
     /// Whether a hold proved at `sent` is so old that it must be confirmed before it is reported.
@@ -193,6 +240,7 @@ impl Claim {
             ticket: record.next_ticket,
             term: self.config.term,
             since: wall,
+            tags: self.config.tags.clone(),
         };
         self.write(now, mark, Some(*version), Change::Join { waiter, strike })
     }
@@ -201,6 +249,7 @@ impl Claim {
     fn withdraw(&mut self, now: Time, view: &View<'_>, report: Report) -> Action {
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
         let queued = w.joined.map(|(mark, _)| mark).filter(|mark| place(view, *mark).is_some());
+        let queued = queued.filter(|_| !planted(Bug::LeftInLine));
         let mut again = self.retry_at;
         if let (Some(mark), View::Is { version, .. }) = (queued, view) {
             if now >= self.retry_at {
@@ -265,7 +314,7 @@ impl Claim {
         };
         let mut ended = None;
         if let Some(holder) = &record.holder {
-            match self.holder_gone(now, holder) {
+            match self.holder_gone(now, wall, holder) {
                 Gone::Ask => return Obstacle::Ask(holder.session),
                 Gone::No { until } => {
                     let by = self.held_by(now, wall, holder, until);
@@ -278,8 +327,11 @@ impl Claim {
     }
 
     /// Whether the lock's hold has ended without having been given back.
-    fn holder_gone(&self, now: Time, h: &Holder) -> Gone {
+    fn holder_gone(&self, now: Time, wall: Wall, h: &Holder) -> Gone {
         if self.config.adopt && h.id == self.config.id {
+            return Gone::Yes(End::Released);
+        }
+        if planted(Bug::PrefixIdentity) && h.id.starts_with(&*self.config.id) {
             return Gone::Yes(End::Released);
         }
         match h.term {
@@ -289,6 +341,9 @@ impl Claim {
                 Some(Probed::Dead) => Gone::Yes(End::Died),
                 Some(Probed::Alive | Probed::Stopped) => Gone::No { until: None },
             },
+            Term::Ttl(ttl) if planted(Bug::WallClockExpiry) && wall.since(h.renewed) > ttl => {
+                Gone::Yes(End::Expired)
+            }
             Term::Ttl(ttl) => {
                 let expiry = self.config.timing.expiry(ttl);
                 let end = match &self.seen {
@@ -297,6 +352,11 @@ impl Claim {
                         Liveness::Process => t.after(ttl),
                         Liveness::Server | Liveness::Observed => t.after(expiry),
                     },
+                    // The store itself ends what is over. An entry that stands unchanged there may
+                    // be kept alive by other means than writes.
+                    _ if self.config.liveness == Liveness::Server => {
+                        return Gone::No { until: None };
+                    }
                     Some(seen) => seen.at.after(expiry),
                     None => now.after(expiry),
                 };
@@ -319,9 +379,9 @@ impl Claim {
             };
             match probed {
                 None => return Obstacle::Ask(waiter.session),
-                Some(Probed::Dead) => strike.push(waiter.mark),
+                Some(Probed::Dead) if !planted(Bug::DeadHead) => strike.push(waiter.mark),
                 Some(Probed::Stopped) => {}
-                Some(Probed::Alive) => {
+                Some(Probed::Alive | Probed::Dead) => {
                     let by = HeldBy {
                         id: waiter.id.clone(),
                         session: waiter.session,
@@ -383,6 +443,9 @@ impl Wanting {
 
     /// The write of ours by which the record names us as holder, if one does.
     fn own(&self, holder: &Holder) -> Option<Won> {
+        if planted(Bug::OwnEntryNotSeen) {
+            return self.won.filter(|won| won.mark == holder.mark);
+        }
         let mark = holder.mark;
         let handed = self.joined.filter(|(joined, _)| *joined == mark);
         let handed = handed.map(|(_, sent)| Won { mark, sent, token: holder.token });

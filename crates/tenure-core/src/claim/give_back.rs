@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, Cause, Claim, Ending, Goal, Liveness, Phase, Probed, Report, View};
-use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
+use super::{Action, Cause, Claim, Ending, Goal, Liveness, News, Phase, Probed, Report, View};
+use crate::museum::{Bug, planted};
+use crate::{Change, End, Holder, Mark, Record, Session, Time, Version, Wall};
 
 impl Claim {
     /// The numbered steps of a releaser.
@@ -27,15 +28,18 @@ impl Claim {
         }
         // 3. The hold is no longer in the record. If a write of ours may have ended it that is
         //    what we wanted; else somebody else did. A remainder would be there.
-        let (record, version) = match view {
-            View::Is { record, version, .. } if is_ours(record, ending.mark) => (*record, *version),
+        let (record, version, of) = match view {
+            View::Is { record, version, .. } => match self.ours(record, ending) {
+                Some(of) => (*record, *version, of),
+                None => return self.finish(ending.not_there(view)),
+            },
             _ => return self.finish(ending.not_there(view)),
         };
         if now < self.retry_at {
             return Action::Wait { until: Some(self.retry_at) };
         }
         // 4. Hand over, or leave the remainder.
-        self.write_end(now, wall, record, version, ending)
+        self.write_end(now, wall, record, version, Ending { mark: of, ..ending })
     }
 
     fn write_end(
@@ -57,7 +61,8 @@ impl Claim {
                 Err(session) => return Action::Probe(session),
                 Ok((next, strike)) => {
                     let mark = self.config.marks.draw();
-                    Change::Release { of, mark, next, strike, at: wall, stamp: now }
+                    let (end, reason) = self.verdict.clone().unwrap_or((End::Released, None));
+                    Change::Release { of, end, reason, mark, next, strike, at: wall, stamp: now }
                 }
             }
         };
@@ -66,6 +71,13 @@ impl Claim {
         }
         let attempt = change.mark().unwrap_or_default();
         self.write(now, attempt, Some(version), change)
+    }
+
+    /// The mark under which the record shows the hold that is to end, if it does.
+    fn ours(&self, record: &Record, ending: Ending) -> Option<Mark> {
+        let holder = record.holder.as_ref()?;
+        let own = self.is_own(holder, ending.mark, ending.token);
+        (own || planted(Bug::ReleaseByName)).then_some(holder.mark)
     }
 
     /// The first live waiter that is not stopped, and the dead ones before it.
@@ -85,10 +97,12 @@ impl Claim {
         Ok((None, strike))
     }
 
-    pub(super) fn finish_ending(&mut self, confirmed: bool) {
+    /// The store acknowledged what ends the hold.
+    pub(super) fn finish_ending(&mut self) {
         if let Phase::Ending(ending) = self.phase {
             self.phase = Phase::Ended;
-            self.report = Some(ending.given_back(confirmed));
+            let undone = ending.goal == Goal::Undo;
+            self.news = Some(if undone { News::Cancelled } else { News::Released });
         }
     }
 }
@@ -103,17 +117,13 @@ impl Ending {
         match self.goal {
             Goal::Undo => Report::Cancelled,
             Goal::HandOn => Report::Released { confirmed: true },
-            Goal::Free if self.sent => Report::Released { confirmed: true },
-            Goal::Free | Goal::Remainder(_) => Report::Lost(match view {
+            Goal::Free | Goal::EndOther if self.sent => Report::Released { confirmed: true },
+            Goal::Free | Goal::EndOther | Goal::Remainder(_) => Report::Lost(match view {
                 View::Is { record, .. } => cause_of(record.holder.as_ref()),
                 View::Absent { .. } | View::Unknown => Cause::Deleted,
             }),
         }
     }
-}
-
-fn is_ours(record: &Record, mark: Mark) -> bool {
-    record.holder.as_ref().is_some_and(|h| h.mark == mark)
 }
 
 fn cause_of(holder: Option<&Holder>) -> Cause {

@@ -12,7 +12,7 @@ impl Claim {
             return self.finish(Report::Lost(Cause::Deadline));
         }
         // 2. A record newer than our last acknowledged write that does not carry our mark.
-        if let Some(cause) = lost_by(view, &hold) {
+        if let Some(cause) = self.lost_by(view, &hold) {
             return self.finish(Report::Lost(cause));
         }
         self.note_revision(view, &hold);
@@ -42,10 +42,11 @@ impl Claim {
 
     fn renew(&mut self, now: Time, wall: Wall, view: &View<'_>, hold: &Hold) -> Action {
         match view {
-            View::Is { version, .. } if version.revision >= hold.revision => {
+            View::Is { version, record, .. } if version.revision >= hold.revision => {
+                let of = record.holder.as_ref().map_or(hold.mark, |h| h.mark);
                 let mark = self.config.marks.draw();
                 // Never a shorter term than the hold has: an unanswered write would shorten it.
-                let change = self.renewal(now, wall, hold.mark, mark, hold.term);
+                let change = self.renewal(now, wall, of, mark, hold.term);
                 self.write(now, mark, Some(*version), change)
             }
             // Older than our own last write. A store that keeps saying so (set back from a backup)
@@ -64,20 +65,20 @@ impl Claim {
             mine.revision = hold.revision.max(version.revision);
         }
     }
-}
 
-/// Whether the view shows that the hold is over. A mark of ours in doubt was settled before.
-fn lost_by(view: &View<'_>, hold: &Hold) -> Option<Cause> {
-    match view {
-        View::Unknown => None,
-        View::Absent { revision } => {
-            (*revision == 0 || *revision > hold.revision).then_some(Cause::Deleted)
+    /// Whether the view shows that the hold is over. A mark of ours in doubt was settled before.
+    fn lost_by(&self, view: &View<'_>, hold: &Hold) -> Option<Cause> {
+        match view {
+            View::Unknown => None,
+            View::Absent { revision } => {
+                (*revision == 0 || *revision > hold.revision).then_some(Cause::Deleted)
+            }
+            View::Is { version, .. } if version.revision <= hold.revision => None,
+            View::Is { record, .. } => match &record.holder {
+                None => Some(Cause::Freed),
+                Some(h) if self.is_own(h, hold.mark, hold.token) => None,
+                Some(h) => Some(Cause::Replaced { by: h.id.clone() }),
+            },
         }
-        View::Is { version, .. } if version.revision <= hold.revision => None,
-        View::Is { record, .. } => match &record.holder {
-            None => Some(Cause::Freed),
-            Some(h) if h.mark == hold.mark => None,
-            Some(h) => Some(Cause::Replaced { by: h.id.clone() }),
-        },
     }
 }

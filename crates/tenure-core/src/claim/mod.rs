@@ -4,7 +4,7 @@
 //!
 //! - *verbs* say what the application wants: [`acquire`](Claim::acquire),
 //!   [`cancel`](Claim::cancel), [`release`](Claim::release), [`detach`](Claim::detach),
-//!   [`hand_on`](Claim::hand_on);
+//!   [`hand_on`](Claim::hand_on), [`end_other`](Claim::end_other);
 //! - *`handle_*`* say what came in: a finished read, the answer to a write, the answer to a probe;
 //! - [`poll`](Claim::poll) says what must happen now. Call it after every input, with the latest
 //!   [`View`] of the record, and carry out what it returns, until it returns [`Action::Wait`] or
@@ -27,7 +27,7 @@
 //! | queued | nobody: its session | itself, or who finds the session gone | skipped while stopped | read back by mark |
 //! | held by session | nobody | release; the next, when the session is gone | the hold stays | read back by mark |
 //! | held with ttl | this claim | release; the deadline | it ends at its deadline; the next waits out the ttl | read back by mark; validity counts from the landed attempt |
-//! | detached | nobody | its ttl | it ends by its ttl | read back by mark; written again while the old hold stands |
+//! | detached | whoever has its mark | its ttl; whoever has its mark, or an operator, by `end_other` | it ends by its ttl | read back by mark; written again while the old hold stands |
 
 mod attempts;
 mod contend;
@@ -38,7 +38,8 @@ mod types;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Mark, Session, Term, Time, Token, Version, Wall};
+use crate::museum::{Bug, planted};
+use crate::{End, Holder, Mark, Session, Term, Text, Time, Token, Version, Wall};
 use attempts::{Attempt, Attempts, Kind};
 use types::Seen;
 pub use types::{
@@ -57,8 +58,18 @@ pub struct Claim {
     need_read: bool,
     /// No write before this: the last one was refused without having happened.
     retry_at: Time,
-    /// A report to be given out before anything else.
-    report: Option<Report>,
+    /// News to be reported before anything else.
+    news: Option<News>,
+    /// How a hold that is not this claim's own is to end; `None`: given back.
+    verdict: Option<(End, Option<Text>)>,
+}
+
+/// What an answer brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum News {
+    Renewed,
+    Cancelled,
+    Released,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +125,7 @@ struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ending {
     mark: Mark,
+    token: Token,
     /// No use trying after this: nothing of ours can be left.
     until: Time,
     goal: Goal,
@@ -132,6 +144,8 @@ enum Goal {
     Undo,
     /// To give the lock back for a receiver that is gone.
     HandOn,
+    /// To end somebody else's hold.
+    EndOther,
 }
 
 impl Claim {
@@ -150,7 +164,8 @@ impl Claim {
             probed: Vec::new(),
             need_read: false,
             retry_at: Time::ZERO,
-            report: None,
+            news: None,
+            verdict: None,
         }
     }
 
@@ -176,6 +191,10 @@ impl Claim {
 
     /// Wants the lock no more. What may still arrive is undone; ends in [`Report::Cancelled`].
     pub fn cancel(&mut self, now: Time) {
+        if planted(Bug::DroppedKeeps) && self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.news = Some(News::Cancelled);
+        }
         let until = self.nothing_left_at(now, self.config.term);
         match &mut self.phase {
             Phase::Contending(w) if w.cancelled.is_none() => w.cancelled = Some(until),
@@ -197,12 +216,33 @@ impl Claim {
     /// Ends the hold with mark `of` on behalf of a receiver that turned out to be gone, and hands
     /// the lock to the next. The caller must know that the receiver is gone.
     pub fn hand_on(&mut self, of: Mark) {
+        self.end_without_holding(of, Goal::HandOn, None);
+    }
+
+    /// Ends the hold with mark `of`, which this claim never had, as `end` says, and hands the lock
+    /// to the next: for one who has the mark of a detached hold, and for an operator who takes a
+    /// hold away. Ends in [`Report::Released`], or in [`Report::Lost`] if the record did not carry
+    /// that mark any more; then nothing was changed. Does nothing unless the claim is idle or has
+    /// ended.
+    pub fn end_other(&mut self, of: Mark, end: End, reason: Option<Text>) {
+        self.end_without_holding(of, Goal::EndOther, Some((end, reason)));
+    }
+
+    fn end_without_holding(
+        &mut self,
+        mark: Mark,
+        goal: Goal,
+        verdict: Option<(End, Option<Text>)>,
+    ) {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
             self.attempts.forget();
+            self.need_read = false;
+            self.verdict = verdict;
             self.phase = Phase::Ending(Ending {
-                mark: of,
+                mark,
+                token: Token::default(),
                 until: Time::MAX,
-                goal: Goal::HandOn,
+                goal,
                 sent: false,
             });
         }
@@ -212,8 +252,10 @@ impl Claim {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
+        self.verdict = None;
         let until = self.nothing_left_at(now, hold.term);
-        self.phase = Phase::Ending(Ending { mark: hold.mark, until, goal, sent: false });
+        let Hold { mark, token, .. } = hold;
+        self.phase = Phase::Ending(Ending { mark, token, until, goal, sent: false });
     }
 
     // ---- what came in ----
@@ -237,6 +279,11 @@ impl Claim {
     /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
     pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
         match outcome {
+            Outcome::Conflict if planted(Bug::RefusedIsLost) => {
+                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
+                self.attempts.take(attempt);
+            }
+            Outcome::Conflict if planted(Bug::RefusedIsWon) => self.won_anyway(attempt),
             // Late, of one that is in doubt or settled by now: nothing new.
             Outcome::Unknown if self.attempts.flight().is_none_or(|a| a.mark != attempt) => {}
             Outcome::Unknown => {
@@ -244,17 +291,28 @@ impl Claim {
                 self.need_read = true;
                 self.retry_at = now.after(self.pause());
             }
-            Outcome::Conflict => {
-                self.need_read |= self.attempts.flight().is_some_and(|a| a.mark == attempt);
-                self.did_not_happen(attempt);
+            // What something on the way sent twice is refused by its own first copy: the record
+            // tells whether it happened. Late, of one in doubt by now: nothing new.
+            Outcome::Conflict if self.attempts.flight().is_some_and(|a| a.mark == attempt) => {
+                self.not_sent();
+                self.attempts.doubt_flight();
+                self.need_read = true;
             }
+            Outcome::Conflict => {}
             Outcome::NotDone => {
-                self.did_not_happen(attempt);
+                if self.attempts.take(attempt).is_some() {
+                    self.not_sent();
+                }
                 self.retry_at = now.after(self.pause());
             }
             Outcome::Done { version, token } => {
-                if let Some(a) = self.attempts.take(attempt) {
+                if let Some(mut a) = self.attempts.take(attempt) {
+                    if planted(Bug::CountedFromReply) {
+                        a.sent = now;
+                    }
                     self.landed(a, version, token);
+                    // Nothing is in doubt any more that a read was to settle.
+                    self.need_read &= !self.attempts.none_pending();
                 }
             }
         }
@@ -284,8 +342,12 @@ impl Claim {
 
     #[inline]
     fn decide(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
-        if let Some(report) = self.report.take() {
-            return Action::Report(report);
+        if let Some(news) = self.news.take() {
+            return Action::Report(match news {
+                News::Renewed => Report::Renewed,
+                News::Cancelled => Report::Cancelled,
+                News::Released => Report::Released { confirmed: true },
+            });
         }
         match self.phase {
             Phase::Idle | Phase::Ended => Action::Idle,
@@ -354,7 +416,11 @@ impl Claim {
     /// Whether an action may start at `now`: held, and before the deadline.
     #[must_use]
     pub fn is_valid(&self, now: Time) -> bool {
-        matches!(self.phase, Phase::Held(_)) && self.deadline().is_none_or(|d| now < d)
+        if planted(Bug::FlagLeftTrue) && matches!(self.phase, Phase::Ending(_)) {
+            return true;
+        }
+        let late = planted(Bug::LateHolder);
+        matches!(self.phase, Phase::Held(_)) && (late || self.deadline().is_none_or(|d| now < d))
     }
 
     /// Whether it wants the lock only if it is free.
@@ -371,12 +437,33 @@ impl Claim {
 
     fn deadline_of(&self, hold: &Hold) -> Option<Time> {
         match hold.term {
-            Term::Ttl(ttl) => Some(self.config.timing.deadline_of(hold.based, ttl)),
+            Term::Ttl(ttl) => {
+                let deadline = self.config.timing.deadline_of(hold.based, ttl);
+                // Elsewhere who takes over waits longer than the ttl by the error of its own clock.
+                // A server that ends the hold waits for the ttl alone, and its clock errs, too.
+                let server = self.config.liveness == Liveness::Server;
+                let error = if server { self.config.timing.error(ttl) } else { Duration::ZERO };
+                Some(deadline.before(error))
+            }
             Term::Session | Term::Forever => None,
         }
     }
 
     // ---- shared by the phases ----
+
+    /// Whether the record's holder is the hold of ours with this mark and token. Where the server
+    /// keeps a session's keys, only that session writes them: the key that began the hold is ours
+    /// under whatever mark, and a renewal leaves none.
+    fn is_own(&self, h: &Holder, mark: Mark, token: Token) -> bool {
+        h.mark == mark || (self.is_own_session(h.session) && h.token == token)
+    }
+
+    /// Whether this is our session, and the server ends its entries with it.
+    fn is_own_session(&self, session: Session) -> bool {
+        self.config.liveness == Liveness::Server
+            && session == self.config.session
+            && !session.is_none()
+    }
 
     /// How long to leave a store alone that refused, or did not answer.
     pub(super) fn pause(&self) -> Duration {
@@ -433,15 +520,23 @@ impl Claim {
             View::Unknown => {}
             _ if fresh && self.config.liveness == Liveness::Process => self.attempts.no_late_ones(),
             View::Is { version, .. } => self.attempts.moved_past(version.revision),
-            View::Absent { revision: 0 } if fresh => self.attempts.object_gone(),
-            View::Absent { revision } => self.attempts.moved_past(*revision),
+            View::Absent { revision: 0 } if !fresh => {}
+            View::Absent { revision } => self.attempts.object_gone(*revision),
         }
     }
 
-    fn did_not_happen(&mut self, attempt: Mark) {
-        let mine = self.attempts.take(attempt).is_some();
+    /// [`Bug::RefusedIsWon`]: a renewal that was refused prolongs the hold.
+    fn won_anyway(&mut self, attempt: Mark) {
+        let Some(a) = self.attempts.take(attempt) else { return };
+        if let Phase::Held(hold) = &mut self.phase {
+            hold.based = a.sent;
+            hold.revision = u64::MAX;
+        }
+    }
+
+    /// The last write was refused: unless an earlier one is in doubt, none ended the hold.
+    fn not_sent(&mut self) {
         if let Phase::Ending(e) = &mut self.phase
-            && mine
             && self.attempts.no_doubts()
         {
             e.sent = false;
@@ -468,12 +563,12 @@ impl Claim {
                 hold.term = term;
                 hold.based = a.sent;
                 hold.revision = version.revision;
-                self.report = Some(Report::Renewed);
+                self.news = Some(News::Renewed);
             }
-            (Phase::Ending(_), Kind::Release) => self.finish_ending(true),
+            (Phase::Ending(_), Kind::Release) => self.finish_ending(),
             (Phase::Ending(e), Kind::Renew(term)) => {
                 if e.sent && e.goal == Goal::Remainder(term) {
-                    self.finish_ending(true);
+                    self.finish_ending();
                 } else {
                     e.mark = a.mark;
                 }

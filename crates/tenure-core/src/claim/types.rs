@@ -40,7 +40,7 @@ pub struct Config {
     pub adopt: bool,
     /// How far wall clocks may be apart before a record that looks dead is believed to look so.
     pub max_clock_skew: Duration,
-    /// Tags to add to the lock when it is taken.
+    /// Tags of the lock from when it is taken; none: it keeps those it has.
     pub tags: Vec<Text>,
     /// Where marks come from: a source of this claim's own. Two claims with one source would take
     /// each other's holds for theirs, so a configuration that is cloned needs a new one.

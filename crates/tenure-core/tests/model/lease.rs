@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 use tenure_core::{
-    Action, Claim, Config, Liveness, Mark, Marks, Outcome, Patience, Record, Report, Session,
-    State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
+    Action, Change, Claim, Config, Liveness, Mark, Marks, Outcome, Patience, Record, Report,
+    Session, State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
 };
 
 const DRIFT_PPM: u32 = 500_000;
@@ -41,6 +41,10 @@ pub(crate) struct Lease {
     pub(crate) fault: Fault,
     /// How many ticks are looked at.
     pub(crate) horizon: u8,
+    /// Whether waiters stand in the record, so that a release hands the lock over.
+    pub(crate) queue: bool,
+    /// Whether the first one gives the lock back, at any time while it holds.
+    pub(crate) gives_back: bool,
 }
 
 impl Lease {
@@ -52,7 +56,14 @@ impl Lease {
             drift_ppm: DRIFT_PPM,
             ..TimingSpec::of(Duration::from_secs(4))
         };
-        Self { rates: [500, 1_500], specs: [spec; 2], fault: Fault::None, horizon }
+        let (queue, gives_back) = (false, false);
+        let rates = [500, 1_500];
+        Self { rates, specs: [spec; 2], fault: Fault::None, horizon, queue, gives_back }
+    }
+
+    /// The same, and the first one gives the lock back: to whom stands in line, or to nobody.
+    pub(crate) fn given_back(horizon: u8, queue: bool) -> Self {
+        Self { queue, gives_back: true, ..Self::right(horizon) }
     }
 
     fn local(&self, peer: usize, tick: u8) -> Time {
@@ -97,8 +108,13 @@ pub(crate) struct World {
     fell: bool,
     /// Which peers have been told that they hold.
     held: [bool; 2],
-    /// Whether the first one renewed its hold.
+    /// Whether the first one renewed its hold, and whether it gave it back.
     renewed: bool,
+    given_back: bool,
+    /// Whether the second one holds what the first one handed to it.
+    handed: bool,
+    /// The mark of whom a release made the holder.
+    handed_to: Option<Mark>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +127,8 @@ pub(crate) enum Step {
     DeliverMute(usize, usize),
     Read(usize),
     Watch(usize),
+    /// The first one gives the lock back.
+    Release,
 }
 
 impl Model for Lease {
@@ -127,7 +145,7 @@ impl Model for Lease {
                 term: Term::Ttl(timing.ttl()),
                 timing,
                 liveness: Liveness::Observed,
-                queue: false,
+                queue: self.queue,
                 adopt: false,
                 max_clock_skew: Duration::ZERO,
                 tags: Vec::new(),
@@ -147,6 +165,9 @@ impl Model for Lease {
             fell: false,
             held: [false; 2],
             renewed: false,
+            given_back: false,
+            handed: false,
+            handed_to: None,
         };
         self.drain(&mut world, 0);
         self.drain(&mut world, 1);
@@ -155,6 +176,9 @@ impl Model for Lease {
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         steps.push(Step::Tick);
+        if self.gives_back && !world.given_back && world.peers[0].claim.state() == State::Held {
+            steps.push(Step::Release);
+        }
         for (n, peer) in world.peers.iter().enumerate() {
             if peer.due.is_some_and(|t| t <= self.local(n, world.tick)) {
                 steps.push(Step::Poll(n));
@@ -215,6 +239,12 @@ impl Model for Lease {
                 self.look(peer, now, |claim, view| claim.handle_read(now, view));
                 n
             }
+            Step::Release => {
+                let now = self.local(0, world.tick);
+                world.given_back = true;
+                world.peers[0].claim.release(now);
+                0
+            }
             Step::Watch(n) => {
                 let known = world.store.clone();
                 world.peers[n].learn(known);
@@ -227,7 +257,7 @@ impl Model for Lease {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always("never two beliefs", |model: &Self, world: &World| {
                 !(0..2).all(|n| model.believes(world, n))
             }),
@@ -237,7 +267,17 @@ impl Model for Lease {
             Property::sometimes("and does so after a renewal", |_, w: &World| {
                 w.held == [true; 2] && w.renewed
             }),
-        ]
+        ];
+        if self.gives_back {
+            properties.push(Property::sometimes("and after it was given back", |_, w: &World| {
+                w.held == [true; 2] && w.given_back
+            }));
+        }
+        if self.gives_back && self.queue {
+            let handed = |_: &Self, w: &World| w.handed;
+            properties.push(Property::sometimes("the lock is handed over", handed));
+        }
+        properties
     }
 
     fn within_boundary(&self, world: &World) -> bool {
@@ -261,7 +301,8 @@ impl Lease {
         let holder = world.store.record.as_ref().and_then(|r| r.holder.as_ref());
         let replaced = holder.is_some_and(|h| &*h.id != "c0") && first.network.is_empty();
         match first.claim.state() {
-            State::Ended => true,
+            // A release on its way may still do harm.
+            State::Ended => first.network.is_empty(),
             State::Held => replaced && !self.believes(world, 0),
             _ => false,
         }
@@ -334,6 +375,8 @@ impl Lease {
                     world.fell |= token <= world.reported;
                     world.reported = world.reported.max(token);
                     world.held[n] = true;
+                    let mark = world.peers[n].claim.mark();
+                    world.handed |= mark.is_some() && mark == world.handed_to;
                 }
                 Action::Report(report) => {
                     world.renewed |= n == 0 && report == Report::Renewed;
@@ -357,8 +400,11 @@ impl Lease {
             let token = Token::new(if write.change.begins_hold() { world.token } else { 0 });
             let mut record = store.record.as_deref().cloned().unwrap_or_default();
             record.apply(&write.change, token);
+            if let Change::Release { next: Some(next), .. } = &write.change {
+                world.handed_to = Some(*next);
+            }
             // What nobody reads here would only make more states.
-            record.history.clear();
+            record.history = Arc::default();
             store.record = Some(Arc::new(record));
             store.version.revision += 1;
             Outcome::Done { version: store.version, token }

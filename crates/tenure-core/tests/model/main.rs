@@ -1,12 +1,14 @@
 //! An exhaustive search over the exclusive lease with two contenders: no order of messages, losses,
-//! late writes and clock ticks makes two of them believe, and each of eight wrong programs or
-//! timings is found out.
+//! late writes and clock ticks makes two of them believe, and each of nine wrong programs or
+//! timings is found out. And over an order to end somebody else's hold.
 //!
-//! `TENURE_MODEL_TICKS` looks further than a CI run does.
+//! `TENURE_MODEL_FURTHER` looks so many ticks further than a CI run does: `cargo xtask prove model`.
 
 mod lease;
+mod order;
 
 use lease::{Fault, Lease};
+use order::Orders;
 use stateright::{Checker, HasDiscoveries, Model};
 
 const TWO: &str = "never two beliefs";
@@ -14,20 +16,62 @@ const TWO: &str = "never two beliefs";
 /// A bound on states, so that a surprise ends as one and does not fill the machine's memory.
 const STATES_MAX: usize = 100_000_000;
 
-#[test]
-fn the_lease_never_has_two_believers() {
-    let ticks = std::env::var("TENURE_MODEL_TICKS").ok();
-    let ticks = ticks.map_or(7, |t| t.parse().expect("a number of ticks"));
-    let checker = Lease::right(ticks)
+/// Searches `model` to its horizon, and `TENURE_MODEL_FURTHER` ticks beyond.
+fn searched(name: &str, mut model: Lease) {
+    let further = std::env::var("TENURE_MODEL_FURTHER").ok();
+    model.horizon += further.map_or(0, |t| t.parse().expect("a number of ticks"));
+    let ticks = model.horizon;
+    let checker = model
         .checker()
         .threads(2)
         .target_state_count(STATES_MAX)
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_dfs()
         .join();
-    println!("{ticks} ticks: {} unique states", checker.unique_state_count());
+    let states = checker.unique_state_count();
+    println!("prove: {{\"model\":\"{name}\",\"ticks\":{ticks},\"states\":{states}}}");
     assert!(checker.state_count() < STATES_MAX, "not searched to the end");
     checker.assert_properties();
+}
+
+#[test]
+fn the_lease_never_has_two_believers() {
+    searched("lease", Lease::right(7));
+}
+
+#[test]
+fn nor_when_it_is_given_back_late() {
+    searched("given back", Lease::given_back(4, false));
+}
+
+#[test]
+fn nor_when_it_is_handed_to_who_stands_in_line() {
+    searched("handed over", Lease::given_back(3, true));
+}
+
+#[test]
+fn an_order_ends_the_hold_that_was_seen_and_no_other() {
+    let model = Orders { horizon: 1, fault: order::Fault::None };
+    let checker = model.checker().threads(2).target_state_count(STATES_MAX).spawn_dfs().join();
+    println!("{} unique states", checker.unique_state_count());
+    assert!(checker.state_count() < STATES_MAX, "not searched to the end");
+    checker.assert_properties();
+}
+
+#[test]
+fn an_order_that_ends_whatever_is_there_is_refuted() {
+    let model = Orders { horizon: 1, fault: order::Fault::EndsByName };
+    let found = HasDiscoveries::AllOf(["only what was seen is ended"].into());
+    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    assert!(checker.discovery("only what was seen is ended").is_some());
+}
+
+#[test]
+fn an_order_that_denies_what_it_did_is_refuted() {
+    let model = Orders { horizon: 1, fault: order::Fault::DoneIsConflict };
+    let found = HasDiscoveries::AllOf(["what is told is so"].into());
+    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    assert!(checker.discovery("what is told is so").is_some());
 }
 
 /// Asserts that the search finds two believers in what is wrong.

@@ -327,6 +327,7 @@ impl Failed {
             | Error::Unavailable { .. }
             | Error::Busy { .. }
             | Error::NotDurable { .. }
+            | Error::Survives { .. }
             | Error::SessionLost { .. } => Meaning::Unavailable,
         };
         let mut detail = Detail::new(STORE, self.error.to_string()).because(self.error);

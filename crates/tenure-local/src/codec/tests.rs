@@ -40,29 +40,37 @@ fn holder() -> impl Strategy<Value = Holder> {
 }
 
 fn waiter() -> impl Strategy<Value = Waiter> {
-    (text(), any::<u128>(), session(), any::<u64>(), term(), wall()).prop_map(
-        |(id, mark, session, ticket, term, since)| Waiter {
+    let tags = vec(text(), 0..3);
+    (text(), any::<u128>(), session(), any::<u64>(), term(), wall(), tags).prop_map(
+        |(id, mark, session, ticket, term, since, tags)| Waiter {
             id,
             mark: Mark::from_u128(mark),
             session,
             ticket,
             term,
             since,
+            tags,
         },
     )
 }
 
 fn past() -> impl Strategy<Value = Past> {
-    let end =
-        prop_oneof![Just(End::Released), Just(End::Died), Just(End::Expired), Just(End::Stolen)];
+    let why = text().prop_map(|text| Some(text).filter(|text| !text.is_empty()));
+    let end = prop_oneof![
+        Just((End::Released, None)),
+        Just((End::Died, None)),
+        Just((End::Expired, None)),
+        why.prop_map(|reason| (End::Stolen, reason)),
+    ];
     (text(), any::<u64>(), any::<u64>(), wall(), wall(), end).prop_map(
-        |(id, token, ticket, since, until, end)| Past {
+        |(id, token, ticket, since, until, (end, reason))| Past {
             id,
             token: Token::new(token),
             ticket,
             since,
             until,
             end,
+            reason,
         },
     )
 }
@@ -76,7 +84,7 @@ fn record() -> impl Strategy<Value = Record> {
             next_ticket,
             last_token: Token::new(last_token),
             tags,
-            history: history.into(),
+            history: Arc::new(history.into()),
         },
     )
 }

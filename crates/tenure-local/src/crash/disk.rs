@@ -14,10 +14,10 @@ use crate::sys::record::Step;
 const SECTOR: usize = 512;
 
 /// Repeatable pseudo-random numbers (splitmix64).
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,7 +25,7 @@ impl Dice {
         usize::try_from((z ^ z >> 31) % n as u64).unwrap()
     }
 
-    pub(super) fn coin(&mut self) -> bool {
+    pub(crate) fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 }
@@ -43,7 +43,7 @@ struct Entry {
 
 /// Files and folders as they are, and as they may be found after a power cut.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     files: BTreeMap<u64, Contents>,
     entries: BTreeMap<String, u64>,
     pending: Vec<Entry>,
@@ -53,7 +53,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// What is in the store folder now, all of it durable.
-    pub(super) fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         let mut disk = Self::default();
         let mut add = |name: String| {
             use std::os::unix::fs::MetadataExt as _;
@@ -75,7 +75,7 @@ impl Disk {
     }
 
     /// Carries out one noted step.
-    pub(super) fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Create { path, inode } => {
                 self.files.insert(*inode, Contents(vec![Vec::new()]));
@@ -111,7 +111,7 @@ impl Disk {
     }
 
     /// Writes into the empty folder `to` what one power cut may leave.
-    pub(super) fn cut(&self, dice: &mut Dice, to: &Path) {
+    pub(crate) fn cut(&self, dice: &mut Dice, to: &Path) {
         for sub in ["locks", "new", "sessions", "wait"] {
             fs::create_dir_all(to.join(sub)).unwrap();
         }

@@ -22,6 +22,8 @@ pub(super) struct Shelf {
     registers: HashMap<Name, Register>,
     last_session: u64,
     last_watcher: u64,
+    /// What every record begins as: they all share its empty past.
+    blank: Record,
     pub(super) sessions: HashMap<Session, Probed>,
 }
 
@@ -62,18 +64,21 @@ impl Shelf {
         judged: Option<Version>,
         change: &Change,
     ) -> Option<(Stored, Wakers)> {
-        let current = self.registers.get(name).and_then(|r| r.stored.as_ref());
-        if current.map(|(_, version)| *version) != judged {
+        let revision = self.revision + 1;
+        let Some(register) = self.registers.get_mut(name) else {
+            // A name that nobody has written or watches.
+            if judged.is_some() {
+                return None;
+            }
+            let register = self.registers.entry(name.clone()).or_default();
+            self.revision = revision;
+            return Some(register.write(revision, None, change, &self.blank));
+        };
+        if register.stored.as_ref().map(|(_, version)| *version) != judged {
             return None;
         }
-        let mut record = current.map(|(record, _)| Record::clone(record)).unwrap_or_default();
-        self.revision += 1;
-        let revision = self.revision;
-        record.apply(change, Token::new(revision));
-        let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
-        let register = self.registers.entry(name.clone()).or_default();
-        register.stored = Some((Arc::new(record), Version { incarnation, revision }));
-        Some((register.stored()?, register.wakers()))
+        self.revision = revision;
+        Some(register.write(revision, judged, change, &self.blank))
     }
 
     /// `None`: the name is not at `expected`.
@@ -115,7 +120,10 @@ impl Shelf {
     pub(super) fn join_watch(&mut self, name: &Name) -> u64 {
         self.last_watcher += 1;
         let watcher = Watcher { number: self.last_watcher, waker: None };
-        self.registers.entry(name.clone()).or_default().watchers.push(watcher);
+        let watchers = &mut self.registers.entry(name.clone()).or_default().watchers;
+        // Most are watched by one holder alone.
+        watchers.reserve_exact(1);
+        watchers.push(watcher);
         self.last_watcher
     }
 
@@ -165,6 +173,21 @@ impl Shelf {
 }
 
 impl Register {
+    fn write(
+        &mut self,
+        revision: u64,
+        judged: Option<Version>,
+        change: &Change,
+        blank: &Record,
+    ) -> (Stored, Wakers) {
+        let mut record = Record::clone(self.stored.as_ref().map_or(blank, |(record, _)| record));
+        record.apply(change, Token::new(revision));
+        let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
+        let (record, version) = (Arc::new(record), Version { incarnation, revision });
+        self.stored = Some((Arc::clone(&record), version));
+        (Stored { record, version, age: None }, self.wakers())
+    }
+
     fn stored(&self) -> Option<Stored> {
         let (record, version) = self.stored.as_ref()?;
         Some(Stored { record: Arc::clone(record), version: *version, age: None })

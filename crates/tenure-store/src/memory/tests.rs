@@ -43,6 +43,7 @@ fn join(mark: u128, session: Session) -> Change {
         ticket: 0,
         term: Term::Session,
         since: Wall::default(),
+        tags: Vec::new(),
     };
     Change::Join { waiter, strike: Vec::new() }
 }

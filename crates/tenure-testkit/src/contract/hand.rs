@@ -145,6 +145,7 @@ impl Hand {
             ticket: judged.record.next_ticket,
             term: self.term(),
             since: wall(),
+            tags: Vec::new(),
         };
         Change::Join { waiter, strike: Vec::new() }
     }
@@ -160,6 +161,8 @@ impl Hand {
 pub(super) fn releasing(judged: &Stored, next: Option<Mark>) -> Change {
     Change::Release {
         of: held(&judged.record),
+        end: End::Released,
+        reason: None,
         mark: mark(),
         next,
         strike: Vec::new(),

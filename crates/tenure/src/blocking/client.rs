@@ -10,7 +10,7 @@ use crate::{Error, LockInfo, StoreUrl, url::check_id};
 /// A connection to a store. Cheap to clone; all clones are one client.
 #[derive(Clone, Debug)]
 pub struct Client {
-    store: Arc<LocalStore>,
+    pub(super) store: Arc<LocalStore>,
     id: Arc<str>,
 }
 
@@ -62,6 +62,16 @@ impl Client {
         let name = tenure_local::LockName::new(name)?;
         let shown = self.store.show(&name)?;
         Ok(self.info(shown))
+    }
+
+    /// The token of the hold of the lock called `name` that an ancestor of this process has. A lock
+    /// is not reentrant: whoever waited for that would wait for itself.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn held_above(&self, name: &str) -> Result<Option<u64>, Error> {
+        let name = tenure_local::LockName::new(name)?;
+        Ok(self.store.held_above(&name)?.map(tenure_core::Token::get))
     }
 
     /// Every lock of the store, sorted by name. A record that cannot be read is an error in its

@@ -34,6 +34,8 @@ pub enum Lost {
     Deleted,
     /// The hold was not renewed in time.
     Deadline,
+    /// The machine was restarted since, and how long it was off cannot be told.
+    Restarted,
 }
 
 /// How a release ended.
@@ -120,7 +122,7 @@ fn released(report: Option<Report>) -> Result<Released, Error> {
     })
 }
 
-fn lost(cause: Cause) -> Lost {
+pub(super) fn lost(cause: Cause) -> Lost {
     match cause {
         Cause::Replaced { by } => Lost::Replaced { by: by.to_string() },
         Cause::Freed => Lost::Freed,

@@ -51,7 +51,7 @@ impl Lock {
         Ok(self.with(|settings| settings.timing = timing))
     }
 
-    /// Tags to add to the lock when it is taken. They stay with the lock.
+    /// Tags of the lock from when it is taken. They stay with the lock until a hold brings others.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless each is 1 to 255 bytes of text without control characters, and
@@ -78,6 +78,10 @@ impl Lock {
     /// Fencing tokens survive one in any case. Default: off.
     pub fn durable(self, durable: bool) -> Self {
         self.with(|settings| settings.durable = durable)
+    }
+
+    pub(super) const fn local(&self) -> &Arc<LocalLock> {
+        &self.lock
     }
 
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {

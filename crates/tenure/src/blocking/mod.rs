@@ -2,16 +2,46 @@
 //!
 //! [`connect`] gives a [`Client`], which gives a [`Lock`], which gives a [`Guard`]. A program with
 //! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking.
+//!
+//! ```
+//! # let folder = tenure_doc_folder();
+//! # let url = format!("local:{folder}");
+//! use tenure::blocking::{connect, Attempt};
+//!
+//! let client = connect(&url)?; // "local:" for the default folder
+//! let lock = client.lock("nightly-backup")?;
+//! let guard = lock.acquire()?;
+//! assert!(guard.token() > 0); // hand it to what you write to: it refuses older ones
+//!
+//! // Somebody else is told who holds it, at once.
+//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup")?.try_acquire()? else {
+//!     panic!("two holders");
+//! };
+//! assert_eq!(held.id, guard.id());
+//! guard.release()?;
+//! # std::fs::remove_dir_all(folder).unwrap();
+//! # fn tenure_doc_folder() -> String {
+//! #     let dir = std::env::current_dir().unwrap().join("target");
+//! #     format!("{}/doc-{}", dir.display(), std::process::id())
+//! # }
+//! # Ok::<(), tenure::Error>(())
+//! ```
 
 mod client;
+mod detached;
 mod guard;
 mod lock;
+mod onlooker;
 mod pending;
+mod repair;
 
 pub use client::Client;
+pub use detached::{HoldKey, Kept};
 pub use guard::{Guard, Lost, Released};
 pub use lock::{Attempt, Lock};
+pub use onlooker::{Onlooker, Seen, Theft};
 pub use pending::{HeldBy, Patience, Pending, Step, Waiting};
+pub use repair::{Damage, Salvage};
 
 use crate::Error;
 
@@ -22,7 +52,7 @@ use crate::Error;
 /// [`Error::Invalid`] for an unknown URL and for a folder that locks cannot be kept in,
 /// [`Error::Denied`] for missing rights, [`Error::Unavailable`] where the disk cannot be used.
 pub fn connect(url: &str) -> Result<Client, Error> {
-    crate::connect::connect(url)
+    crate::connect::connect_blocking(url)
 }
 
 /// Opens the store that `url` names, for looking at it: where there is none yet, none is made, and

@@ -75,15 +75,12 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self, Error> {
-        let now = lock.now();
-        let patience = match patience {
-            Patience::Now => tenure_core::Patience::Now,
-            Patience::For(limit) => tenure_core::Patience::Until(now.after(limit)),
-            Patience::Forever => tenure_core::Patience::Forever,
-        };
-        let claim = LocalClaim::new(lock, patience)?;
-        Ok(Self { claim: Some(Box::new(claim)), last: None })
+    pub(crate) fn new(lock: &Arc<LocalLock>, want: Patience) -> Result<Self, Error> {
+        Ok(Self::of(LocalClaim::new(lock, patience(lock, want))?))
+    }
+
+    pub(super) fn of(claim: LocalClaim) -> Self {
+        Self { claim: Some(Box::new(claim)), last: None }
     }
 
     /// Does what can be done now, without waiting for anybody. `None`: nothing new; wait for
@@ -175,6 +172,15 @@ impl Pending {
                 None => self.wait()?,
             }
         }
+    }
+}
+
+/// How long `want` is on the clock of this lock's store.
+pub(super) fn patience(lock: &LocalLock, want: Patience) -> tenure_core::Patience {
+    match want {
+        Patience::Now => tenure_core::Patience::Now,
+        Patience::For(limit) => tenure_core::Patience::Until(lock.now().after(limit)),
+        Patience::Forever => tenure_core::Patience::Forever,
     }
 }
 

@@ -1,0 +1,161 @@
+//! The options of the verbs for scripts and operators, as meant.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{LABEL_MAX, Want, busy_code, label, name, patience, positive, store, tags};
+use crate::args::{AcquireArgs, HoldArgs, RepairArgs, StealArgs, WaitArgs};
+use crate::exit::Failure;
+
+const NO_TTL: &str =
+    "missing --ttl; say how long the hold may live without a renewal, such as --ttl 30m";
+
+/// `tenure acquire`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AcquireOptions {
+    pub(crate) want: Want,
+    pub(crate) ttl: Duration,
+    pub(crate) hold: PathBuf,
+    pub(crate) tags: Vec<String>,
+}
+
+/// `tenure renew` and `tenure release`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HoldOptions {
+    pub(crate) hold: PathBuf,
+    pub(crate) ttl: Option<Duration>,
+    /// The store that was given, and where.
+    pub(crate) store: Option<(&'static str, String)>,
+}
+
+/// `tenure steal`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StealOptions {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) now: bool,
+    pub(crate) yes: bool,
+    pub(crate) store: String,
+}
+
+/// `tenure repair`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RepairOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) yes: bool,
+    pub(crate) store: String,
+}
+
+impl Want {
+    /// Checks and resolves what was typed behind `tenure wait`; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// One line that names the input and what would be right; exit code 125.
+    pub(crate) fn resolve(args: WaitArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        Ok(Self {
+            patience: patience(args.no_wait, args.wait.as_deref())?,
+            busy_code: busy_code(args.conflict_exit_code.as_deref())?,
+            connect_timeout: Duration::from_secs(10),
+            id: None,
+            quiet: args.quiet,
+            store: store(args.store, store_env)?,
+            name: name(&args.name)?,
+        })
+    }
+}
+
+impl AcquireOptions {
+    /// Checks and resolves; the variables are `TENURE_STORE` and `TENURE_HOLD`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(
+        args: AcquireArgs,
+        store_env: Option<OsString>,
+        hold_env: Option<OsString>,
+    ) -> Result<Self, Failure> {
+        let connect_timeout = positive("--connect-timeout", args.connect_timeout.as_deref())?;
+        let ttl = positive("--ttl", args.ttl.as_deref())?;
+        let id = args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?;
+        let want = Want::resolve(args.want, store_env)?;
+        let connect_timeout = connect_timeout.unwrap_or(want.connect_timeout);
+        Ok(Self {
+            want: Want { connect_timeout, id, ..want },
+            ttl: ttl.ok_or_else(|| Failure::new(NO_TTL))?,
+            hold: hold(args.hold, hold_env)?,
+            tags: tags(&args.tags)?,
+        })
+    }
+}
+
+impl HoldOptions {
+    /// Checks and resolves; the variables are `TENURE_STORE` and `TENURE_HOLD`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(
+        args: HoldArgs,
+        store_env: Option<OsString>,
+        hold_env: Option<OsString>,
+    ) -> Result<Self, Failure> {
+        let env = store_env.filter(|url| !url.is_empty());
+        let from = match (&args.store, &env) {
+            (Some(_), _) => Some("--store"),
+            (None, Some(_)) => Some("TENURE_STORE"),
+            (None, None) => None,
+        };
+        let url = store(args.store, env)?;
+        Ok(Self {
+            hold: hold(args.hold, hold_env)?,
+            ttl: positive("--ttl", args.ttl.as_deref())?,
+            store: from.map(|from| (from, url)),
+        })
+    }
+}
+
+impl StealOptions {
+    /// Checks and resolves; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(args: StealArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        if args.now && args.after_expiry {
+            return Err(Failure::new("--now and --after-expiry contradict each other: give one"));
+        }
+        let why = "missing --reason; say why, in one line, for those who ask `tenure show`";
+        let reason = args.reason.as_deref().ok_or_else(|| Failure::new(why))?;
+        Ok(Self {
+            reason: label("--reason", reason, LABEL_MAX)?,
+            now: args.now,
+            yes: args.yes,
+            store: store(args.store, store_env)?,
+            name: name(&args.name)?,
+        })
+    }
+}
+
+impl RepairOptions {
+    /// Checks and resolves; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(args: RepairArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        Ok(Self {
+            name: args.name.as_deref().map(name).transpose()?,
+            yes: args.yes,
+            store: store(args.store, store_env)?,
+        })
+    }
+}
+
+/// The hold file: the option, else the environment.
+fn hold(given: Option<OsString>, env: Option<OsString>) -> Result<PathBuf, Failure> {
+    let path = given.or(env.filter(|path| !path.is_empty())).ok_or_else(|| {
+        Failure::new("missing --hold; give the hold file, or name it in TENURE_HOLD")
+    })?;
+    match OsStr::new(&path).as_encoded_bytes() {
+        b"" => Err(Failure::new("--hold is empty; give the path of the hold file")),
+        _ => Ok(path.into()),
+    }
+}

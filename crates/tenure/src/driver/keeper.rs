@@ -1,0 +1,226 @@
+//! The one task of a client: renews what is held, and undoes what was dropped.
+//!
+//! Owns who is to be polled. Knows nothing of claims: a seat is polled when something of its own
+//! woke it. The task is spawned on the runtime of the first who needs it. **When that runtime is
+//! shut down every hold kept there is lost at once**, since nobody would renew it; the next who
+//! needs a keeper brings its own runtime.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::Seat;
+
+/// How many seats are polled before other tasks get their turn.
+const TURNS: usize = 64;
+
+/// Who is kept, and who is to be polled.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    state: Mutex<State>,
+    /// Something was undone.
+    settled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    seats: Slab<Arc<Seat>>,
+    ready: VecDeque<Arc<Seat>>,
+    task: Task,
+    /// How many are being undone.
+    undoing: usize,
+}
+
+#[derive(Default)]
+enum Task {
+    /// To be spawned.
+    #[default]
+    None,
+    /// At work, or about to be.
+    Runs,
+    /// Waits for somebody to poll.
+    Sleeps(Waker),
+    /// Not needed any more.
+    Over,
+}
+
+/// Something that nobody waits for and that is not undone yet.
+pub(crate) struct Undoing(Arc<Keeper>);
+
+impl Keeper {
+    /// Keeps a seat from now on, and polls it soon. `None`: there is no runtime to do so.
+    pub(super) fn keep(self: &Arc<Self>, seat: &Arc<Seat>) -> Option<usize> {
+        let mut state = self.state();
+        if matches!(state.task, Task::None) {
+            let runtime = Handle::try_current().ok()?;
+            state.task = Task::Runs;
+            drop(state);
+            // Before the seat is there: a runtime that is being shut down drops the task at once,
+            // and that would abandon a seat whose lock our caller has.
+            drop(runtime.spawn(Run(Arc::clone(self))));
+            state = self.state();
+            if matches!(state.task, Task::None) {
+                return None;
+            }
+        }
+        let place = state.seats.insert(Arc::clone(seat));
+        if !seat.queued.swap(true, Ordering::AcqRel) {
+            state.ready.push_back(Arc::clone(seat));
+            state.wake();
+        }
+        Some(place)
+    }
+
+    /// Has a seat polled.
+    pub(super) fn poll_soon(&self, seat: &Arc<Seat>) {
+        if seat.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut state = self.state();
+        if matches!(state.task, Task::None | Task::Over) {
+            seat.queued.store(false, Ordering::Release);
+            return;
+        }
+        state.ready.push_back(Arc::clone(seat));
+        state.wake();
+    }
+
+    /// Keeps a seat no longer. The place may be another's by now, of a later task.
+    pub(super) fn forget(&self, seat: &Seat, place: usize) {
+        let is_it = |kept: &Arc<Seat>| std::ptr::eq(&raw const **kept, seat);
+        let mut state = self.state();
+        if !state.seats.get(place).is_some_and(is_it) {
+            return;
+        }
+        let kept = state.seats.remove(place);
+        // One that was given back before its first turn.
+        let ready =
+            if state.ready.back().is_some_and(is_it) { state.ready.pop_back() } else { None };
+        drop(state);
+        drop((kept, ready));
+    }
+
+    /// Counts one more to be undone.
+    pub(crate) fn undoing(self: &Arc<Self>) -> Undoing {
+        self.state().undoing += 1;
+        Undoing(Arc::clone(self))
+    }
+
+    /// Waits until nothing is left to be undone.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.state().undoing == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Ends the task: the last handle on the client is gone.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        if let Task::Sleeps(waker) = std::mem::replace(&mut state.task, Task::Over) {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    fn next(&self, cx: &Context<'_>) -> Next {
+        let mut state = self.state();
+        if let Some(seat) = state.ready.pop_front() {
+            return Next::Poll(seat);
+        }
+        if matches!(state.task, Task::Over) {
+            return Next::End;
+        }
+        state.task = Task::Sleeps(cx.waker().clone());
+        Next::Sleep
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Task::Sleeps(_) = self.task
+            && let Task::Sleeps(waker) = std::mem::replace(&mut self.task, Task::Runs)
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Undoing {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.undoing -= 1;
+        let all = state.undoing == 0;
+        drop(state);
+        if all {
+            self.0.settled.notify_waiters();
+        }
+    }
+}
+
+enum Next {
+    Poll(Arc<Seat>),
+    Sleep,
+    End,
+}
+
+/// The task.
+struct Run(Arc<Keeper>);
+
+impl Future for Run {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            match self.0.next(cx) {
+                Next::Poll(seat) => poll(&seat),
+                Next::Sleep => return Poll::Pending,
+                Next::End => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Polls one seat. A store that panics ends this one alone.
+fn poll(seat: &Arc<Seat>) {
+    seat.queued.store(false, Ordering::Release);
+    let waker = Waker::from(Arc::clone(seat));
+    let mut cx = Context::from_waker(&waker);
+    if catch_unwind(AssertUnwindSafe(|| seat.poll_kept(&mut cx))).is_err() {
+        seat.abandon();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if !matches!(state.task, Task::Over) {
+            state.task = Task::None;
+        }
+        let seats = std::mem::take(&mut state.seats);
+        let ready = std::mem::take(&mut state.ready);
+        drop(state);
+        for seat in &ready {
+            seat.queued.store(false, Ordering::Release);
+        }
+        for (_, seat) in seats {
+            seat.abandon();
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Drives one [`Claim`] over any [`Store`]: what came in, then everything it asks for, then the
+//! next that came in.
+//!
+//! ```text
+//! seat (whose turn it is to poll) ──> Driver ──┬─> Claim: decides
+//! keeper (the task that polls kept seats)      ├─> requests: reads, probes, writes; late answers
+//!                                              ├─> watch: the own record, or the one in the way
+//!                                              └─> alarm: at most one per seat
+//! ```
+//!
+//! Owns the requests under way and the latest view of the record. Knows nothing of guards, users
+//! and tasks: it is polled, and tells. A request that takes too long is given up: a read is asked
+//! again, a write is in doubt and its answer still taken when it comes.
+//!
+//! **The view is what the store said last, and the claim is polled before anything that came in is
+//! handed to it**, so that an answer from after the deadline finds the hold lost.
+
+mod keeper;
+mod line;
+mod requests;
+mod seat;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tenure_core::{Action, Claim, Patience, Report, State, Time, View};
+use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
+
+use crate::clock::{Alarm, Clock, Tick};
+pub(crate) use keeper::Keeper;
+pub(crate) use line::{Ahead, Line, Turn};
+use requests::{Ask, Sent};
+pub(crate) use seat::{Acquired, Seat};
+
+/// How many rounds one poll may take before it lets others run.
+const ROUNDS_MAX: u32 = 64;
+/// How many conflicts and unanswered probes in a row are taken up at once; then there are pauses.
+const AT_ONCE: u32 = 3;
+/// The first of these pauses.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// How many late writes are waited for.
+const LATE_MAX: usize = 8;
+
+/// Where a driver works.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) name: &'a Name,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+}
+
+/// What a driver tells.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// What the claim reports.
+    Report(Report),
+    /// A renewal was acknowledged after this long.
+    Renewed(Duration),
+    /// The store did not do what it was asked. The claim goes on.
+    Failed(StoreError),
+    /// There is nothing left to do.
+    Ended,
+}
+
+/// One claim, the requests under way for it and the latest view of its record.
+pub(crate) struct Driver {
+    claim: Claim,
+    patience: Patience,
+    seen: Option<Snapshot>,
+    ask: Option<Ask>,
+    /// Writes that were not answered yet, the newest last.
+    writes: Vec<Sent>,
+    watch: Option<Watch>,
+    /// Whether `seen` came from elsewhere since the read under way began.
+    news: bool,
+    /// When the write answered last was sent.
+    sent: Time,
+    /// No read, probe or watch before this: the last ones led nowhere.
+    rest_until: Time,
+    /// How many in a row.
+    stumbles: u32,
+    /// A watch told something that only a read can put in order.
+    unsure: bool,
+    /// Whether the store has ever answered.
+    contact: bool,
+    /// When it was polled last.
+    now: Time,
+    alarm: Alarm,
+}
+
+/// What the claim wants.
+enum Want {
+    Told(Step),
+    /// A request was made: it may be answered at once.
+    Asked,
+    Wait(Option<Time>),
+}
+
+impl Driver {
+    /// A driver for `claim`, which has been told what to want. `known` is a state of the record
+    /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
+    pub(crate) fn new(
+        claim: Claim,
+        patience: Patience,
+        known: Option<Snapshot>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            claim,
+            patience,
+            seen: known,
+            ask: None,
+            writes: Vec::new(),
+            watch: None,
+            news: false,
+            sent: Time::ZERO,
+            rest_until: Time::ZERO,
+            stumbles: 0,
+            unsure: false,
+            contact: false,
+            now: Time::ZERO,
+            alarm: Alarm::new(Arc::clone(clock)),
+        }
+    }
+
+    /// Where the claim stands.
+    pub(crate) const fn state(&self) -> State {
+        self.claim.state()
+    }
+
+    /// When it was polled last.
+    pub(crate) const fn now(&self) -> Time {
+        self.now
+    }
+
+    pub(crate) const fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The record as it was seen last, if it was free: the next of this client may find it so.
+    pub(crate) fn seen_free(&mut self) -> Option<Snapshot> {
+        let free = |s: &Snapshot| {
+            let free = |s: &Stored| s.record.holder.is_none() && s.record.queue.is_empty();
+            s.stored().is_some_and(free)
+        };
+        self.seen.take().filter(free)
+    }
+
+    /// Gives the lock back.
+    pub(crate) fn release(&mut self, now: Time) {
+        self.claim.release(now);
+        self.watch = None;
+    }
+
+    /// Gives the lock back but leaves it busy for `ttl`.
+    pub(crate) fn detach(&mut self, now: Time, ttl: Duration) {
+        self.claim.detach(now, ttl);
+        self.watch = None;
+    }
+
+    /// Undoes whatever there is.
+    pub(crate) fn cancel(&mut self, now: Time) {
+        self.claim.cancel(now);
+        self.watch = None;
+    }
+
+    /// Goes on until there is something to tell or to wait for.
+    pub(crate) fn poll(&mut self, site: Site<'_>, cx: &mut Context<'_>) -> Poll<Step> {
+        // Read once: only what is seen in the store must be dated later than it was seen.
+        let mut tick = site.clock.tick();
+        for _ in 0..ROUNDS_MAX {
+            self.now = tick.now;
+            let want = self.act(tick, site);
+            if let Want::Told(step) = want {
+                return Poll::Ready(step);
+            }
+            match self.take_in(&mut tick, site, cx) {
+                Some(Ok(())) => continue,
+                Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
+                None => {}
+            }
+            if let Want::Wait(until) = want {
+                if until.is_some_and(|until| tick.now >= until) {
+                    continue;
+                }
+                self.alarm.set(until, cx.waker());
+                return Poll::Pending;
+            }
+        }
+        // Somebody else's turn: a store whose answers are always there must not keep the thread.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Carries out the claim's next action.
+    fn act(&mut self, Tick { now, wall }: Tick, site: Site<'_>) -> Want {
+        let view = self.seen.as_ref().map_or(View::Unknown, Snapshot::view);
+        match self.claim.poll(now, wall, &view) {
+            Action::Report(Report::Renewed) => Want::Told(Step::Renewed(now.since(self.sent))),
+            Action::Report(report) => {
+                self.stumbles = 0;
+                Want::Told(Step::Report(report))
+            }
+            Action::Idle => {
+                self.stop();
+                Want::Told(Step::Ended)
+            }
+            Action::Read => self.ask(now, site, None),
+            Action::Probe(session) => self.ask(now, site, Some(session)),
+            Action::Write(write) => {
+                // Its answer would be older than the write.
+                self.ask = None;
+                self.send(now, site, write);
+                Want::Asked
+            }
+            Action::Wait { .. } if self.unsure && self.ask.is_none() => {
+                self.unsure = false;
+                self.ask(now, site, None)
+            }
+            Action::Wait { until } => Want::Wait(self.rest(now, site, until)),
+        }
+    }
+
+    /// Waits with an eye on the record, unless the answer to a write is all that is waited for.
+    fn rest(&mut self, now: Time, site: Site<'_>, until: Option<Time>) -> Option<Time> {
+        let answered = self.writes.last().is_none_or(|write| now >= write.give_up_at);
+        let wanted = matches!(self.claim.state(), State::Contending | State::Held);
+        if let Some(given_up) = self.ask_ends() {
+            return earlier(until, Some(given_up));
+        }
+        if self.watch.is_some() || !wanted || !answered {
+            return until;
+        }
+        if now < self.rest_until {
+            return earlier(until, Some(self.rest_until));
+        }
+        self.watch = Some(site.store.watch(site.name));
+        // It tells what stands there at its first poll, which comes now.
+        Some(now)
+    }
+
+    /// The instants at which a claim wants to be polled whatever is under way.
+    fn own_times(&self, now: Time) -> Option<Time> {
+        let limit = match self.patience {
+            Patience::Until(limit) if self.claim.state() == State::Contending => Some(limit),
+            _ => None,
+        };
+        let later = |t: Option<Time>| t.filter(|t| now < *t);
+        earlier(later(limit), earlier(later(self.claim.stop_at()), self.claim.deadline()))
+    }
+
+    /// Lets go of everything under way.
+    pub(crate) fn stop(&mut self) {
+        self.ask = None;
+        self.watch = None;
+        self.writes.clear();
+        self.alarm.clear();
+    }
+
+    /// What led nowhere is repeated after a pause that grows.
+    fn stumble(&mut self, now: Time) {
+        self.stumbles = self.stumbles.saturating_add(1);
+        if let Some(n) = self.stumbles.checked_sub(AT_ONCE) {
+            let pause = PAUSE_MIN.saturating_mul(1 << n.min(16));
+            self.rest_until = now.after(pause.min(self.pause()));
+        }
+    }
+
+    /// How long a store is left alone that did not answer.
+    fn pause(&self) -> Duration {
+        self.claim.config().timing.attempt() / 2
+    }
+
+    /// Whether the store has ever answered.
+    pub(crate) const fn has_contact(&self) -> bool {
+        self.contact
+    }
+}
+
+fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

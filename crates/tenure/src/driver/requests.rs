@@ -1,0 +1,273 @@
+//! The requests of one driver: how each is made, given up, and what its answer means.
+//!
+//! Owns the translation between a claim's actions and a store's calls. **An answer that contradicts
+//! the contract is not believed**: a write that is said to be done but left no trace of itself is in
+//! doubt, and the record is read.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tenure_core::{Change, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
+use tenure_store::{BoxFuture, Conditional, Detail, Error as StoreError, Result, Snapshot, Stored};
+
+use super::{Driver, LATE_MAX, Site, Want, earlier};
+use crate::clock::Tick;
+
+/// A read or a probe under way.
+pub(super) struct Ask {
+    pending: Pending,
+    since: Time,
+}
+
+enum Pending {
+    Read(BoxFuture<'static, Result<Snapshot>>),
+    Probe(BoxFuture<'static, (Session, Result<Probed>)>),
+}
+
+/// What a read or a probe came to.
+enum Answer {
+    Read(Result<Snapshot>),
+    Probed(Session, Result<Probed>),
+}
+
+/// A write that was not answered yet.
+pub(super) struct Sent {
+    attempt: Mark,
+    sent: Time,
+    pub(super) give_up_at: Time,
+    /// Where the record shows that it was done.
+    trace: Trace,
+    judged: Option<u64>,
+    answer: BoxFuture<'static, Result<Conditional<Stored>>>,
+}
+
+enum Trace {
+    Holder(Mark),
+    Queue(Mark),
+    None,
+}
+
+impl Driver {
+    /// Reads the record or probes a session, unless that is under way already or too soon.
+    pub(super) fn ask(&mut self, now: Time, site: Site<'_>, session: Option<Session>) -> Want {
+        if let Some(given_up) = self.ask_ends() {
+            return Want::Wait(earlier(Some(given_up), self.own_times(now)));
+        }
+        if now < self.rest_until {
+            return Want::Wait(earlier(Some(self.rest_until), self.own_times(now)));
+        }
+        let (store, name) = (Arc::clone(site.store), site.name.clone());
+        let pending = match session {
+            None => Pending::Read(Box::pin(async move { store.read(&name).await })),
+            Some(s) => Pending::Probe(Box::pin(async move { (s, store.probe(s).await) })),
+        };
+        self.news = false;
+        self.ask = Some(Ask { pending, since: now });
+        Want::Asked
+    }
+
+    /// Sends a write on condition of the record as it was last seen, which is the one judged.
+    pub(super) fn send(&mut self, now: Time, site: Site<'_>, write: Write) {
+        let (store, name) = (Arc::clone(site.store), site.name.clone());
+        let judged = self.seen.as_ref().and_then(Snapshot::stored).cloned();
+        let Write { attempt, change, give_up_at, .. } = write;
+        let trace = trace(&change);
+        let revision = judged.as_ref().map(|judged| judged.version.revision);
+        let answer = Box::pin(async move { store.write_if(&name, judged.as_ref(), &change).await });
+        if self.writes.len() >= LATE_MAX {
+            self.writes.remove(0);
+        }
+        self.writes.reserve_exact(1);
+        self.writes.push(Sent { attempt, sent: now, give_up_at, trace, judged: revision, answer });
+    }
+
+    /// Hands at most one thing that came in to the claim; `None`: nothing came.
+    pub(super) fn take_in(
+        &mut self,
+        tick: &mut Tick,
+        site: Site<'_>,
+        cx: &mut Context<'_>,
+    ) -> Option<std::result::Result<(), StoreError>> {
+        for place in 0..self.writes.len() {
+            if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
+                let sent = self.writes.remove(place);
+                if self.writes.is_empty() {
+                    // Every hold would keep the room.
+                    self.writes = Vec::new();
+                }
+                return Some(self.written(tick.now, &sent, answer));
+            }
+        }
+        if let Some(ask) = &mut self.ask {
+            let answer = match &mut ask.pending {
+                Pending::Read(read) => read.as_mut().poll(cx).map(Answer::Read),
+                Pending::Probe(probe) => {
+                    probe.as_mut().poll(cx).map(|(s, probed)| Answer::Probed(s, probed))
+                }
+            };
+            return match answer {
+                Poll::Ready(answer) => {
+                    tick.now = site.clock.now();
+                    Some(self.answered(tick.now, answer))
+                }
+                Poll::Pending => self.ask_late(tick.now),
+            };
+        }
+        let news = self.look_at_watch(tick.now, cx);
+        if news.is_some() {
+            tick.now = site.clock.now();
+        }
+        news
+    }
+
+    /// Gives up a read or a probe that takes too long: neither leaves anything behind.
+    fn ask_late(&mut self, now: Time) -> Option<std::result::Result<(), StoreError>> {
+        if now < self.ask_ends()? {
+            return None;
+        }
+        let attempt = self.claim.config().timing.attempt();
+        self.ask = None;
+        self.rest_until = now.after(self.pause());
+        let what = format!("did not answer within {attempt:?}");
+        Some(Err(StoreError::Unavailable(Detail::new("the store", what))))
+    }
+
+    /// When the read or probe under way is given up.
+    pub(super) fn ask_ends(&self) -> Option<Time> {
+        let attempt = self.claim.config().timing.attempt();
+        self.ask.as_ref().map(|ask| ask.since.after(attempt))
+    }
+
+    fn answered(&mut self, now: Time, answer: Answer) -> std::result::Result<(), StoreError> {
+        self.ask = None;
+        self.contact |= matches!(answer, Answer::Read(Ok(_)) | Answer::Probed(_, Ok(_)));
+        match answer {
+            Answer::Read(Ok(snapshot)) => self.read(now, snapshot),
+            Answer::Probed(session, Ok(probed)) => self.claim.handle_probe(session, probed),
+            // The session may have been given up since: the record tells.
+            Answer::Probed(_, Err(error)) if error.is_retryable() => {
+                self.seen = None;
+                self.stumble(now);
+            }
+            Answer::Read(Err(error)) | Answer::Probed(_, Err(error)) => {
+                self.rest_until = now.after(self.pause());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, now: Time, snapshot: Snapshot) {
+        // A late answer to a write came first, and may be newer than what was read.
+        if self.news && self.seen.as_ref().is_some_and(|s| s.revision() > snapshot.revision()) {
+            self.stumble(now);
+            return;
+        }
+        self.claim.handle_read(now, &snapshot.view());
+        self.seen = Some(snapshot);
+    }
+
+    fn written(
+        &mut self,
+        now: Time,
+        sent: &Sent,
+        answer: Result<Conditional<Stored>>,
+    ) -> std::result::Result<(), StoreError> {
+        let attempt = sent.attempt;
+        self.contact |= answer.is_ok();
+        let (outcome, error) = match answer {
+            Ok(done @ Conditional::Done(_)) if sent.is_shown_by(&done) => {
+                self.sent = sent.sent;
+                self.stumbles = 0;
+                let outcome = done.outcome();
+                if let Conditional::Done(stored) = done {
+                    self.note(Snapshot::Is(stored));
+                }
+                (outcome, None)
+            }
+            Ok(Conditional::Done(_)) => {
+                self.stumble(now);
+                let what = "said that a write was done and showed a record without it";
+                let detail = Detail::new("the store", what);
+                (Outcome::Unknown, Some(StoreError::OutcomeUnknown(detail)))
+            }
+            Ok(Conditional::Conflict) => {
+                self.stumble(now);
+                (Outcome::Conflict, None)
+            }
+            Err(error) if error.is_outcome_unknown() => (Outcome::Unknown, Some(error)),
+            Err(error) => (Outcome::NotDone, Some(error)),
+        };
+        self.claim.handle_written(now, attempt, outcome);
+        error.map_or(Ok(()), Err)
+    }
+
+    fn look_at_watch(
+        &mut self,
+        now: Time,
+        cx: &mut Context<'_>,
+    ) -> Option<std::result::Result<(), StoreError>> {
+        match self.watch.as_mut()?.as_mut().poll_next(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(news))) => {
+                self.note(news);
+                Some(Ok(()))
+            }
+            // What it would have told may be missed: look, and watch anew after a pause.
+            Poll::Ready(end) => {
+                self.watch = None;
+                self.unsure |= self.claim.state() == State::Contending;
+                self.rest_until = now.after(self.pause());
+                match end {
+                    Some(Err(error)) => Some(Err(error)),
+                    _ => Some(Ok(())),
+                }
+            }
+        }
+    }
+
+    /// Keeps what is newer than what is known; looks again where that cannot be told.
+    fn note(&mut self, news: Snapshot) {
+        let known = self.seen.as_ref().map(Snapshot::revision);
+        if news.revision() == 0 {
+            // Nothing there, but since when? It is news only for who knows of something.
+            self.unsure |= known.is_some_and(|known| known > 0);
+        } else if known.is_none_or(|known| news.revision() > known) {
+            self.seen = Some(news);
+            self.news = true;
+        }
+    }
+
+    /// Whether an error ends a wait: what cannot pass, and what one without patience met.
+    pub(crate) fn ends_wait(&self, error: &StoreError) -> bool {
+        let may_pass = error.is_retryable() || error.is_outcome_unknown();
+        !may_pass || self.patience == Patience::Now
+    }
+}
+
+impl Sent {
+    /// Whether the record that the store says it made is one that this write can have made.
+    fn is_shown_by(&self, answer: &Conditional<Stored>) -> bool {
+        let Conditional::Done(stored) = answer else { return false };
+        let newer = self.judged.is_none_or(|judged| stored.version.revision > judged);
+        newer
+            && match self.trace {
+                Trace::Holder(mark) => {
+                    stored.record.holder.as_ref().is_some_and(|h| h.mark == mark)
+                }
+                Trace::Queue(mark) => stored.record.place_of(mark).is_some(),
+                Trace::None => true,
+            }
+    }
+}
+
+fn trace(change: &Change) -> Trace {
+    match change {
+        Change::Take { holder, .. } => Trace::Holder(holder.mark),
+        Change::Renew { mark, .. } | Change::Release { next: Some(mark), .. } => {
+            Trace::Holder(*mark)
+        }
+        Change::Join { waiter, .. } => Trace::Queue(waiter.mark),
+        Change::Leave { .. } | Change::Release { next: None, .. } => Trace::None,
+    }
+}

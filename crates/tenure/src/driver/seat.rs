@@ -1,0 +1,464 @@
+//! A contender or a hold, and whose turn it is to poll it.
+//!
+//! ```text
+//! acquire: polled in the caller's task ──acquired──> kept ──release──> the caller's task again
+//!              └──given up or dropped─────────────────^ └──dropped guard──> undone by the keeper
+//! ```
+//!
+//! Owns a driver and hands it to exactly one of two: the task of whoever waits for an answer, or
+//! the keeper. **Whatever future or guard is dropped at whatever await, the driver goes to the
+//! keeper**, which undoes what there is, for a ttl at most.
+//!
+//! | state | who renews | who ends it | what if that one is frozen | what if the answer is lost |
+//! |---|---|---|---|---|
+//! | acquiring | nobody | the caller's task; the keeper if it is dropped | ends by its ttl | read back by mark |
+//! | kept | the keeper | the guard; the deadline | ends at its deadline | read back by mark |
+//! | releasing | nobody | the caller's task; the keeper if it is dropped | ends by its ttl | read back by mark |
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
+use tenure_store::Store;
+
+use super::keeper::Undoing;
+use super::line::Turn;
+use super::{Ahead, Driver, Line, Site, Step};
+use crate::client::Shared;
+use crate::event::EventKind;
+use crate::hold::Status;
+use crate::{Error, HeldBy, Lost, Released};
+
+/// How long a store may be silent before a wait ends that it never answered.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
+
+/// One contender or hold of a client on any store.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    line: Arc<Line>,
+    id: Text,
+    since: Time,
+    /// In the keeper's list of those to poll.
+    pub(super) queued: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// `None`: all is over.
+    driver: Option<Box<Driver>>,
+    polled_by: PolledBy,
+    turn: Option<Turn>,
+    status: Option<Arc<Status>>,
+    /// Its place with the keeper.
+    place: Option<usize>,
+    /// Nobody waits for it any more: it is being undone.
+    undoing: Option<Undoing>,
+    /// What the store last said instead of doing what it was asked.
+    trouble: Option<tenure_store::Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PolledBy {
+    Caller,
+    Keeper,
+}
+
+/// How an acquisition ended.
+pub(crate) enum Acquired {
+    Held(Arc<Seat>, Arc<Status>),
+    Busy(HeldBy),
+    TimedOut(HeldBy),
+}
+
+impl Seat {
+    pub(crate) fn new(
+        (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
+        turn: Turn,
+        claim: Claim,
+        patience: Patience,
+        since: Time,
+    ) -> Arc<Self> {
+        let line = Arc::clone(turn.line());
+        let known = line.known().take();
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            store: Arc::clone(store),
+            line,
+            id: claim.config().id.clone(),
+            since,
+            queued: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                polled_by: PolledBy::Caller,
+                turn: Some(turn),
+                status: None,
+                place: None,
+                undoing: None,
+                trouble: None,
+            }),
+        })
+    }
+
+    /// Acquires. The future undoes it when it is dropped first.
+    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+        let mut undo = UndoOnDrop(Some(self));
+        let output = std::future::poll_fn(|cx| match &undo.0 {
+            Some(seat) => seat.poll_acquire(cx),
+            None => Poll::Pending,
+        });
+        let output = output.await?;
+        // Busy and timed out may have left something to undo.
+        if let Acquired::Held(..) = output {
+            undo.0 = None;
+        }
+        Ok(output)
+    }
+
+    fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
+        let mut inner = self.inner();
+        loop {
+            let Some(driver) = &mut inner.driver else {
+                return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+            };
+            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            let report = match step {
+                Step::Report(report) => report,
+                Step::Failed(error) if self.is_final(driver, &error) => {
+                    return Poll::Ready(Err(error.into()));
+                }
+                Step::Failed(error) => {
+                    inner.trouble = Some(error);
+                    continue;
+                }
+                Step::Renewed(_) => continue,
+                Step::Ended => {
+                    return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+                }
+            };
+            match report {
+                Report::Acquired { token } => {
+                    return Poll::Ready(Ok(self.acquired(&mut inner, token)));
+                }
+                Report::Waiting { place, by, .. } => self.waits(by.into(), place),
+                Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
+                Report::TimedOut(Some(by)) => {
+                    return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
+                }
+                Report::TimedOut(None) => {
+                    let said = inner.trouble.take().map(Error::from);
+                    let none = || Error::unavailable("the limit passed before the store answered");
+                    return Poll::Ready(Err(said.unwrap_or_else(none)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a store's refusal ends the wait.
+    fn is_final(&self, driver: &Driver, error: &tenure_store::Error) -> bool {
+        let silent = !driver.has_contact() && self.age() >= FIRST_CONTACT;
+        driver.state() == State::Contending && (driver.ends_wait(error) || silent)
+    }
+
+    fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
+        let clock = Arc::clone(&self.shared.clock);
+        let (timing, until, now) = match &inner.driver {
+            Some(driver) => {
+                (driver.claim().config().timing, driver.claim().deadline(), driver.now())
+            }
+            None => (tenure_core::Timing::default(), None, self.since),
+        };
+        let who = (self.line.name.text().clone(), self.id.clone());
+        let status = Status::new((clock, &timing), who, token.get(), (now, until));
+        inner.status = Some(Arc::clone(&status));
+        inner.trouble = None;
+        self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
+        self.tell(|| EventKind::Acquired { token: token.get(), waited: self.age() });
+        self.give_to_keeper(inner);
+        Acquired::Held(Arc::clone(self), status)
+    }
+
+    fn waits(&self, by: HeldBy, place: Option<usize>) {
+        self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
+        self.line.set_ahead(Ahead::Waits(Box::new(by)));
+    }
+
+    /// Gives the hold back, or leaves it busy for the ttl given, and waits for the store's answer
+    /// for one attempt. Dropping the future leaves the rest to the keeper.
+    pub(crate) async fn release(
+        self: Arc<Self>,
+        leave: Option<Duration>,
+    ) -> Result<Released, Error> {
+        let Some(limit) = self.begin_release(leave) else {
+            return Ok(Released::Lost(self.cause()));
+        };
+        let keep = KeepOnDrop(self);
+        let seat = &keep.0;
+        let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
+        match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
+            Some(released) => Ok(released),
+            None => Err(seat.unanswered()),
+        }
+    }
+
+    /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
+    fn begin_release(self: &Arc<Self>, leave: Option<Duration>) -> Option<Time> {
+        let mut inner = self.inner();
+        let now = self.shared.clock.now();
+        let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
+        let driver = inner.driver.as_mut()?;
+        match leave {
+            Some(ttl) if held => driver.detach(now, ttl),
+            // What was lost by the clock alone may still stand in the record.
+            _ => driver.release(now),
+        }
+        let limit = now.after(driver.claim().config().timing.attempt());
+        if !held {
+            self.undo(&mut inner);
+            return None;
+        }
+        inner.polled_by = PolledBy::Caller;
+        Some(limit)
+    }
+
+    fn poll_release(&self, cx: &mut Context<'_>) -> Poll<Released> {
+        let mut inner = self.inner();
+        loop {
+            let Some(driver) = &mut inner.driver else {
+                return Poll::Ready(Released::Lost(Lost::RuntimeGone));
+            };
+            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            if let Step::Failed(error) = step {
+                inner.trouble = Some(error);
+                continue;
+            }
+            if let Some(released) = self.ended(&mut inner, step) {
+                return Poll::Ready(released);
+            }
+        }
+    }
+
+    fn unanswered(&self) -> Error {
+        let text = "the release was not answered; the hold ends with its ttl";
+        match self.inner().trouble.take() {
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(Box::new(error))),
+            None => Error::unavailable(text),
+        }
+    }
+
+    fn cause(&self) -> Lost {
+        let inner = self.inner();
+        let cause = inner.status.as_ref().and_then(|status| status.look());
+        cause.unwrap_or(Lost::Deadline)
+    }
+
+    /// Nobody waits for the lock any more.
+    fn give_up(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        let Some(driver) = &mut inner.driver else { return };
+        driver.cancel(self.shared.clock.now());
+        if matches!(driver.state(), State::Ended | State::Idle) {
+            return self.finish(&mut inner);
+        }
+        self.tell(|| EventKind::GaveUp { waited: self.age() });
+        self.undo(&mut inner);
+    }
+
+    /// Asks the keeper to give the hold back. Never blocks and needs no runtime around it.
+    pub(crate) fn drop_hold(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        let now = self.shared.clock.now();
+        if let Some(status) = &inner.status {
+            status.give_back(now);
+        }
+        if let Some(driver) = &mut inner.driver {
+            driver.release(now);
+            self.undo(&mut inner);
+        }
+    }
+
+    /// Polls as the keeper; whether all is over.
+    pub(super) fn poll_kept(&self, cx: &mut Context<'_>) {
+        let mut inner = self.inner();
+        while inner.polled_by == PolledBy::Keeper {
+            let Some(driver) = &mut inner.driver else { return };
+            match driver.poll(self.site(), cx) {
+                Poll::Ready(step) => drop(self.ended(&mut inner, step)),
+                Poll::Pending if !self.is_over(&mut inner) => return,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Somebody saw the deadline pass before this did: the hold is lost, even if an answer came
+    /// since that would have moved it. What stands in the record is given back.
+    fn is_over(&self, inner: &mut Inner) -> bool {
+        let Some(driver) = &mut inner.driver else { return false };
+        let lost = inner.status.as_ref().is_some_and(|status| status.look().is_some());
+        if !lost || driver.state() != State::Held {
+            return false;
+        }
+        driver.release(self.shared.clock.now());
+        true
+    }
+
+    /// Passes on what the driver of a hold tells; what it comes to, if it has ended.
+    fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
+        let status = inner.status.as_ref();
+        let token = status.map_or(0, |status| status.token);
+        let held = || inner.status.as_ref().map_or(Duration::ZERO, |status| status.age());
+        let driver = inner.driver.as_ref()?;
+        let released = match step {
+            Step::Renewed(took) => {
+                let until = driver.claim().deadline();
+                if let Some(status) = status {
+                    status.extend(until);
+                }
+                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                self.tell(|| EventKind::Renewed { token, took, remaining });
+                return None;
+            }
+            Step::Failed(error) => {
+                let until = driver.claim().deadline();
+                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                let error = || error.to_string().into();
+                self.tell(|| EventKind::RenewFailed { token, error: error(), remaining });
+                return None;
+            }
+            Step::Report(Report::Stopping) => {
+                if let Some(status) = status {
+                    status.stop();
+                }
+                self.tell(|| EventKind::Stopping { token });
+                return None;
+            }
+            Step::Report(Report::Lost(cause)) => {
+                let mut cause = Lost::from(cause);
+                if let Some(status) = status {
+                    status.lose(cause.clone());
+                    cause = status.look().unwrap_or(cause);
+                }
+                let lost = || EventKind::Lost { token, cause: cause.clone(), held: held() };
+                self.tell_of_hold(token, lost);
+                Released::Lost(cause)
+            }
+            Step::Report(Report::Released { confirmed }) => {
+                let released = || EventKind::Released { token, held: held(), confirmed };
+                self.tell_of_hold(token, released);
+                Released::Released
+            }
+            Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
+            Step::Report(_) => return None,
+        };
+        self.finish(inner);
+        Some(released)
+    }
+
+    /// Hands the seat to the keeper, to renew it or to undo it.
+    fn give_to_keeper(self: &Arc<Self>, inner: &mut Inner) {
+        inner.polled_by = PolledBy::Keeper;
+        if inner.place.is_none() {
+            inner.place = self.shared.keeper.keep(self);
+        } else {
+            self.shared.keeper.poll_soon(self);
+        }
+    }
+
+    /// Leaves to the keeper what nobody waits for.
+    fn undo(self: &Arc<Self>, inner: &mut Inner) {
+        inner.undoing.get_or_insert_with(|| self.shared.keeper.undoing());
+        self.give_to_keeper(inner);
+        if inner.place.is_none() {
+            // Without a runtime what is there ends with its ttl.
+            self.finish(inner);
+        }
+    }
+
+    /// All is over: lets the next one in.
+    fn finish(&self, inner: &mut Inner) {
+        if let Some(driver) = &mut inner.driver {
+            *self.line.known() = driver.seen_free();
+        }
+        inner.driver = None;
+        inner.turn = None;
+        inner.undoing = None;
+        if let Some(place) = inner.place.take() {
+            self.shared.keeper.forget(self, place);
+        }
+    }
+
+    /// The keeper is gone, and nobody will poll this any more.
+    pub(super) fn abandon(&self) {
+        let mut inner = self.inner();
+        inner.place = None;
+        if inner.polled_by == PolledBy::Caller && inner.driver.is_some() {
+            return;
+        }
+        if let Some(status) = &inner.status {
+            status.lose(Lost::RuntimeGone);
+            let (token, held) = (status.token, status.age());
+            self.tell(|| EventKind::Lost { token, cause: Lost::RuntimeGone, held });
+        }
+        self.finish(&mut inner);
+    }
+
+    /// Tells of what was a hold before it ended, and not only an attempt.
+    fn tell_of_hold(&self, token: u64, kind: impl FnOnce() -> EventKind) {
+        if token > 0 {
+            self.tell(kind);
+        }
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site { store: &self.store, name: &self.line.name, clock: &self.shared.clock }
+    }
+
+    fn age(&self) -> Duration {
+        self.shared.clock.now().since(self.since)
+    }
+
+    fn tell(&self, kind: impl FnOnce() -> EventKind) {
+        self.shared.tell(self.line.name.text(), &self.id, kind);
+    }
+
+    /// Each change of what it protects is whole before anything of a store's is called.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Seat {
+    fn wake(self: Arc<Self>) {
+        self.shared.keeper.poll_soon(&self);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.shared.keeper.poll_soon(self);
+    }
+}
+
+/// An acquisition under way.
+struct UndoOnDrop(Option<Arc<Seat>>);
+
+impl Drop for UndoOnDrop {
+    fn drop(&mut self) {
+        if let Some(seat) = &self.0 {
+            seat.give_up();
+        }
+    }
+}
+
+/// A release under way.
+struct KeepOnDrop(Arc<Seat>);
+
+impl Drop for KeepOnDrop {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner();
+        if inner.driver.is_some() {
+            self.0.undo(&mut inner);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Holding a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::driver::Seat;
+use crate::hold::{Deadline, Hold, Status};
+use crate::{Error, Lost, Released};
+
+/// A held lock. It is renewed in the background until it is released, dropped or lost.
+///
+/// # Drop
+/// Dropping a guard asks for its release and never blocks;
+/// [`Client::close`](crate::Client::close) waits for releases asked for so. Without a runtime the
+/// hold just ends with its ttl. On `local:` the hold is given back in place, with or without a
+/// runtime, in microseconds; where another process is in the middle of a change for longer than
+/// 5 ms, a thread does it.
+#[must_use = "a dropped guard releases its lock"]
+#[derive(Debug)]
+pub struct Guard {
+    hold: Hold,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Held in any store, and kept by the keeper.
+    Kept(Arc<Seat>),
+    /// Held in the embedded store.
+    #[cfg(feature = "local")]
+    Local(crate::local::Held),
+    /// Released.
+    Gone,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kept(_) => "Kept",
+            #[cfg(feature = "local")]
+            Self::Local(_) => "Local",
+            Self::Gone => "Gone",
+        })
+    }
+}
+
+impl Guard {
+    pub(crate) fn kept(seat: Arc<Seat>, status: Arc<Status>) -> Self {
+        Self { hold: Hold(status), kind: Kind::Kept(seat) }
+    }
+
+    #[cfg(feature = "local")]
+    pub(crate) fn local(held: crate::local::Held, status: Arc<Status>) -> Self {
+        Self { hold: Hold(status), kind: Kind::Local(held) }
+    }
+
+    /// What is known of the hold, to be handed to work under it.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.hold.clone()
+    }
+
+    /// The fencing token: hand it to whatever you write to, so that it can refuse smaller ones.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.hold.token()
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.hold.name()
+    }
+
+    /// The identity that holds the lock.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.hold.id()
+    }
+
+    /// When the hold ends unless it is renewed by then. See [`Hold::deadline`].
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.hold.deadline()
+    }
+
+    /// Resolves once the hold is lost, and says why. See [`Hold::lost`].
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub fn lost(&self) -> impl Future<Output = Lost> + Send + use<> {
+        self.hold.lost()
+    }
+
+    /// Resolves once the work must come to its end. See [`Hold::stopping`].
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.hold.stopping()
+    }
+
+    /// Gives the lock back, to the next in line where there is one, and waits for the store's
+    /// answer for one attempt.
+    ///
+    /// The hold is over for the caller whatever comes back, and what the store did not answer is
+    /// tried again in the background for a ttl at most.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store did not answer; [`Error::Invalid`] outside a tokio
+    /// runtime, where the guard is dropped instead. On `local:` as
+    /// [`try_acquire`](crate::Lock::try_acquire).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the release to the background, as dropping the guard does.
+    pub async fn release(self) -> Result<Released, Error> {
+        self.end(None).await
+    }
+
+    /// Ends the hold, but leaves it in the record for `ttl` with nobody behind it: the lock stays
+    /// busy that long.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    ///
+    /// # Cancel safety
+    /// As [`release`](Self::release), but if the future is dropped early the lock may be given
+    /// back at once.
+    pub async fn release_after(self, ttl: Duration) -> Result<Released, Error> {
+        self.end(Some(ttl)).await
+    }
+
+    async fn end(mut self, leave: Option<Duration>) -> Result<Released, Error> {
+        match std::mem::replace(&mut self.kind, Kind::Gone) {
+            Kind::Kept(seat) => {
+                if tokio::runtime::Handle::try_current().is_err() {
+                    self.kind = Kind::Kept(seat);
+                    let what = "a lock is released outside a tokio runtime: await it inside one";
+                    return Err(Error::invalid(what));
+                }
+                // It takes over what dropping the guard would do, at its first poll, which is now.
+                seat.release(leave).await
+            }
+            #[cfg(feature = "local")]
+            Kind::Local(held) => held.release(leave).await,
+            Kind::Gone => Ok(Released::Released),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.kind, Kind::Gone) {
+            Kind::Kept(seat) => seat.drop_hold(),
+            #[cfg(feature = "local")]
+            Kind::Local(held) => drop(held),
+            Kind::Gone => {}
+        }
+    }
+}
