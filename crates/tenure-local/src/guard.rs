@@ -85,7 +85,13 @@ impl LockFile {
     /// The file of the lock `name` in `folder`; it need not exist.
     #[must_use]
     pub fn new(folder: &Arc<Folder>, name: LockName) -> Self {
-        Self { folder: Arc::clone(folder), name, opened: None, scratch: Vec::new(), known: Known::default() }
+        Self {
+            folder: Arc::clone(folder),
+            name,
+            opened: None,
+            scratch: Vec::new(),
+            known: Known::default(),
+        }
     }
 
     /// The name of the lock.

@@ -101,8 +101,11 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>, known: &mut Known) -> Resul
             return Err(Error::NewerFormat { path: place.path(), found, known: slots::VERSION });
         }
     }
-    let image = |slots: [Slot; SLOTS], newest, header| {
-        Image { slots, newest, header, damaged: slots.contains(&Slot::Bad) }
+    let image = |slots: [Slot; SLOTS], newest, header| Image {
+        slots,
+        newest,
+        header,
+        damaged: slots.contains(&Slot::Bad),
     };
     let mut long = Vec::new();
     for newest in slots::by_age(&slots) {
