@@ -137,6 +137,7 @@ impl LocalLock {
         let change = Change::Renew {
             of: holder.mark,
             mark: key.marks()?.draw(),
+            token: holder.token,
             term: ttl.map_or(holder.term, Term::Ttl),
             session: holder.session,
             renewed: self.store.wall(),
