@@ -58,29 +58,27 @@ fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
 /// The same for programs without async.
 #[cfg(feature = "blocking")]
 pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Error> {
-    let (url, options) = embedded(url)?;
+    let parsed = StoreUrl::parse(url)?;
+    let Some(options) = embedded(&parsed) else { return crate::blocking::Client::elsewhere(url) };
     let store = tenure_local::LocalStore::open(&options)?;
-    crate::blocking::Client::new(Arc::new(store), &url)
+    crate::blocking::Client::local(Arc::new(store), &parsed)
 }
 
-/// Opens the store that `url` names if there is one.
+/// Opens the store that `url` names if there is one. Elsewhere there always is.
 #[cfg(feature = "blocking")]
 pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Client>, Error> {
-    let (url, options) = embedded(url)?;
+    let parsed = StoreUrl::parse(url)?;
+    let Some(options) = embedded(&parsed) else {
+        return crate::blocking::Client::elsewhere(url).map(Some);
+    };
     let store = tenure_local::LocalStore::open_existing(&options)?;
-    store.map(|store| crate::blocking::Client::new(Arc::new(store), &url)).transpose()
+    store.map(|store| crate::blocking::Client::local(Arc::new(store), &parsed)).transpose()
 }
 
-/// The only kind of store there is without async.
+/// How the embedded store is opened, if that is what the URL names.
 #[cfg(feature = "blocking")]
-fn embedded(url: &str) -> Result<(StoreUrl, tenure_local::Options), Error> {
-    let url = StoreUrl::parse(url)?;
-    if url.is_memory() {
-        let what = "memory: has no synchronous client: use tenure::connect, or a local: store";
-        return Err(Error::Unsupported(what.into()));
-    }
-    let options = tenure_local::Options { path: url.path().map(Into::into) };
-    Ok((url, options))
+fn embedded(url: &StoreUrl) -> Option<tenure_local::Options> {
+    (!url.is_memory()).then(|| tenure_local::Options { path: url.path().map(Into::into) })
 }
 
 #[cfg(feature = "local")]

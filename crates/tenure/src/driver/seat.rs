@@ -29,6 +29,7 @@ use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
 use crate::event::EventKind;
 use crate::hold::Status;
+use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
 
 /// How long a store may be silent before a wait ends that it never answered.
@@ -41,6 +42,7 @@ pub(crate) struct Seat {
     line: Arc<Line>,
     id: Text,
     since: Time,
+    ears: Option<Ears>,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
     inner: Mutex<Inner>,
@@ -78,8 +80,8 @@ impl Seat {
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
         turn: Turn,
         claim: Claim,
-        patience: Patience,
-        since: Time,
+        (patience, since): (Patience, Time),
+        ears: Option<Ears>,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
         let known = line.known().take();
@@ -89,6 +91,7 @@ impl Seat {
             line,
             id: claim.config().id.clone(),
             since,
+            ears,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
@@ -142,7 +145,7 @@ impl Seat {
                 Report::Acquired { token } => {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
-                Report::Waiting { place, by, .. } => self.waits(by.into(), place),
+                Report::Waiting { place, ticket, by } => self.waits(by.into(), place, ticket),
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
                 Report::TimedOut(Some(by)) => {
                     return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
@@ -181,7 +184,10 @@ impl Seat {
         Acquired::Held(Arc::clone(self), status)
     }
 
-    fn waits(&self, by: HeldBy, place: Option<usize>) {
+    fn waits(&self, by: HeldBy, place: Option<usize>, ticket: Option<u64>) {
+        if let Some(Ears(ears)) = &self.ears {
+            ears(by.clone(), place, ticket);
+        }
         self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
         self.line.set_ahead(Ahead::Waits(Box::new(by)));
     }
