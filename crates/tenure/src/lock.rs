@@ -313,11 +313,7 @@ impl Lock {
     }
 
     /// What a claim of this lock is told once.
-    pub(crate) fn config(
-        &self,
-        store: &Arc<dyn Store>,
-        session: Session,
-    ) -> Result<Config, Error> {
+    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
         let marks = match self.marks {
@@ -358,7 +354,9 @@ impl Drop for GaveUp<'_> {
 }
 
 /// Checks tags.
-pub(crate) fn check_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Result<Vec<Text>, String> {
+pub(crate) fn check_tags<T: AsRef<str>>(
+    tags: impl IntoIterator<Item = T>,
+) -> Result<Vec<Text>, String> {
     let mut all: Vec<Text> = Vec::new();
     for tag in tags {
         let tag = tag.as_ref();

@@ -36,9 +36,9 @@ mod pending;
 mod remote;
 mod repair;
 
+pub use crate::HeldBy;
 pub use client::Client;
 pub use detached::{HoldKey, Kept};
-pub use crate::HeldBy;
 pub use guard::{Guard, Lost, News, Released};
 pub use lock::{Attempt, Lock};
 pub use onlooker::{Onlooker, Seen, Theft};

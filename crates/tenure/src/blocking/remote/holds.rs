@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{
-    Cause, Change, Claim, End, Holder, Mark, Patience, Report, Term, Text, Time,
-};
+use tenure_core::{Cause, Change, Claim, End, Holder, Mark, Patience, Report, Term, Text, Time};
 use tenure_store::{Conditional, Name, Snapshot, Store, Stored};
 
 use super::{RemoteLock, RemoteTarget};
@@ -238,7 +236,8 @@ impl Job {
         change: &Change,
     ) -> Option<tenure_store::Result<Conditional<Stored>>> {
         let limit = self.clock.now().after(self.lock.settings.timing.attempt());
-        within(&self.clock, Some(limit), self.store.write_if(&self.name, Some(judged), change)).await
+        within(&self.clock, Some(limit), self.store.write_if(&self.name, Some(judged), change))
+            .await
     }
 
     async fn pause(&self) {

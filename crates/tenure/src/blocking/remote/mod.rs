@@ -114,11 +114,7 @@ impl Remote {
     }
 
     /// This lock of the store.
-    pub(super) fn lock(
-        self: &Arc<Self>,
-        name: &str,
-        id: &Arc<str>,
-    ) -> Result<RemoteLock, Error> {
+    pub(super) fn lock(self: &Arc<Self>, name: &str, id: &Arc<str>) -> Result<RemoteLock, Error> {
         tenure_store::Name::new(name).map_err(|e| Error::Invalid(e.to_string()))?;
         let lock = self.client.with_id(id)?.lock(name);
         Ok(RemoteLock { remote: Arc::clone(self), lock })
