@@ -11,6 +11,7 @@ use std::io::Write as _;
 
 use tenure::blocking::{Guard, HoldKey, Lock, Released};
 
+use crate::contend::Here;
 use crate::exit::{Failure, LOST, complain};
 use crate::hold_file::{self, HoldFile};
 use crate::lost::why;
@@ -29,10 +30,14 @@ pub(crate) fn acquire(options: &AcquireOptions) -> Result<u8, Failure> {
     let client = wait.connect()?;
     let name = &options.want.name;
     let lock = client.lock(name).and_then(|lock| lock.tags(&options.tags)).map_err(Failure::new)?;
+    let lock = lock.contact_within(options.want.connect_timeout);
     parent::refuse_own(&client, name)?;
     let key = client.hold_key().map_err(Failure::new)?;
     let file = HoldFile::begin(&options.hold, &client, name, &key)?;
-    let guard = match wait.acquire(|patience| lock.start_with_key(&key, patience)) {
+    let guard = match wait.acquire(|patience| {
+        let pending = lock.start_with_key(&key, patience)?;
+        Ok(Here { pending, renews: options.want.is_elsewhere() })
+    }) {
         Ok(guard) => guard,
         Err(failure) => {
             file.discard();
