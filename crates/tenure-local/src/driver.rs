@@ -613,6 +613,9 @@ impl Drop for LocalClaim {
             Ok(_) if !self.has_ended() => self.leave_to_helper(),
             // There is nobody left to tell.
             _ => {
+                if !self.has_ended() {
+                    self.session.stays_named();
+                }
                 let file = self.take_file();
                 self.lock.give_back(file);
             }

@@ -48,6 +48,28 @@ fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
 }
 
 #[test]
+fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_that_lives_on() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    record::fail(0, Errno::IO);
+    drop((waiter, holder));
+    record::heal();
+    let record = lock_in(&folder, "l").peek().unwrap().unwrap().record;
+    assert_eq!((record.holder.is_some(), record.queue.len()), (true, 1));
+    for _ in 0..2 {
+        // The newcomer tidies up before it looks.
+        let mut next = LocalClaim::new(&lock(&folder), Patience::Now).unwrap();
+        let report = next.step();
+        assert!(matches!(report, Ok(Some(Report::Acquired { .. }))), "{report:?}");
+        assert!(lock_in(&folder, "l").peek().unwrap().unwrap().record.queue.is_empty());
+    }
+}
+
+#[test]
 fn a_hold_whose_sync_failed_counts_only_once_it_was_written_and_synced_again() {
     let scratch = Scratch::new();
     let lock = lock(&scratch.open());
