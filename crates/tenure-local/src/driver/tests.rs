@@ -70,6 +70,24 @@ fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_th
 }
 
 #[test]
+fn a_release_is_done_even_if_the_next_one_cannot_be_woken() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    let pipes = folder.path().join("wait");
+    let pipe = std::fs::read_dir(&pipes).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::create_dir(&pipe).unwrap();
+    assert_eq!(holder.release().unwrap(), Some(Report::Released { confirmed: true }));
+    waiter.next_look = None;
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    std::fs::remove_dir(&pipe).unwrap();
+}
+
+#[test]
 fn a_hold_whose_sync_failed_counts_only_once_it_was_written_and_synced_again() {
     let scratch = Scratch::new();
     let lock = lock(&scratch.open());
