@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tenure_core::{
-    Action, Change, Claim, End, Mark, Outcome, Probed, Record, Report, Session, State, Term, Time,
-    Token, View, Write,
+    Action, Change, Claim, End, Holder, Mark, Outcome, Probed, Record, Report, Session, State,
+    Term, Time, Token, View, Write,
 };
 
 use crate::guard::{Guard, LockFile, Stored};
@@ -259,7 +259,16 @@ impl Turn<'_> {
                 self.dead.extend(died.map(|h| (h.session, Some(h.mark))));
                 strike
             }
-            Change::Join { strike, .. } | Change::Release { strike, .. } => strike,
+            // Whose hold somebody else ends has ended, if it was one of processes.
+            Change::Release { of, strike, .. } => {
+                let theirs = |h: &&Holder| {
+                    h.mark == *of && h.term == Term::Session && h.session != self.session.session()
+                };
+                let ended = record.holder.as_ref().filter(theirs);
+                self.dead.extend(ended.map(|h| (h.session, Some(h.mark))));
+                strike
+            }
+            Change::Join { strike, .. } => strike,
             Change::Leave { .. } | Change::Renew { .. } => return,
         };
         let struck = record.queue.iter().filter(|w| strike.contains(&w.mark));
