@@ -273,14 +273,14 @@ impl LocalClaim {
     }
 
     /// At the backstop: nothing was written, and the process ahead is watched, so its end would have
-    /// woken us. A waiter ahead that was stopped would not notice the holder's death for us, so that
-    /// is asked every other time. A session that was dropped by a process that lives on is seen by
-    /// the close look that comes every so often.
+    /// woken us. But a holder may have dropped its session and live on, as one that runs another
+    /// program in its place, so the first in line asks; and a waiter ahead that was stopped would not
+    /// notice the holder's death for us, so that is asked every other time.
     fn is_quiet(&mut self) -> Result<bool> {
         if self.ahead.end.is_none() {
             return Ok(false);
         }
-        let asks = !self.ahead.holds && self.quiet % 2 == 1;
+        let asks = self.ahead.holds || self.quiet % 2 == 1;
         if asks && self.lock.store.probe(self.ahead.session)? != Verdict::Alive {
             return Ok(false);
         }

@@ -69,6 +69,23 @@ fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_th
     }
 }
 
+/// As of a process that took the lock and then ran another program in its place.
+#[test]
+fn a_holder_that_dropped_its_session_and_runs_on_is_noticed_at_the_second_look() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    rustix::fs::flock(holder.session_fd(), rustix::fs::FlockOperation::Unlock).unwrap();
+    let start = Instant::now();
+    while !matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })) {
+        waiter.block().unwrap();
+    }
+    assert!(start.elapsed() < WATCHED + BACKSTOP, "{:?}", start.elapsed());
+}
+
 #[test]
 fn a_release_is_done_even_if_the_next_one_cannot_be_woken() {
     let scratch = Scratch::new();
