@@ -222,6 +222,10 @@ impl LocalClaim {
             let looked = self.look();
             self.quick = false;
             let looked = looked.or_else(|e| self.look_later(start, e));
+            if !matches!(looked, Ok(true)) {
+                // What woke us is taken in and not dealt with: the next step looks in any case.
+                self.next_look = None;
+            }
             if !looked.map_err(|e| self.lock.store.folder().explain(e))? {
                 return Ok(Quick::TakesLong);
             }

@@ -87,6 +87,41 @@ fn a_holder_that_dropped_its_session_and_runs_on_is_noticed_at_the_second_look()
 }
 
 #[test]
+fn a_wake_up_that_met_a_busy_guard_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    assert!(waiter.step().unwrap().is_none());
+    holder.release().unwrap();
+    let mut file = lock_in(&folder, "l");
+    let guard = file.lock().unwrap();
+    assert!(matches!(waiter.step_quickly().unwrap(), Quick::TakesLong));
+    drop(guard);
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+}
+
+#[test]
+fn a_wake_up_that_met_an_error_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    assert!(waiter.step().unwrap().is_none());
+    holder.release().unwrap();
+    let path = folder.path().join("locks/l");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, vec![0; whole.len()]).unwrap();
+    assert!(waiter.step().is_err());
+    std::fs::write(&path, whole).unwrap();
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+}
+
+#[test]
 fn a_release_is_done_even_if_the_next_one_cannot_be_woken() {
     let scratch = Scratch::new();
     let folder = scratch.open();
