@@ -19,8 +19,10 @@ use crate::clock::{Clock, System};
 use crate::driver::{Keeper, Line};
 use crate::event::{EventKind, Teller};
 use crate::identity;
+#[cfg(feature = "testing")]
+use crate::testing::ManualClock;
 use crate::url::check_id;
-use crate::{Error, Events, Lock, LockInfo, ManualClock};
+use crate::{Error, Events, Lock, LockInfo};
 
 /// A connection to a store. Cheap to clone; all clones are one client.
 ///
@@ -65,7 +67,9 @@ impl Client {
         Self::on(Backend::Store(store), "store:".into(), Arc::new(System), None)
     }
 
-    /// A client whose time is moved by hand, for tests.
+    /// A client whose time is moved by hand, for tests of a store of one's own; else
+    /// [`TestStore::client`](crate::testing::TestStore::client) is nearer.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_clock(store: Arc<dyn Store>, clock: &ManualClock) -> Self {
         Self::on(Backend::Store(store), "store:".into(), Arc::new(clock.clone()), None)

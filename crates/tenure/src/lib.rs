@@ -40,10 +40,11 @@ mod local;
 mod lock;
 mod outcome;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod url;
 
 pub use client::Client;
-pub use clock::ManualClock;
 pub use connect::connect;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
@@ -58,6 +59,9 @@ pub use url::StoreUrl;
 
 /// What a store of the user's own implements, and the store in memory.
 pub mod store {
-    pub use tenure_core::Liveness;
+    pub use tenure_core::{
+        Change, End, Holder, Liveness, Mark, Past, Probed, Record, Session, Term, Text, Time,
+        Token, Version, Waiter,
+    };
     pub use tenure_store::*;
 }
