@@ -32,16 +32,21 @@ mod driver;
 mod error;
 mod event;
 mod guard;
+pub mod guide;
 mod hold;
 mod identity;
 mod info;
 #[cfg(feature = "local")]
 mod local;
 mod lock;
+#[cfg(feature = "metrics")]
+mod meter;
 mod outcome;
 mod run;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tracing")]
+mod trace;
 mod url;
 
 pub use client::Client;
