@@ -23,7 +23,8 @@ const FIRST_CONTACT: Duration = Duration::from_secs(10);
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same program waits for the first: the lock is not reentrant.
 ///
-/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`].
+/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
+/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock(Arc<Handle>);
@@ -177,6 +178,14 @@ impl Lock {
         async move { handle.wait(handle.patience(Some(limit))).await }
     }
 
+    /// Says what is wrong with the name or an option, before anything is asked of the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.valid().map(drop)
+    }
+
     pub(crate) fn handle(&self) -> Arc<Handle> {
         Arc::clone(&self.0)
     }
@@ -242,10 +251,7 @@ impl Handle {
 
     /// What can be said before anything is asked of anybody.
     fn ready(&self) -> Result<&Arc<Line>, Error> {
-        let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
-        if let Some(problem) = &self.settings.problem {
-            return Err(Error::Invalid(problem.clone()));
-        }
+        let line = self.valid()?;
         if self.shared.is_closed() {
             return Err(Error::Closed);
         }
@@ -255,6 +261,14 @@ impl Handle {
             return Err(Error::invalid(what));
         }
         Ok(line)
+    }
+
+    fn valid(&self) -> Result<&Arc<Line>, Error> {
+        let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
+        match &self.settings.problem {
+            Some(problem) => Err(Error::Invalid(problem.clone())),
+            None => Ok(line),
+        }
     }
 
     /// Waits until no other task of this client is seated before this lock.
@@ -371,7 +385,9 @@ impl Drop for Waiting<'_> {
 }
 
 /// Checks tags.
-fn check_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Result<Vec<Text>, String> {
+pub(crate) fn check_tags<T: AsRef<str>>(
+    tags: impl IntoIterator<Item = T>,
+) -> Result<Vec<Text>, String> {
     let mut all: Vec<Text> = Vec::new();
     for tag in tags {
         let tag = tag.as_ref();

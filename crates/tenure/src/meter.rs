@@ -126,6 +126,7 @@ const fn word(cause: &Lost) -> &'static str {
         Lost::Freed => "freed",
         Lost::Deleted => "deleted",
         Lost::Deadline => "deadline",
+        Lost::Restarted => "restarted",
         Lost::RuntimeGone => "runtime_gone",
     }
 }

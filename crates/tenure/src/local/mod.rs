@@ -220,7 +220,7 @@ impl Check for Slot {
     }
 }
 
-fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
+pub(crate) fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
     // A hold that ends by time outlives its process, whose number may be another's by now.
     let session = (by.term == Term::Session).then_some(by.session);
     HeldBy {
