@@ -6,7 +6,8 @@ use std::io::{Write as _, stderr};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tenure::blocking::{HeldBy, Waiting};
+use tenure::HeldBy;
+use tenure::blocking::Waiting;
 
 use crate::duration::shorten;
 use crate::exit::complain;

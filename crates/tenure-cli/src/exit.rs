@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tenure::blocking::HeldBy;
+use tenure::HeldBy;
 
 use crate::{signals, terminal};
 

@@ -64,7 +64,7 @@ pub(crate) struct HeldBy<'a> {
 }
 
 impl<'a> HeldBy<'a> {
-    pub(crate) fn of(by: &'a tenure::blocking::HeldBy) -> Self {
+    pub(crate) fn of(by: &'a tenure::HeldBy) -> Self {
         Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since.as_micros()) }
     }
 }

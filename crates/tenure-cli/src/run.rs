@@ -9,8 +9,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tenure::Timing;
-use tenure::blocking::{Client, Guard, Lock, Released};
+use tenure::Released;
+use tenure::blocking::{Client, Guard, Lock};
 
 use crate::args::RunArgs;
 use crate::child::{Child, Ended};
@@ -50,9 +50,10 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
 
 /// The lock with all that the options say of it.
 fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.want.name).and_then(|lock| lock.timing(options.timing));
-    let lock = lock.and_then(|lock| lock.tags(&options.tags));
-    Ok(lock.map_err(Failure::new)?.durable(options.durable))
+    let lock = client.lock(&options.want.name).timing(options.timing);
+    let lock = lock.tags(&options.tags).durable(options.durable);
+    lock.check().map_err(Failure::new)?;
+    Ok(lock)
 }
 
 /// A held lock and what is to be done under it.
@@ -163,7 +164,7 @@ fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
 
 /// Time between TERM and KILL.
 fn grace(options: &RunOptions) -> Duration {
-    Timing::new(options.timing).map_or(Duration::ZERO, |timing| timing.grace())
+    options.timing.grace()
 }
 
 /// Looks whether the hold is still there. A store that cannot be asked says nothing of it.

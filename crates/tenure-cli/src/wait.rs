@@ -7,7 +7,8 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tenure::Error;
-use tenure::blocking::{Client, Guard, HeldBy, Patience, Pending, Step, Waiting, connect};
+use tenure::HeldBy;
+use tenure::blocking::{Client, Guard, Patience, Pending, Step, Waiting, connect};
 
 use crate::display::{Display, held_by};
 use crate::duration::shorten;

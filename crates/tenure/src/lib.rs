@@ -31,22 +31,30 @@ mod connect;
 mod driver;
 mod error;
 mod event;
+mod gate;
 mod guard;
+pub mod guide;
 mod hold;
 mod identity;
 mod info;
 #[cfg(feature = "local")]
 mod local;
 mod lock;
+#[cfg(feature = "metrics")]
+mod meter;
 mod outcome;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "tracing")]
+mod trace;
 mod url;
 
 pub use client::Client;
-pub use clock::ManualClock;
 pub use connect::connect;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
+pub use gate::{StaleToken, TokenGate};
 pub use guard::Guard;
 pub use hold::{Deadline, Hold};
 pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
@@ -58,6 +66,9 @@ pub use url::StoreUrl;
 
 /// What a store of the user's own implements, and the store in memory.
 pub mod store {
-    pub use tenure_core::Liveness;
+    pub use tenure_core::{
+        Change, End, Holder, Liveness, Mark, Past, Probed, Record, Session, Term, Text, Time,
+        Token, Version, Waiter,
+    };
     pub use tenure_store::*;
 }

@@ -45,12 +45,10 @@ impl Client {
         format!("local:{}", self.store.folder().path().display())
     }
 
-    /// A handle on the lock called `name`. Nothing is read or written yet.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless the name is 1 to 1,024 bytes of text without control characters.
-    /// `/` and `..` are plain text.
-    pub fn lock(&self, name: &str) -> Result<Lock, Error> {
+    /// A handle on the lock called `name`: 1 to 1,024 bytes of text without control characters, in
+    /// which `/` and `..` are plain text. Nothing is read or written yet; what is wrong with the
+    /// name is said by the acquisition, and by [`Lock::check`].
+    pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.store.clone(), self.id.clone(), name)
     }
 

@@ -3,10 +3,10 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tenure_core::{Cause, Report};
+use tenure_core::Report;
 use tenure_local::LocalClaim;
 
-use crate::Error;
+use crate::{Error, Lost, Released};
 
 /// A held lock. Dropping it releases it.
 ///
@@ -17,35 +17,6 @@ use crate::Error;
 pub struct Guard {
     claim: Box<LocalClaim>,
     token: u64,
-}
-
-/// Why a hold was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The record names another holder.
-    Replaced {
-        /// Whom it names.
-        by: String,
-    },
-    /// The record names no holder any more.
-    Freed,
-    /// The record is gone.
-    Deleted,
-    /// The hold was not renewed in time.
-    Deadline,
-    /// The machine was restarted since, and how long it was off cannot be told.
-    Restarted,
-}
-
-/// How a release ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a hold may have been lost before it was released"]
-pub enum Released {
-    /// The lock was given back, to the next in line where there was one.
-    Released,
-    /// There was nothing to give back.
-    Lost(Lost),
 }
 
 impl Guard {
@@ -78,7 +49,7 @@ impl Guard {
     /// # Errors
     /// As [`Pending::poll`](super::Pending::poll); the hold then counts as held.
     pub fn check(&mut self) -> Result<Option<Lost>, Error> {
-        Ok(self.claim.check()?.map(lost))
+        Ok(self.claim.check()?.map(Lost::from))
     }
 
     /// Gives the lock back, to the next in line where there is one, and wakes it.
@@ -117,16 +88,7 @@ impl Guard {
 
 fn released(report: Option<Report>) -> Result<Released, Error> {
     Ok(match report {
-        Some(Report::Lost(cause)) => Released::Lost(lost(cause)),
+        Some(Report::Lost(cause)) => Released::Lost(cause.into()),
         _ => Released::Released,
     })
-}
-
-pub(super) fn lost(cause: Cause) -> Lost {
-    match cause {
-        Cause::Replaced { by } => Lost::Replaced { by: by.to_string() },
-        Cause::Freed => Lost::Freed,
-        Cause::Deleted => Lost::Deleted,
-        Cause::Deadline => Lost::Deadline,
-    }
 }

@@ -3,18 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Text, Timing, TimingSpec};
+use tenure_core::Timing;
 use tenure_local::{LocalLock, LocalStore, LockName, Settings};
 
-use super::{Guard, HeldBy, Patience, Pending, Step};
-use crate::Error;
+use super::{Guard, Patience, Pending, Step};
+use crate::lock::check_tags;
+use crate::{Error, HeldBy, Released};
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same process waits for the first.
+///
+/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
+/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
-    lock: Arc<LocalLock>,
+    name: Arc<str>,
+    /// What is wrong first, if anything is.
+    lock: Result<Arc<LocalLock>, Arc<str>>,
 }
 
 /// What [`Lock::try_acquire`] found.
@@ -28,50 +34,45 @@ pub enum Attempt {
 }
 
 impl Lock {
-    pub(crate) fn new(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Result<Self, Error> {
-        let name = LockName::new(name)?;
+    pub(crate) fn new(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Self {
         let timing = Timing::default();
         let settings = Settings { id, timing, tags: Vec::new(), durable: false };
-        Ok(Self { lock: Arc::new(LocalLock::new(store, name, settings)) })
+        let lock = LockName::new(name).map(|name| Arc::new(LocalLock::new(store, name, settings)));
+        let lock = lock.map_err(|error| error.to_string().into());
+        let name = if lock.is_ok() { name.into() } else { "".into() };
+        Self { name, lock }
     }
 
-    /// The lock's name.
+    /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.lock.name().as_str()
+        &self.name
     }
 
-    /// Lease timing. On the embedded store a hold ends with its process and never by time, so only
-    /// the stop grace has an effect there. Default: [`TimingSpec::default`].
+    /// Says what is wrong with the name or an option, before anything is asked of the store.
     ///
     /// # Errors
-    /// [`Error::Invalid`] says which number does not fit and the nearest that would.
-    pub fn timing(self, spec: TimingSpec) -> Result<Self, Error> {
-        let timing = Timing::new(spec).map_err(|e| Error::Invalid(e.to_string()))?;
-        Ok(self.with(|settings| settings.timing = timing))
+    /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), Error> {
+        self.local().map(drop)
     }
 
-    /// Tags of the lock from when it is taken. They stay with the lock until a hold brings others.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless each is 1 to 255 bytes of text without control characters, and
-    /// there are at most 64.
-    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let mut all: Vec<Text> = Vec::new();
-        for tag in tags {
-            let tag = tag.as_ref();
-            if tag.is_empty() || tag.len() > 255 || tag.chars().any(char::is_control) {
-                let shown: String = tag.chars().take(40).collect();
-                return Err(Error::invalid(format!(
-                    "tag {shown:?}: give 1 to 255 bytes of text without control characters"
-                )));
+    /// Lease timing: on the embedded store a hold ends with its process and never by time, so only
+    /// the stop grace has an effect there. Default: [`Timing::default`].
+    pub fn timing(self, timing: Timing) -> Self {
+        self.with(|settings| settings.timing = timing)
+    }
+
+    /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
+    /// control characters. They stay with the lock until a hold brings others.
+    pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        match check_tags(tags) {
+            Ok(tags) => self.with(|settings| settings.tags = tags),
+            Err(problem) => {
+                self.lock = self.lock.and(Err(problem.into()));
+                self
             }
-            all.push(tag.into());
         }
-        if all.len() > 64 {
-            return Err(Error::invalid("more than 64 tags: give fewer"));
-        }
-        Ok(self.with(|settings| settings.tags = all))
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
@@ -80,20 +81,17 @@ impl Lock {
         self.with(|settings| settings.durable = durable)
     }
 
-    pub(super) const fn local(&self) -> &Arc<LocalLock> {
-        &self.lock
+    pub(super) fn local(&self) -> Result<&Arc<LocalLock>, Error> {
+        self.lock.as_ref().map_err(|problem| Error::invalid(&**problem))
     }
 
-    fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.lock.settings().clone();
-        change(&mut settings);
-        Self { lock: Arc::new(self.lock.with(settings)) }
-    }
-
-    /// The timing in force.
-    #[must_use]
-    pub fn timing_in_force(&self) -> &Timing {
-        &self.lock.settings().timing
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        if let Ok(lock) = &mut self.lock {
+            let mut settings = lock.settings().clone();
+            change(&mut settings);
+            *lock = Arc::new(lock.with(settings));
+        }
+        self
     }
 
     /// Begins to want the lock without blocking; drive what it returns.
@@ -101,7 +99,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn start(&self, patience: Patience) -> Result<Pending, Error> {
-        Pending::new(&self.lock, patience)
+        Pending::new(self.local()?, patience)
     }
 
     /// Takes the lock if it is free, else says who has it.
@@ -131,12 +129,44 @@ impl Lock {
     /// Waits for the lock for at most `limit`.
     ///
     /// # Errors
-    /// As [`Pending::poll`].
-    pub fn acquire_timeout(&self, limit: Duration) -> Result<Attempt, Error> {
+    /// [`Error::TimedOut`] says who was in the way; else as [`Pending::poll`].
+    pub fn acquire_timeout(&self, limit: Duration) -> Result<Guard, Error> {
+        let timed_out = |by: HeldBy| Error::TimedOut { held_by: Box::new(by) };
         match self.start(Patience::For(limit))?.finish()? {
-            Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
-            Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
-            Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
+            Step::Acquired(guard) => Ok(guard),
+            Step::Busy(held) | Step::TimedOut(held) => Err(timed_out(held)),
+            Step::Waiting(waiting) => Err(timed_out(waiting.held_by)),
+        }
+    }
+
+    /// Waits for the lock, does `work`, and gives the lock back.
+    ///
+    /// Work that runs in a thread cannot be stopped from outside. It need not be: a hold on the
+    /// embedded store never ends by time. Work that may last looks from time to time with
+    /// [`Guard::check`] whether an operator took the lock away.
+    ///
+    /// ```
+    /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
+    /// # let client = tenure::blocking::connect(&format!("local:{}", folder.display()))?;
+    /// let lines = client.lock("report").run(|guard| format!("by token {}", guard.token()))?;
+    /// assert!(lines.starts_with("by token "));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold was lost before the work had ended; else as
+    /// [`acquire`](Self::acquire). A release that fails is not an error of the work: the hold then
+    /// ends with this process.
+    ///
+    /// # Panics
+    /// If the work does. The lock is given back.
+    pub fn run<T>(&self, work: impl FnOnce(&mut Guard) -> T) -> Result<T, Error> {
+        let mut guard = self.acquire()?;
+        let output = work(&mut guard);
+        match guard.release() {
+            Ok(Released::Lost(cause)) => Err(Error::Lost(cause)),
+            Ok(Released::Released) | Err(_) => Ok(output),
         }
     }
 }

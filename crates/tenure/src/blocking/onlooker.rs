@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tenure_local::{LockName, Target};
 
-use super::guard::lost;
-use super::{Client, HeldBy, Lock, Lost};
-use crate::{Error, LockInfo};
+use super::{Client, Lock};
+use crate::{Error, HeldBy, LockInfo, LockState, Lost};
 
 /// Looks on at one lock, for programs with an event loop of their own.
 #[derive(Debug)]
@@ -91,6 +90,7 @@ impl Seen {
             orphan: holder.orphan,
             token: Some(holder.token),
             since: holder.since,
+            looks_abandoned: self.lock.state == LockState::Expired,
             takeover_in: holder.remaining,
         })
     }
@@ -119,9 +119,9 @@ impl Lock {
             ));
         }
         let Some(target) = seen.target else { return Ok(Theft::NotHeld) };
-        Ok(match self.local().steal(target, reason.into())? {
+        Ok(match self.local()?.steal(target, reason.into())? {
             Local::Freed { killed } => Theft::Freed { killed },
-            Local::Changed(cause) => Theft::Changed(lost(cause)),
+            Local::Changed(cause) => Theft::Changed(cause.into()),
             _ => Theft::NotHeld,
         })
     }

@@ -4,11 +4,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Report, Term, Wall};
+use tenure_core::Report;
 use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
-use crate::Error;
+use crate::{Error, HeldBy};
 
 /// How long to want a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,24 +20,6 @@ pub enum Patience {
     For(Duration),
     /// For ever.
     Forever,
-}
-
-/// Who is in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HeldBy {
-    /// Identity.
-    pub id: String,
-    /// Process, where the store knows it and the hold depends on it.
-    pub pid: Option<u32>,
-    /// A process that keeps the lock although the holder's own process is gone.
-    pub orphan: Option<u32>,
-    /// Fencing token of the hold; `None` for one who is next in line while nobody holds.
-    pub token: Option<u64>,
-    /// Since when, by its own wall clock.
-    pub since: Wall,
-    /// How long until the hold ends by itself; `None` if it never does by time.
-    pub takeover_in: Option<Duration>,
 }
 
 /// Where a waiting contender stands.
@@ -103,13 +85,13 @@ impl Pending {
                     return Ok(Guard::new(claim).map(Step::Acquired));
                 }
                 Report::Waiting { place, ticket, by } => {
-                    let held_by = held_by(claim, by);
+                    let held_by = crate::local::held_by(claim, by);
                     let waiting = Waiting { place, ticket, held_by };
                     self.last = Some(waiting.clone());
                     Step::Waiting(waiting)
                 }
-                Report::Busy(by) => Step::Busy(held_by(claim, by)),
-                Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, by)),
+                Report::Busy(by) => Step::Busy(crate::local::held_by(claim, by)),
+                Report::TimedOut(Some(by)) => Step::TimedOut(crate::local::held_by(claim, by)),
                 Report::TimedOut(None) => {
                     let text = "the limit passed before the store had answered".to_owned();
                     return Err(Error::Unavailable(text, None));
@@ -181,19 +163,5 @@ pub(super) fn patience(lock: &LocalLock, want: Patience) -> tenure_core::Patienc
         Patience::Now => tenure_core::Patience::Now,
         Patience::For(limit) => tenure_core::Patience::Until(lock.now().after(limit)),
         Patience::Forever => tenure_core::Patience::Forever,
-    }
-}
-
-fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
-    let token = by.token.get();
-    // A hold that ends by time outlives its process, whose number may be another's by now.
-    let session = (by.term == Term::Session).then_some(by.session);
-    HeldBy {
-        pid: session.and_then(tenure_local::pid_of),
-        orphan: session.and_then(|session| claim.store().orphan_of(session)),
-        id: by.id.to_string(),
-        token: (token > 0).then_some(token),
-        since: by.since,
-        takeover_in: by.takeover_in,
     }
 }
