@@ -228,8 +228,9 @@ impl Turn<'_> {
         if matches!(change, Change::Take { .. } | Change::Renew { .. }) || change.begins_hold() {
             stored.clock = self.store.clock();
         }
-        if let Change::Release { next: Some(next), .. } = change {
-            *self.to_wake = Some(*next);
+        if let Change::Release { next, .. } = change {
+            // Who was passed over because it is stopped looks as soon as it goes on.
+            *self.to_wake = next.or_else(|| stored.record.queue.front().map(|first| first.mark));
         } else if behind.is_some() {
             *self.to_wake = behind;
         }
