@@ -21,7 +21,45 @@
 //! ```
 //!
 //! [`Lock::run`] is the shortest safe way to work under a lock: it acquires, works, stops the work
-//! in time if the hold is lost, and releases. For programs without async there is [`blocking`].
+//! in time if the hold is lost, and releases.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! # let client = tenure::connect("memory:").await?;
+//! let written = client.lock("nightly-backup").run(|hold| async move {
+//!     tokio::select! {
+//!         () = hold.stopping() => false,             // the lock is about to be lost: clean up
+//!         () = write_backup(hold.token()) => true,   // dropped at the deadline at the latest
+//!     }
+//! }).await?;
+//! assert!(written);
+//! # async fn write_backup(_token: u64) {}
+//! # Ok::<(), tenure::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Read next: the [guide]**, which says [which call when](guide::calls),
+//! [what a lock can promise](guide::promises), what to do with the [token](guide::fencing), how to
+//! [embed](guide::embedding) and how to [test](guide::testing) it.
+//!
+//! # Stores
+//!
+//! | URL | what | a lock ends |
+//! |---|---|---|
+//! | `local:`, `local:/a/folder` | files of this machine and user, no daemon | with its process, never by time |
+//! | `memory:` | in this program, for nobody else | by its ttl |
+//! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `local` (default) | the store of one machine; Linux only |
+//! | `blocking` (default) | the module `blocking`: locks without async |
+//! | `testing` | the module `testing`: a store whose time only the test moves |
+//! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |
+//! | `tracing` | [events and spans](guide::metrics#tracing) of `tracing` |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;

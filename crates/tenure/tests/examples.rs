@@ -16,6 +16,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+#[test]
+fn the_guide_shows_the_examples_as_they_are() {
+    let guide = include_str!("../src/guide/embedding.md");
+    for example in [include_str!("../examples/worker.rs"), include_str!("../examples/http.rs")] {
+        let (_, code) = example.split_once("\n\n").unwrap();
+        assert!(guide.contains(code), "src/guide/embedding.md has another one than this: {code}");
+    }
+}
+
 /// What the service answers to a request for a report.
 async fn ask(at: std::net::SocketAddr, name: &str) -> String {
     let mut stream = TcpStream::connect(at).await.unwrap();
