@@ -21,7 +21,7 @@ const BATCH: usize = 200;
 
 /// Acquire and release of a free lock; beside them flock(2) and its unlock on an open file.
 pub(super) fn uncontended(place: &Place<'_>) -> Result<Vec<Line>> {
-    let lock = connect(&place.url)?.lock("L")?;
+    let lock = connect(&place.url)?.lock("L");
     let file = File::create(place.path("flock"))?;
     let peer = || {
         batch(|| {
@@ -70,7 +70,7 @@ fn micros(d: Duration) -> f64 {
 
 /// Durable acquire beside one sector written in place and synced.
 pub(super) fn durable(place: &Place<'_>) -> Result<Vec<Line>> {
-    let lock = connect(&place.url)?.lock("L")?.durable(true);
+    let lock = connect(&place.url)?.lock("L").durable(true);
     let file = File::create(place.path("raw"))?;
     write_synced(&file, 4_608)?;
     file.sync_all()?;
@@ -97,7 +97,7 @@ pub(super) fn durable(place: &Place<'_>) -> Result<Vec<Line>> {
 /// a byte written into a pipe to having read it.
 pub(super) fn wake_up(place: &Place<'_>) -> Result<Vec<Line>> {
     let client = connect(&place.url)?;
-    let lock = client.lock("L")?;
+    let lock = client.lock("L");
     let mut waiter = Running::talking(&mut place.child(&["waiter", &place.url, "L"]))?;
     let mut reader = Running::talking(&mut place.child(&["reader"]))?;
     let asleep = || std::thread::sleep(Duration::from_millis(2));

@@ -4,7 +4,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tenure::blocking::{Guard, Released};
+use tenure::Released;
+use tenure::blocking::Guard;
 
 use crate::clock;
 use crate::duration::shorten;

@@ -1,6 +1,7 @@
 //! How a hold was lost, in words.
 
-use tenure::blocking::{Client, Lost};
+use tenure::Lost;
+use tenure::blocking::Client;
 use tenure::{HoldEnd, PastInfo};
 
 /// Why, as far as the record tells the holder.

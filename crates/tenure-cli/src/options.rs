@@ -49,7 +49,7 @@ pub(crate) struct RunOptions {
     /// The program and its arguments, never empty.
     pub(crate) command: Vec<OsString>,
     /// Checked: the numbers fit together.
-    pub(crate) timing: TimingSpec,
+    pub(crate) timing: Timing,
     pub(crate) at_least: Option<Duration>,
     pub(crate) tags: Vec<String>,
     pub(crate) durable: bool,
@@ -189,13 +189,12 @@ fn command(words: Vec<OsString>, shell: Option<OsString>) -> Result<Vec<OsString
     }
 }
 
-fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<TimingSpec, Failure> {
+fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<Timing, Failure> {
     let spec = TimingSpec {
         grace: positive("--grace", grace)?,
         ..positive("--ttl", ttl)?.map_or_else(TimingSpec::default, TimingSpec::of)
     };
-    Timing::new(spec).map_err(Failure::new)?;
-    Ok(spec)
+    Timing::new(spec).map_err(Failure::new)
 }
 
 fn positive(option: &str, text: Option<&OsStr>) -> Result<Option<Duration>, Failure> {

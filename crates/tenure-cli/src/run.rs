@@ -10,7 +10,6 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tenure::Timing;
 use tenure::blocking::{Client, Lock};
 
 use crate::args::RunArgs;
@@ -61,9 +60,11 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
 
 /// The lock with all that the options say of it.
 pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.want.name).and_then(|lock| lock.timing(options.timing));
-    let lock = lock.and_then(|lock| lock.tags(&options.tags)).map_err(Failure::new)?;
-    Ok(lock.durable(options.durable).contact_within(options.want.connect_timeout))
+    let lock = client.lock(&options.want.name).timing(options.timing);
+    let lock = lock.tags(&options.tags).durable(options.durable);
+    let lock = lock.contact_within(options.want.connect_timeout);
+    lock.check().map_err(Failure::new)?;
+    Ok(lock)
 }
 
 /// A held lock, wherever it is kept.
@@ -190,5 +191,5 @@ fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
 
 /// Time between TERM and KILL.
 pub(crate) fn grace(options: &RunOptions) -> Duration {
-    Timing::new(options.timing).map_or(Duration::ZERO, |timing| timing.grace())
+    options.timing.grace()
 }

@@ -92,7 +92,7 @@ impl Steal<'_> {
     }
 
     fn now(self) -> Result<u8, Failure> {
-        let lock = self.client.lock(&self.options.name).map_err(Failure::new)?;
+        let lock = self.client.lock(&self.options.name);
         match lock.steal(&self.seen, &self.options.reason).map_err(Failure::new)? {
             Theft::Freed { killed } => {
                 let killed = match killed.first() {

@@ -31,7 +31,7 @@ use crate::clock::{Alarm, Clock, Tick};
 pub(crate) use keeper::Keeper;
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
-pub(crate) use seat::{Acquired, Seat};
+pub(crate) use seat::{Acquired, Asked, Seat};
 
 /// How many rounds one poll may take before it lets others run.
 const ROUNDS_MAX: u32 = 64;

@@ -27,7 +27,7 @@ use super::keeper::Undoing;
 use super::line::Turn;
 use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
-use crate::event::EventKind;
+use crate::event::{About, EventKind};
 use crate::hold::Status;
 use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
@@ -39,6 +39,7 @@ pub(crate) struct Seat {
     line: Arc<Line>,
     id: Text,
     since: Time,
+    acquisition: u64,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
     inner: Mutex<Inner>,
@@ -51,11 +52,29 @@ struct Inner {
     turn: Option<Turn>,
     status: Option<Arc<Status>>,
     /// Its place with the keeper.
-    place: Option<usize>,
+    place: Option<u32>,
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// What the store last said instead of doing what it was asked.
     trouble: Option<Box<tenure_store::Error>>,
+    told: Told,
+}
+
+/// What was told last of a story that has to have an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Waiting,
+    Acquired,
+}
+
+/// An acquisition that comes to its seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) since: Time,
+    /// Whether it has told that it waits.
+    pub(crate) told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +96,7 @@ impl Seat {
         turn: Turn,
         claim: Claim,
         patience: Patience,
-        since: Time,
+        asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
         let known = line.known().take();
@@ -86,7 +105,8 @@ impl Seat {
             store: Arc::clone(store),
             line,
             id: claim.config().id.clone(),
-            since,
+            since: asked.since,
+            acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
@@ -96,6 +116,7 @@ impl Seat {
                 place: None,
                 undoing: None,
                 trouble: None,
+                told: if asked.told { Told::Waiting } else { Told::Nothing },
             }),
         })
     }
@@ -159,6 +180,7 @@ impl Seat {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
                 Report::Waiting { place, ticket, by } => {
+                    inner.told = Told::Waiting;
                     let by = HeldBy::from(by);
                     if let Some(Ears(ears)) = ears {
                         ears(by.clone(), place, ticket);
@@ -206,7 +228,13 @@ impl Seat {
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
-        self.tell(|| EventKind::Acquired { token: token.get(), waited: self.age() });
+        inner.told = Told::Acquired;
+        let remaining = || until.map(|until| until.since(self.shared.clock.now()));
+        self.tell(|| EventKind::Acquired {
+            token: token.get(),
+            waited: self.age(),
+            remaining: remaining(),
+        });
         self.give_to_keeper(inner);
         Acquired::Held(Arc::clone(self), status)
     }
@@ -288,12 +316,15 @@ impl Seat {
     /// Nobody waits for the lock any more.
     fn give_up(self: &Arc<Self>) {
         let mut inner = self.inner();
+        if inner.told == Told::Waiting {
+            inner.told = Told::Nothing;
+            self.tell(|| EventKind::GaveUp { waited: self.age() });
+        }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.shared.clock.now());
         if matches!(driver.state(), State::Ended | State::Idle) {
             return self.finish(&mut inner);
         }
-        self.tell(|| EventKind::GaveUp { waited: self.age() });
         self.undo(&mut inner);
     }
 
@@ -339,7 +370,6 @@ impl Seat {
     fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
         let status = inner.status.as_ref();
         let token = status.map_or(0, |status| status.token);
-        let held = || inner.status.as_ref().map_or(Duration::ZERO, |status| status.age());
         let driver = inner.driver.as_ref()?;
         let released = match step {
             Step::Renewed(took) => {
@@ -371,13 +401,13 @@ impl Seat {
                     status.lose(cause.clone());
                     cause = status.look().unwrap_or(cause);
                 }
-                let lost = || EventKind::Lost { token, cause: cause.clone(), held: held() };
-                self.tell_of_hold(token, lost);
+                self.tell_end(inner, Some(cause.clone()), true);
                 Released::Lost(cause)
             }
             Step::Report(Report::Released { confirmed }) => {
-                let released = || EventKind::Released { token, held: held(), confirmed };
-                self.tell_of_hold(token, released);
+                // Who looked after the deadline found it lost before the claim did.
+                let lost = status.and_then(|status| status.look());
+                self.tell_end(inner, lost, confirmed);
                 Released::Released
             }
             Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
@@ -412,6 +442,9 @@ impl Seat {
         if let Some(driver) = &mut inner.driver {
             *self.line.known() = driver.seen_free();
         }
+        // Where nobody was left to hear how it ended.
+        let lost = inner.status.as_ref().and_then(|status| status.look());
+        self.tell_end(inner, lost, false);
         inner.driver = None;
         inner.turn = None;
         inner.undoing = None;
@@ -429,16 +462,15 @@ impl Seat {
         }
         if let Some(status) = &inner.status {
             status.lose(Lost::RuntimeGone);
-            let (token, held) = (status.token, status.age());
-            self.tell(|| EventKind::Lost { token, cause: Lost::RuntimeGone, held });
         }
         self.finish(&mut inner);
     }
 
-    /// Tells of what was a hold before it ended, and not only an attempt.
-    fn tell_of_hold(&self, token: u64, kind: impl FnOnce() -> EventKind) {
-        if token > 0 {
-            self.tell(kind);
+    /// Tells how a hold ended, once.
+    fn tell_end(&self, inner: &mut Inner, lost: Option<Lost>, confirmed: bool) {
+        if let (Told::Acquired, Some(status)) = (inner.told, &inner.status) {
+            self.tell(|| EventKind::end(status, lost, confirmed));
+            inner.told = Told::Nothing;
         }
     }
 
@@ -451,7 +483,8 @@ impl Seat {
     }
 
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        self.shared.tell(self.line.name.text(), &self.id, kind);
+        let (lock, id) = (self.line.name.text(), &self.id);
+        self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.
