@@ -205,7 +205,7 @@ impl Lock {
                 self.shared.clock.start()?;
                 let session = self.session(store, patience, since).await?;
                 let seat = self.seat(store, session, turn, patience, since)?;
-                Ok(match self.shared.unless_closed(seat.acquire()).await?? {
+                Ok(match self.shared.unless_closed(seat.acquire(self.ears.as_ref())).await?? {
                     Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
                     Acquired::Busy(by) => Got::Busy(by),
                     Acquired::TimedOut(by) => Got::TimedOut(by),
@@ -308,8 +308,7 @@ impl Lock {
     ) -> Result<Arc<Seat>, Error> {
         let mut claim = Claim::new(self.config(store, session)?);
         claim.acquire(patience);
-        let ears = self.ears.clone();
-        Ok(Seat::new((&self.shared, store), turn, claim, (patience, since), ears))
+        Ok(Seat::new((&self.shared, store), turn, claim, patience, since))
     }
 
     /// What a claim of this lock is told once.

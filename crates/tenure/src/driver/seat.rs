@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
-use tenure_store::Store;
+use tenure_core::{Claim, Liveness, Patience, Report, State, Text, Time, Token};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -42,7 +42,6 @@ pub(crate) struct Seat {
     line: Arc<Line>,
     id: Text,
     since: Time,
-    ears: Option<Ears>,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
     inner: Mutex<Inner>,
@@ -80,18 +79,21 @@ impl Seat {
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
         turn: Turn,
         claim: Claim,
-        (patience, since): (Patience, Time),
-        ears: Option<Ears>,
+        patience: Patience,
+        since: Time,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
-        let known = line.known().take();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = line.known().take().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
             line,
             id: claim.config().id.clone(),
             since,
-            ears,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
@@ -106,10 +108,10 @@ impl Seat {
     }
 
     /// Acquires. The future undoes it when it is dropped first.
-    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+    pub(crate) async fn acquire(self: Arc<Self>, ears: Option<&Ears>) -> Result<Acquired, Error> {
         let mut undo = UndoOnDrop(Some(self));
         let output = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(cx),
+            Some(seat) => seat.poll_acquire(cx, ears),
             None => Poll::Pending,
         });
         let output = output.await?;
@@ -120,7 +122,11 @@ impl Seat {
         Ok(output)
     }
 
-    fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
+    fn poll_acquire(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ears: Option<&Ears>,
+    ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
@@ -145,7 +151,13 @@ impl Seat {
                 Report::Acquired { token } => {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
-                Report::Waiting { place, ticket, by } => self.waits(by.into(), place, ticket),
+                Report::Waiting { place, ticket, by } => {
+                    let by = HeldBy::from(by);
+                    if let Some(Ears(ears)) = ears {
+                        ears(by.clone(), place, ticket);
+                    }
+                    self.waits(by, place);
+                }
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
                 Report::TimedOut(Some(by)) => {
                     return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
@@ -184,10 +196,7 @@ impl Seat {
         Acquired::Held(Arc::clone(self), status)
     }
 
-    fn waits(&self, by: HeldBy, place: Option<usize>, ticket: Option<u64>) {
-        if let Some(Ears(ears)) = &self.ears {
-            ears(by.clone(), place, ticket);
-        }
+    fn waits(&self, by: HeldBy, place: Option<usize>) {
         self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
         self.line.set_ahead(Ahead::Waits(Box::new(by)));
     }
