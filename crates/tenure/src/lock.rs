@@ -33,6 +33,8 @@ pub struct Lock {
     pub(crate) settings: Settings,
     /// Told of every wait, for whoever cannot await.
     pub(crate) ears: Option<Ears>,
+    /// How long the first answer of a store is waited for.
+    pub(crate) first_contact: Duration,
     /// Where the marks of its contenders begin, instead of among the client's own.
     pub(crate) marks: Option<u128>,
     #[cfg(feature = "local")]
@@ -76,6 +78,7 @@ impl Lock {
             line,
             settings,
             ears: None,
+            first_contact: FIRST_CONTACT,
             marks: None,
             #[cfg(feature = "local")]
             local: std::sync::OnceLock::new(),
@@ -205,7 +208,9 @@ impl Lock {
                 self.shared.clock.start()?;
                 let session = self.session(store, patience, since).await?;
                 let seat = self.seat(store, session, turn, patience, since)?;
-                Ok(match self.shared.unless_closed(seat.acquire(self.ears.as_ref())).await?? {
+                let limit = since.after(self.first_contact);
+                let acquired = seat.acquire(limit, self.ears.as_ref());
+                Ok(match self.shared.unless_closed(acquired).await?? {
                     Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
                     Acquired::Busy(by) => Got::Busy(by),
                     Acquired::TimedOut(by) => Got::TimedOut(by),
@@ -288,7 +293,7 @@ impl Lock {
         since: Time,
     ) -> Result<Session, Error> {
         let clock = &self.shared.clock;
-        let limit = since.after(FIRST_CONTACT);
+        let limit = since.after(self.first_contact);
         let limit = match patience {
             Patience::Until(own) => own.min(limit),
             Patience::Now | Patience::Forever => limit,

@@ -82,6 +82,16 @@ impl Lock {
         self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
 
+    /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
+    /// Default: ten seconds.
+    pub fn contact_within(self, limit: Duration) -> Self {
+        let remote = |mut lock: crate::Lock| {
+            lock.first_contact = limit;
+            lock
+        };
+        self.with(|_| {}, remote)
+    }
+
     fn with(
         &self,
         local: impl FnOnce(&mut Settings),
