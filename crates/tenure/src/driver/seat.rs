@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
-use tenure_store::Store;
+use tenure_core::{Claim, Liveness, Patience, Report, State, Text, Time, Token};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -99,7 +99,11 @@ impl Seat {
         asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
-        let known = line.known().take();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = line.known().take().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
