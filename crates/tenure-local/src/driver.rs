@@ -92,8 +92,8 @@ pub struct LocalClaim {
     unsynced: bool,
     /// How many backstops passed without a close look.
     quiet: u32,
-    /// Since when the guard was found busy at every look, and who had it first.
-    busy: Option<(Time, String)>,
+    /// Since when the guard was found busy at every look.
+    busy: Option<Time>,
     /// Since when the holder's orphans are waited for, and the next pause.
     orphans: Option<(Time, Duration)>,
     /// Whether to give up what may take long.
@@ -232,14 +232,14 @@ impl LocalClaim {
     /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
     /// to end. Gives the error back once it has lasted too long.
     fn look_later(&mut self, start: Time, error: Error) -> Result<bool> {
-        let Error::Busy { path, by, .. } = error else { return Err(error) };
+        let Error::Busy { path, .. } = error else { return Err(error) };
         let now = self.lock.store.now();
-        let (since, by) = self.busy.take().unwrap_or((start, by));
+        let since = self.busy.take().unwrap_or(start);
         let waited = now.since(since);
         if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
-            return Err(Error::Busy { path, by, waited });
+            return Err(Error::Busy { path, by: self.file.guard_owner(), waited });
         }
-        self.busy = Some((since, by));
+        self.busy = Some(since);
         self.next_look = Some(now.after(pause_after(waited)));
         Ok(true)
     }

@@ -14,7 +14,7 @@ use tenure_core::{Mark, Record, Time, Token, Version};
 
 use crate::image::{self, Image, Loaded, PAGE, Place};
 use crate::known::{About, Known};
-use crate::lockwait::lock_exclusive;
+use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
@@ -133,7 +133,8 @@ impl LockFile {
         self.lock_within(wait)
     }
 
-    /// The same, but it waits for a busy guard only as long as `wait`.
+    /// The same, but it waits for a busy guard only as long as `wait`; below a second it does not
+    /// find out who has it.
     ///
     /// # Errors
     /// As [`lock`](Self::lock).
@@ -151,6 +152,11 @@ impl LockFile {
             self.opened = None;
         }
         Ok(self.guard(None))
+    }
+
+    /// Who has the guard that we do not get.
+    pub(crate) fn guard_owner(&self) -> String {
+        self.opened.as_ref().map_or_else(String::new, |opened| owner(&opened.file))
     }
 
     /// Creates the record that `make` returns for its token, durably, and keeps its guard; `None`

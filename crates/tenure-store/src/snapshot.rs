@@ -26,18 +26,19 @@ pub struct Stored {
 /// What a record was read from, for the backend that read it. Nobody else can look into it, and it
 /// is part of no comparison.
 #[derive(Clone, Default)]
-pub struct Origin(Option<Arc<dyn Any + Send + Sync>>);
+pub struct Origin(Option<Arc<Box<dyn Any + Send + Sync>>>);
 
 impl Origin {
     /// Keeps `origin`.
     pub fn new<T: Any + Send + Sync>(origin: T) -> Self {
-        Self(Some(Arc::new(origin)))
+        // One thin pointer: every hold keeps one.
+        Self(Some(Arc::new(Box::new(origin))))
     }
 
     /// What was kept, if it was a `T`.
     #[must_use]
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.0.as_deref()?.downcast_ref()
+        self.0.as_ref()?.downcast_ref()
     }
 }
 
