@@ -34,8 +34,8 @@ pub(super) fn names_have_nothing_to_do_with_each_other(subject: &Subject) -> Ver
         let (found, ours) = (held(&read.record), held(&stored.record));
         ensure!(found == ours, "under {:?} stands the record of another name", hand.name);
     }
-    let (first, stored) = &written[0];
-    first.deleted(stored)?;
+    let first = &written[0].0;
+    first.deleted(&first.stored()?)?;
     for (hand, stored) in &written[1..] {
         let read = hand.stored()?;
         // Where names share an object its revision moves with all of them, and nothing else.
