@@ -92,6 +92,11 @@ impl Client {
         Self { shared: Arc::new(shared), id }
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The same client under another identity.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Claim, Config, Liveness, Patience, Session, Term, Text, Time, Timing, TimingSpec,
+    Claim, Config, Liveness, Marks, Patience, Session, Term, Text, Time, Timing, TimingSpec,
 };
 use tenure_store::Store;
 use tokio::sync::TryAcquireError;
@@ -31,6 +31,12 @@ pub struct Lock {
     pub(crate) id: Text,
     line: Result<Arc<Line>, String>,
     pub(crate) settings: Settings,
+    /// Told of every wait, for whoever cannot await.
+    pub(crate) ears: Option<Ears>,
+    /// How long the first answer of a store is waited for.
+    pub(crate) first_contact: Duration,
+    /// Where the marks of its contenders begin, instead of among the client's own.
+    pub(crate) marks: Option<u128>,
     #[cfg(feature = "local")]
     pub(crate) local: std::sync::OnceLock<Arc<tenure_local::LocalLock>>,
 }
@@ -43,6 +49,16 @@ pub(crate) struct Settings {
     pub(crate) durable: bool,
     /// The first input that is wrong.
     problem: Option<String>,
+}
+
+/// Called with who is in the way, the place in line and the ticket.
+#[derive(Clone)]
+pub(crate) struct Ears(pub(crate) Arc<dyn Fn(HeldBy, Option<usize>, Option<u64>) + Send + Sync>);
+
+impl std::fmt::Debug for Ears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ears")
+    }
 }
 
 /// What became of wanting the lock.
@@ -61,6 +77,9 @@ impl Lock {
             id,
             line,
             settings,
+            ears: None,
+            first_contact: FIRST_CONTACT,
+            marks: None,
             #[cfg(feature = "local")]
             local: std::sync::OnceLock::new(),
         }
@@ -189,7 +208,9 @@ impl Lock {
                 self.shared.clock.start()?;
                 let session = self.session(store, patience, since).await?;
                 let seat = self.seat(store, session, turn, patience, since)?;
-                Ok(match self.shared.unless_closed(seat.acquire()).await?? {
+                let limit = since.after(self.first_contact);
+                let acquired = seat.acquire(limit, self.ears.as_ref());
+                Ok(match self.shared.unless_closed(acquired).await?? {
                     Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
                     Acquired::Busy(by) => Got::Busy(by),
                     Acquired::TimedOut(by) => Got::TimedOut(by),
@@ -244,6 +265,9 @@ impl Lock {
             return Ok(Err(Got::Busy(by)));
         }
         self.shared.clock.start()?;
+        if let Some(Ears(ears)) = &self.ears {
+            ears(by.clone(), None, None);
+        }
         let waiting = || EventKind::Waiting { held_by: by, place: None };
         self.shared.tell(line.name.text(), &self.id, waiting);
         let gave_up = GaveUp { lock: self, line, since };
@@ -262,14 +286,14 @@ impl Lock {
     }
 
     /// What the store knows about whether this process lives.
-    async fn session(
+    pub(crate) async fn session(
         &self,
         store: &Arc<dyn Store>,
         patience: Patience,
         since: Time,
     ) -> Result<Session, Error> {
         let clock = &self.shared.clock;
-        let limit = since.after(FIRST_CONTACT);
+        let limit = since.after(self.first_contact);
         let limit = match patience {
             Patience::Until(own) => own.min(limit),
             Patience::Now | Patience::Forever => limit,
@@ -287,9 +311,20 @@ impl Lock {
         patience: Patience,
         since: Time,
     ) -> Result<Arc<Seat>, Error> {
+        let mut claim = Claim::new(self.config(store, session)?);
+        claim.acquire(patience);
+        Ok(Seat::new((&self.shared, store), turn, claim, patience, since))
+    }
+
+    /// What a claim of this lock is told once.
+    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        let mut claim = Claim::new(Config {
+        let marks = match self.marks {
+            Some(start) => Marks::new(start),
+            None => self.shared.marks()?,
+        };
+        Ok(Config {
             id: self.id.clone(),
             session,
             term: match can.liveness {
@@ -302,10 +337,8 @@ impl Lock {
             adopt: false,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
-            marks: self.shared.marks()?,
-        });
-        claim.acquire(patience);
-        Ok(Seat::new((&self.shared, store), turn, claim, patience, since))
+            marks,
+        })
     }
 }
 
@@ -325,7 +358,9 @@ impl Drop for GaveUp<'_> {
 }
 
 /// Checks tags.
-fn check_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Result<Vec<Text>, String> {
+pub(crate) fn check_tags<T: AsRef<str>>(
+    tags: impl IntoIterator<Item = T>,
+) -> Result<Vec<Text>, String> {
     let mut all: Vec<Text> = Vec::new();
     for tag in tags {
         let tag = tag.as_ref();

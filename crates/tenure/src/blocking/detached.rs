@@ -39,14 +39,15 @@ use std::time::Duration;
 
 use tenure_core::Cause;
 
+use super::client::Backend;
 use super::guard::lost;
-use super::pending::patience;
+use super::lock::Kind;
 use super::{Client, Lock, Lost, Patience, Pending};
 use crate::Error;
 
 /// What proves a hold to later processes. Whoever has it can renew and release.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HoldKey(tenure_local::HoldKey);
+pub struct HoldKey(pub(super) tenure_local::HoldKey);
 
 impl HoldKey {
     /// Reads what [`Display`](fmt::Display) wrote.
@@ -93,7 +94,10 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`] if the system has no random numbers.
     pub fn hold_key(&self) -> Result<HoldKey, Error> {
-        Ok(HoldKey(self.store.hold_key()?))
+        Ok(HoldKey(match &self.backend {
+            Backend::Local(store) => store.hold_key()?,
+            Backend::Remote(_) => tenure_local::HoldKey::anywhere()?,
+        }))
     }
 }
 
@@ -103,9 +107,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn start_with_key(&self, key: &HoldKey, want: Patience) -> Result<Pending, Error> {
-        let lock = self.local();
-        let claim = tenure_local::LocalClaim::with_key(lock, patience(lock, want), &key.0)?;
-        Ok(Pending::of(claim))
+        self.begin(want, Some(key))
     }
 
     /// Renews the hold with this key: it lives for `ttl` from now, or for as long as it was last
@@ -114,7 +116,10 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn renew_hold(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
-        Ok(kept(self.local().renew_detached(&key.0, ttl)?))
+        match &self.kind {
+            Kind::Local(lock) => Ok(kept(lock.renew_detached(&key.0, ttl)?)),
+            Kind::Remote(lock) => lock.renew_hold(key, ttl),
+        }
     }
 
     /// Gives back the hold with this key, to the next in line where there is one. It cannot free
@@ -123,7 +128,10 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`]; [`Error::Invalid`] while the process that takes the lock still runs.
     pub fn release_hold(&self, key: &HoldKey) -> Result<Kept, Error> {
-        Ok(kept(self.local().release_detached(&key.0)?))
+        match &self.kind {
+            Kind::Local(lock) => Ok(kept(lock.release_detached(&key.0)?)),
+            Kind::Remote(lock) => lock.release_hold(key),
+        }
     }
 }
 

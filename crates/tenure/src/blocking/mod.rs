@@ -1,4 +1,4 @@
-//! Locks for programs without async, over the synchronous heart of the embedded store.
+//! Locks for programs without async: the embedded store in place, any other by a thread.
 //!
 //! [`connect`] gives a [`Client`], which gives a [`Lock`], which gives a [`Guard`]. A program with
 //! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking.
@@ -33,14 +33,16 @@ mod guard;
 mod lock;
 mod onlooker;
 mod pending;
+mod remote;
 mod repair;
 
+pub use crate::HeldBy;
 pub use client::Client;
 pub use detached::{HoldKey, Kept};
-pub use guard::{Guard, Lost, Released};
+pub use guard::{Guard, Lost, News, Released};
 pub use lock::{Attempt, Lock};
 pub use onlooker::{Onlooker, Seen, Theft};
-pub use pending::{HeldBy, Patience, Pending, Step, Waiting};
+pub use pending::{Patience, Pending, Step, Waiting};
 pub use repair::{Damage, Salvage};
 
 use crate::Error;

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
-use tenure_store::Store;
+use tenure_core::{Claim, Liveness, Patience, Report, State, Text, Time, Token};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -29,10 +29,8 @@ use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
 use crate::event::EventKind;
 use crate::hold::Status;
+use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
-
-/// How long a store may be silent before a wait ends that it never answered.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
@@ -57,7 +55,7 @@ struct Inner {
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// What the store last said instead of doing what it was asked.
-    trouble: Option<tenure_store::Error>,
+    trouble: Option<Box<tenure_store::Error>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +80,11 @@ impl Seat {
         since: Time,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
-        let known = line.known().take();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = line.known().take().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
@@ -102,14 +104,28 @@ impl Seat {
         })
     }
 
-    /// Acquires. The future undoes it when it is dropped first.
-    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+    /// Acquires, if the store answers anything by `contact_by`. The future undoes it when it is
+    /// dropped first.
+    pub(crate) async fn acquire(
+        self: Arc<Self>,
+        contact_by: Time,
+        ears: Option<&Ears>,
+    ) -> Result<Acquired, Error> {
+        let clock = Arc::clone(&self.shared.clock);
         let mut undo = UndoOnDrop(Some(self));
-        let output = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(cx),
+        let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
+            Some(seat) => seat.poll_acquire(cx, ears),
             None => Poll::Pending,
         });
-        let output = output.await?;
+        let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
+            Some(output) => output?,
+            None => {
+                if let Some(silent) = undo.0.as_ref().and_then(|seat| seat.silent()) {
+                    return Err(silent);
+                }
+                acquired.await?
+            }
+        };
         // Busy and timed out may have left something to undo.
         if let Acquired::Held(..) = output {
             undo.0 = None;
@@ -117,7 +133,11 @@ impl Seat {
         Ok(output)
     }
 
-    fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
+    fn poll_acquire(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ears: Option<&Ears>,
+    ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
@@ -130,7 +150,7 @@ impl Seat {
                     return Poll::Ready(Err(error.into()));
                 }
                 Step::Failed(error) => {
-                    inner.trouble = Some(error);
+                    inner.trouble = Some(Box::new(error));
                     continue;
                 }
                 Step::Renewed(_) => continue,
@@ -142,13 +162,19 @@ impl Seat {
                 Report::Acquired { token } => {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
-                Report::Waiting { place, by, .. } => self.waits(by.into(), place),
+                Report::Waiting { place, ticket, by } => {
+                    let by = HeldBy::from(by);
+                    if let Some(Ears(ears)) = ears {
+                        ears(by.clone(), place, ticket);
+                    }
+                    self.waits(by, place);
+                }
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
                 Report::TimedOut(Some(by)) => {
                     return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
                 }
                 Report::TimedOut(None) => {
-                    let said = inner.trouble.take().map(Error::from);
+                    let said = inner.trouble.take().map(|error| Error::from(*error));
                     let none = || Error::unavailable("the limit passed before the store answered");
                     return Poll::Ready(Err(said.unwrap_or_else(none)));
                 }
@@ -159,8 +185,16 @@ impl Seat {
 
     /// Whether a store's refusal ends the wait.
     fn is_final(&self, driver: &Driver, error: &tenure_store::Error) -> bool {
-        let silent = !driver.has_contact() && self.age() >= FIRST_CONTACT;
-        driver.state() == State::Contending && (driver.ends_wait(error) || silent)
+        driver.state() == State::Contending && driver.ends_wait(error)
+    }
+
+    /// What to say of a store that has never answered.
+    fn silent(&self) -> Option<Error> {
+        let mut inner = self.inner();
+        let silent = inner.driver.as_ref().is_some_and(|driver| !driver.has_contact());
+        let waited = Duration::from_secs(self.age().as_secs());
+        let none = || Error::unavailable(format!("the store did not answer within {waited:?}"));
+        silent.then(|| inner.trouble.take().map_or_else(none, |error| Error::from(*error)))
     }
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
@@ -232,7 +266,7 @@ impl Seat {
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
-                inner.trouble = Some(error);
+                inner.trouble = Some(Box::new(error));
                 continue;
             }
             if let Some(released) = self.ended(&mut inner, step) {
@@ -244,7 +278,7 @@ impl Seat {
     fn unanswered(&self) -> Error {
         let text = "the release was not answered; the hold ends with its ttl";
         match self.inner().trouble.take() {
-            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(Box::new(error))),
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
             None => Error::unavailable(text),
         }
     }
