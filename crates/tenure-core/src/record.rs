@@ -21,6 +21,9 @@ pub enum Term {
     Session,
     /// When it was not renewed for this long.
     Ttl(Duration),
+    /// At this moment of wall clocks, and no earlier than they may be apart after it: for formats of
+    /// others that store an end and no length. No hold of a claim has it.
+    Until(Wall),
     /// Never: only a release or an operator ends it.
     Forever,
 }

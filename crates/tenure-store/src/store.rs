@@ -93,7 +93,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Snapshot>>;
 
     /// Carries out `change` if what stands under `name` is `judged` (`None`: nothing), and gives
-    /// the record as it then stands.
+    /// the record as it then stands. A format may have no place for a free lock: what a release
+    /// gives there is [`Stored::gone`], and a read then finds nothing.
     ///
     /// # Errors
     /// [`OutcomeUnknown`](crate::Error::OutcomeUnknown) if it may have happened; every other error

@@ -210,7 +210,7 @@ impl Driver {
                 self.stumbles = 0;
                 let outcome = done.outcome();
                 if let Conditional::Done(stored) = done {
-                    self.note(Snapshot::Is(stored));
+                    self.note(stored.into());
                 }
                 (outcome, None)
             }
