@@ -32,7 +32,11 @@ fn a_command_runs_under_the_lock_and_the_next_one_after_it() {
     let said: Vec<_> = ran.stdout.split_whitespace().collect();
     assert_eq!((said[0], said[2]), (kube.lock.as_str(), "you"));
     assert!(said[1].parse::<u64>().unwrap() > shown["holders"][0]["token"].as_u64().unwrap());
-    assert!(said[3].starts_with("kube:default?") && !said[3].contains("id="), "{}", said[3]);
+    assert!(
+        said[3].starts_with(&format!("kube:{}?", kube.namespace)) && !said[3].contains("id="),
+        "{}",
+        said[3]
+    );
     assert_eq!(kube.show()["state"], "free");
 }
 
@@ -181,7 +185,8 @@ fn locks_are_listed() {
 
 #[test]
 fn who_is_not_known_is_told_so_at_once() {
-    let kube = Kube::stranger();
+    let kube = Kube::new();
+    kube.become_stranger();
     let start = Instant::now();
     for args in [
         &["run", "LOCK", "--", "true"][..],

@@ -11,18 +11,10 @@ use std::time::Duration;
 
 use crate::common::{Ran, Running, tenure, until};
 
-/// The kubeconfig of the server under test.
-fn kubeconfig() -> String {
-    let path = std::env::var("TENURE_TEST_KUBECONFIG").expect(
-        "TENURE_TEST_KUBECONFIG names the kubeconfig of a real API server; `cargo xtask test` \
-         starts one",
-    );
-    std::fs::read_to_string(path).unwrap()
-}
-
-/// A lock nobody else has, on the server.
+/// A lock nobody else has, in a namespace of its own.
 pub struct Kube {
     dir: PathBuf,
+    pub namespace: String,
     pub lock: String,
     way: Option<Arc<Way>>,
 }
@@ -34,27 +26,38 @@ impl Kube {
 
     /// Through a way that can be cut.
     pub fn far() -> Self {
-        let text = kubeconfig();
-        let server = text.split("https://").nth(1).unwrap();
-        let end = server.find(|c: char| !c.is_ascii_alphanumeric() && !".:".contains(c)).unwrap();
-        let way = Way::to(server[..end].parse().unwrap());
-        let (from, to) = (server[..end].to_owned(), way.at.to_string());
-        Self::with(Some(way), |text| text.replace(&from, &to))
-    }
-
-    /// As somebody the server does not know.
-    pub fn stranger() -> Self {
-        Self::with(None, |text| text.replace("admintoken", "nobodystoken"))
+        let server = tenure_servers::kube().url().strip_prefix("https://").unwrap();
+        let way = Way::to(server.parse().unwrap());
+        let to = way.at.to_string();
+        Self::with(Some(way), |text| text.replace(server, &to))
     }
 
     fn with(way: Option<Arc<Way>>, change: impl FnOnce(String) -> String) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let lock = format!("cli-{}-{number}", std::process::id());
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kube-{lock}"));
+        let server = tenure_servers::kube();
+        let namespace = server.namespace("cli");
+        let name = format!("kube-{}-{number}", std::process::id());
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("kubeconfig"), change(kubeconfig())).unwrap();
-        Self { dir, lock, way }
+        let config = std::fs::read_to_string(server.admin(&namespace)).unwrap();
+        std::fs::write(dir.join("kubeconfig"), change(config)).unwrap();
+        Self { dir, namespace, lock: "nightly".into(), way }
+    }
+
+    /// From now on as this service account of the namespace.
+    pub fn become_account(&self, name: &str) {
+        let path = tenure_servers::kube().service_account(&self.namespace, name);
+        std::fs::copy(path, self.path("kubeconfig")).unwrap();
+    }
+
+    /// From now on as somebody the server does not know.
+    pub fn become_stranger(&self) {
+        self.become_account("stranger");
+        let config: serde_json::Value = serde_json::from_str(&self.read("kubeconfig")).unwrap();
+        let token = config["users"][0]["user"]["token"].as_str().unwrap().to_owned();
+        let changed = self.read("kubeconfig").replace(&token, "nobodystoken");
+        std::fs::write(self.path("kubeconfig"), changed).unwrap();
     }
 
     pub fn way(&self) -> &Way {
@@ -70,7 +73,7 @@ impl Kube {
     }
 
     pub fn url(&self) -> String {
-        format!("kube:default?kubeconfig={}", self.path("kubeconfig").display())
+        format!("kube:{}?kubeconfig={}", self.namespace, self.path("kubeconfig").display())
     }
 
     /// `tenure` with these arguments, `LOCK` standing for the lock's name.
