@@ -86,7 +86,8 @@ pub(crate) struct Driver {
     contact: bool,
     /// When it was polled last.
     now: Time,
-    alarm: Alarm,
+    /// Made when there is something to wait for.
+    alarm: Option<Alarm>,
 }
 
 /// What the claim wants.
@@ -100,12 +101,7 @@ enum Want {
 impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
-    pub(crate) fn new(
-        claim: Claim,
-        patience: Patience,
-        known: Option<Snapshot>,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn new(claim: Claim, patience: Patience, known: Option<Snapshot>) -> Self {
         Self {
             claim,
             patience,
@@ -120,7 +116,7 @@ impl Driver {
             unsure: false,
             contact: false,
             now: Time::ZERO,
-            alarm: Alarm::new(Arc::clone(clock)),
+            alarm: None,
         }
     }
 
@@ -184,7 +180,8 @@ impl Driver {
                 if until.is_some_and(|until| tick.now >= until) {
                     continue;
                 }
-                self.alarm.set(until, cx.waker());
+                let alarm = || Alarm::new(Arc::clone(site.clock));
+                self.alarm.get_or_insert_with(alarm).set(until, cx.waker());
                 return Poll::Pending;
             }
         }
@@ -255,7 +252,7 @@ impl Driver {
         self.ask = None;
         self.watch = None;
         self.writes.clear();
-        self.alarm.clear();
+        self.alarm = None;
     }
 
     /// What led nowhere is repeated after a pause that grows.

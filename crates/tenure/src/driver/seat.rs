@@ -113,7 +113,7 @@ impl Seat {
             acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                driver: Some(Box::new(Driver::new(claim, patience, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
@@ -257,11 +257,15 @@ impl Seat {
         let Some(limit) = self.begin_release(leave) else {
             return Ok(Released::Lost(self.cause()));
         };
-        let keep = KeepOnDrop(self);
-        let seat = &keep.0;
+        let mut keep = KeepOnDrop(Some(self));
+        let Some(seat) = &keep.0 else { return Ok(Released::Released) };
         let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
-            Some(released) => Ok(released),
+            Some(released) => {
+                // All is over: there is nothing left to keep.
+                keep.0 = None;
+                Ok(released)
+            }
             None => Err(seat.unanswered()),
         }
     }
@@ -519,13 +523,14 @@ impl Drop for UndoOnDrop {
 }
 
 /// A release under way.
-struct KeepOnDrop(Arc<Seat>);
+struct KeepOnDrop(Option<Arc<Seat>>);
 
 impl Drop for KeepOnDrop {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let Some(seat) = &self.0 else { return };
+        let mut inner = seat.inner();
         if inner.driver.is_some() {
-            self.0.undo(&mut inner);
+            seat.undo(&mut inner);
         }
     }
 }
