@@ -9,8 +9,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tenure::Timing;
 use tenure::blocking::{Client, Guard, Lock, Released};
+use tenure::{Timing, TimingSpec};
 
 use crate::args::RunArgs;
 use crate::child::{Child, Ended};
@@ -50,7 +50,12 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
 
 /// The lock with all that the options say of it.
 fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.want.name).and_then(|lock| lock.timing(options.timing));
+    let lock = client.lock(&options.want.name);
+    // What nobody asked for is the store's to say.
+    let lock = match options.timing == TimingSpec::default() {
+        true => lock,
+        false => lock.and_then(|lock| lock.timing(options.timing)),
+    };
     let lock = lock.and_then(|lock| lock.tags(&options.tags));
     Ok(lock.map_err(Failure::new)?.durable(options.durable))
 }
