@@ -17,6 +17,8 @@ use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// How long a hold lives by default where wall clocks end it.
+const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -75,8 +77,13 @@ pub(crate) enum Got {
 
 impl Lock {
     pub(crate) fn new(shared: &Arc<Shared>, id: Text, line: Result<Arc<Line>, String>) -> Self {
-        let settings =
-            Settings { timing: Timing::default(), tags: Vec::new(), durable: false, problem: None };
+        let timing = match &shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                Timing::new(TimingSpec::of(WALL_CLOCK_TTL)).unwrap_or_default()
+            }
+            _ => Timing::default(),
+        };
+        let settings = Settings { timing, tags: Vec::new(), durable: false, problem: None };
         Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
@@ -98,7 +105,8 @@ impl Lock {
 
     /// How long a hold lives without renewal; everything else follows from it: renewed every third
     /// of it, at most every 5 s, and work is told to stop a fifth of it, at most 10 s, before the
-    /// end. Default: 15 s. On `local:` a hold ends with its process and never by time.
+    /// end. Default: 15 s, and 60 s in formats whose holds others end by their wall clocks, where it
+    /// is at least 20 s. On `local:` a hold ends with its process and never by time.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.timing_of(Timing::new(TimingSpec::of(ttl)))
     }
@@ -360,30 +368,37 @@ impl Handle {
             Some(start) => Marks::new(start),
             None => self.shared.marks(number)?,
         };
-        let mut claim = Claim::new(self.config(store, session, marks));
+        let mut claim = Claim::new(self.config(store, session, marks)?);
         claim.acquire(patience);
         Ok(claim)
     }
 
     /// What a claim of this lock is told once.
-    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Config {
+    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        Config {
+        let timing = match can.wall_clocks {
+            true => {
+                let earlier = timing.for_wall_clocks(MAX_CLOCK_SKEW);
+                earlier.map_err(|error| Error::Invalid(error.to_string()))?
+            }
+            false => *timing,
+        };
+        Ok(Config {
             id: self.id.clone(),
             session,
             term: match can.liveness {
                 Liveness::Process => Term::Session,
                 Liveness::Server | Liveness::Observed => Term::Ttl(timing.ttl()),
             },
-            timing: *timing,
+            timing,
             liveness: can.liveness,
             queue: can.queue,
-            adopt: false,
+            adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks,
-        }
+        })
     }
 }
 
