@@ -14,6 +14,7 @@ pub(crate) struct Args {
     pub(crate) budget: Duration,
     pub(crate) runs: Option<u64>,
     pub(crate) store: Option<StoreKind>,
+    pub(crate) contenders: Option<u64>,
     pub(crate) row: Option<String>,
     pub(crate) trace: bool,
 }
@@ -26,6 +27,7 @@ impl Args {
             budget: Duration::from_secs(60),
             runs: None,
             store: None,
+            contenders: None,
             row: None,
             trace: false,
         };
@@ -41,6 +43,7 @@ impl Args {
                 "--from" => parsed.from = number(arg, value)?,
                 "--runs" => parsed.runs = Some(number(arg, value)?),
                 "--budget" => parsed.budget = duration(value)?,
+                "--contenders" => parsed.contenders = Some(number(arg, value)?),
                 "--row" => parsed.row = Some(value.clone()),
                 "--store" => parsed.store = Some(store(value)?),
                 _ => return Err(format!("{arg}: no such option; see cargo xtask prove --help")),

@@ -15,6 +15,7 @@ mod bug;
 mod dice;
 mod driver;
 mod faults;
+mod go;
 mod judge;
 mod lease;
 pub mod limit;
@@ -77,10 +78,11 @@ pub fn run_with(seed: u64, telling: Telling, bug: Option<Bug>) -> Finished {
     }
 }
 
-/// The store that this seed's run is over.
+/// The store that this seed's run is over, and how many contend.
 #[must_use]
-pub fn store_of(seed: u64) -> StoreKind {
-    plan::Plan::draw(&mut dice::Dice::new(seed)).store
+pub fn kind_of(seed: u64) -> (StoreKind, u64) {
+    let plan = plan::Plan::draw(&mut dice::Dice::new(seed));
+    (plan.store, plan.contenders as u64)
 }
 
 #[cfg(test)]
