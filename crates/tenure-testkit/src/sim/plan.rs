@@ -154,7 +154,7 @@ impl Plan {
             Net { base: MILLI, jitter: storm_net.jitter.min(20 * MILLI), ..Net::default() };
         // Few runs are all hand-over, and those are short: a ttl of them has a thousand times as many
         // events as one that is held through.
-        let busy = dice.chance(80);
+        let busy = dice.chance(50);
         let (hold, rest) = if busy {
             (50 * MILLI, dice.pick(&[0, 50 * MILLI]))
         } else {
