@@ -10,6 +10,7 @@ use crate::sim::StoreKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) seed: Option<u64>,
+    pub(crate) cut: u64,
     pub(crate) from: u64,
     pub(crate) budget: Duration,
     pub(crate) runs: Option<u64>,
@@ -23,6 +24,7 @@ impl Args {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let mut parsed = Self {
             seed: None,
+            cut: 0,
             from: 1,
             budget: Duration::from_secs(60),
             runs: None,
@@ -40,6 +42,7 @@ impl Args {
             let value = args.next().ok_or_else(|| format!("{arg}: give a value, or see --help"))?;
             match arg.as_str() {
                 "--seed" => parsed.seed = Some(number(arg, value)?),
+                "--cut" => parsed.cut = number(arg, value)?,
                 "--from" => parsed.from = number(arg, value)?,
                 "--runs" => parsed.runs = Some(number(arg, value)?),
                 "--budget" => parsed.budget = duration(value)?,

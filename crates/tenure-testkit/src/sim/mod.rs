@@ -32,6 +32,18 @@ pub use plan::StoreKind;
 pub use trace::Telling;
 pub use world::Counts;
 
+/// What schedules share with it.
+pub(crate) mod internals {
+    pub(crate) use super::dice::Dice;
+    pub(crate) use super::judge::deadline::{attempt, valid_for};
+    pub(crate) use super::judge::fence::Fence;
+    pub(crate) use super::judge::order;
+    pub(crate) use super::judge::tokens::Tokens;
+    pub(crate) use super::plan::{MILLI, Net, Plan, SECOND};
+    pub(crate) use super::shelf::{Meddling, Shelf};
+    pub(crate) use super::trace::Trace;
+}
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trace::Trace;
