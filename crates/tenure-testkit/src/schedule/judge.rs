@@ -103,7 +103,7 @@ impl World {
             return;
         };
         let from = wants.max(self.over);
-        let since = *self.idle_since.get_or_insert(from);
+        let since = *self.idle_since.get_or_insert(self.now);
         let way = self.plan.calm_net.base + self.plan.calm_net.jitter;
         let ways = if self.plan.store == StoreKind::Server { 30 } else { 15 };
         // A driver pauses after what led nowhere, and that may just have begun.

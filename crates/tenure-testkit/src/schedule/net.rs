@@ -103,7 +103,11 @@ impl World {
         self.requests += 1;
         self.trace.mix(number as u64 ^ 7 << 40);
         self.tell(|w| format!("p{} asks {number} {:?}", by.0, w.calls[number].request), call);
-        if self.plan.store == StoreKind::Line {
+        let known = matches!(self.calls[number].request, Request::Session)
+            && (self.sides[by.0].session.is_some() || !self.plan.store.queue());
+        if known {
+            self.calls[number].reply = Some(self.perform(number));
+        } else if self.plan.store == StoreKind::Line {
             self.in_place(number);
         } else {
             self.leaves(number);

@@ -145,9 +145,10 @@ async fn one(operation: &Operation, kind: u64) -> Result<(), Error> {
             let limit = if bored { around(ttl.as_nanos() as u64) } else { Duration::MAX / 4 };
             let wait = async {
                 tokio::select! {
-                    guard = lock.acquire() => Some(guard),
-                    () = me.clock.sleep(limit) => None,
-                }
+                biased;
+                                   guard = lock.acquire() => Some(guard),
+                                   () = me.clock.sleep(limit) => None,
+                               }
             };
             match cut(n, wait).await.flatten() {
                 Some(guard) => guard?,
@@ -184,11 +185,12 @@ async fn holds(operation: &Operation, guard: &Guard) {
     };
     let both = async {
         tokio::select! {
-            () = acts => {}
-            () = me.clock.sleep(end) => {}
-            () = hold.stopping() => {}
-            why = hold.lost() => schedule::lost(me.process, &why.to_string()),
-        }
+        biased;
+                   () = acts => {}
+                   () = me.clock.sleep(end) => {}
+                   () = hold.stopping() => {}
+                   why = hold.lost() => schedule::lost(me.process, &why.to_string()),
+               }
     };
     cut(n, both).await;
 }
@@ -207,10 +209,10 @@ async fn gives_back(operation: &Operation, guard: Guard) -> Result<(), Error> {
         0..=2 => drop(guard),
         3 if leaves && !schedule::is_calm() => {
             let left = me.setting.timing.ttl() / 4;
-            cut(n, guard.release_after(left)).await.unwrap_or(Ok(tenure::Released::Released))?;
+            let _ = cut(n, guard.release_after(left)).await.transpose()?;
         }
         _ => {
-            cut(n, guard.release()).await.unwrap_or(Ok(tenure::Released::Released))?;
+            let _ = cut(n, guard.release()).await.transpose()?;
         }
     }
     Ok(())
@@ -238,10 +240,11 @@ async fn work(operation: &Operation, kind: u64) -> Result<(), Error> {
         };
         let work = async {
             tokio::select! {
-                () = over => {}
-                () = acts => {}
-                () = stop => {}
-            }
+            biased;
+                           () = over => {}
+                           () = acts => {}
+                           () = stop => {}
+                       }
         };
         watched(operation, &hold, work).await;
         operation.holds_no_more();

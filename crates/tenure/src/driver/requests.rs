@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tenure_core::{Change, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
+use tenure_core::{Change, Liveness, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
 use tenure_store::{BoxFuture, Conditional, Detail, Error as StoreError, Result, Snapshot, Stored};
 
 use super::{Driver, LATE_MAX, Site, Want, earlier};
@@ -38,6 +38,8 @@ pub(super) struct Sent {
     /// Where the record shows that it was done.
     trace: Trace,
     judged: Option<u64>,
+    /// A renewal that a server may answer without having moved the record: by a keep-alive.
+    kept_alive: bool,
     answer: BoxFuture<'static, Result<Conditional<Stored>>>,
 }
 
@@ -72,13 +74,24 @@ impl Driver {
         let judged = self.seen.as_ref().and_then(Snapshot::stored).cloned();
         let Write { attempt, change, give_up_at, .. } = write;
         let trace = trace(&change);
+        let server = self.claim.config().liveness == Liveness::Server;
+        let kept_alive = server && matches!(change, Change::Renew { .. });
         let revision = judged.as_ref().map(|judged| judged.version.revision);
         let answer = Box::pin(async move { store.write_if(&name, judged.as_ref(), &change).await });
         if self.writes.len() >= LATE_MAX {
             self.writes.remove(0);
         }
         self.writes.reserve_exact(1);
-        self.writes.push(Sent { attempt, sent: now, give_up_at, trace, judged: revision, answer });
+        let judged = revision;
+        self.writes.push(Sent {
+            attempt,
+            sent: now,
+            give_up_at,
+            trace,
+            judged,
+            kept_alive,
+            answer,
+        });
     }
 
     /// Hands at most one thing that came in to the claim; `None`: nothing came.
@@ -249,7 +262,9 @@ impl Sent {
     /// Whether the record that the store says it made is one that this write can have made.
     fn is_shown_by(&self, answer: &Conditional<Stored>) -> bool {
         let Conditional::Done(stored) = answer else { return false };
-        let newer = self.judged.is_none_or(|judged| stored.version.revision > judged);
+        let revision = stored.version.revision;
+        let newer = |judged| revision > judged || self.kept_alive && revision == judged;
+        let newer = self.judged.is_none_or(newer);
         newer
             && match self.trace {
                 Trace::Holder(mark) => {
