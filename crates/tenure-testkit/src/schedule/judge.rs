@@ -142,19 +142,24 @@ impl World {
 
     /// A guarded write leaves; it may be long on its way.
     pub(super) fn guarded(&mut self, process: usize, token: Token, number: u64) {
+        self.works(process);
+        let stalled = self.dice.chance(10) && !self.calm;
+        let stall = if stalled { self.dice.below(3 * self.ttl()) } else { 0 };
+        let way = stall + self.way();
+        let life = self.sides[process].life;
+        self.at(way, Event::Fenced { process, life, token, number });
+    }
+
+    /// Work goes on: not after the deadline, by the clock of its process.
+    pub(super) fn works(&mut self, process: usize) {
         let now = self.local(process, self.now);
         let error = if self.plan.store == StoreKind::Server { self.ttl() / 100 } else { 0 };
         let ends = self.plan.store != StoreKind::Line;
         let latest =
             self.sides[process].proved + valid_for(&self.plan.timing, self.plan.margin) - error;
         let late = (ends && now >= latest)
-            .then(|| format!("p{process} acts at {now}, its deadline was {latest} at most"));
+            .then(|| format!("p{process} works at {now}, its deadline was {latest} at most"));
         self.judged("deadline", late);
-        let stalled = self.dice.chance(10) && !self.calm;
-        let stall = if stalled { self.dice.below(3 * self.ttl()) } else { 0 };
-        let way = stall + self.way();
-        let life = self.sides[process].life;
-        self.at(way, Event::Fenced { process, life, token, number });
     }
 
     pub(super) fn fenced(&mut self, process: usize, life: u32, token: Token, number: u64) {

@@ -165,6 +165,11 @@ pub fn guarded(process: usize, token: u64, number: u64) {
     with(|w| w.guarded(process, Token::new(token), number));
 }
 
+/// Work of the process goes on under a hold that it was given.
+pub fn works(process: usize) {
+    with(|w| w.works(process));
+}
+
 /// Judges what stands now that the program has come to rest: who holds what, and who waits.
 pub fn look(holdings: &[Holding], wants: Option<u64>) {
     with(|w| w.look(holdings, wants));

@@ -360,7 +360,12 @@ impl World {
         }
         let news = match self.sides[process].reach(self.now) {
             Frozen::No => news,
-            Frozen::Loses => return self.falls_silent(number),
+            Frozen::Loses if news.is_some() => return self.falls_silent(number),
+            // That it has ended is noticed when the process goes on.
+            Frozen::Loses => {
+                let at = self.sides[process].frozen_until - self.now;
+                return self.at(at, Event::News(number, None));
+            }
             Frozen::Until(thaw) => {
                 let at = thaw - self.now;
                 return self.at(at, Event::News(number, news));

@@ -350,6 +350,8 @@ impl World {
 
     fn freezes(&mut self, process: usize) {
         let (length, suspended) = (self.dice.below(self.plan.freeze_max), self.dice.chance(500));
+        // What is on the same machine has no connection to lose.
+        let suspended = suspended && self.plan.store != StoreKind::Line;
         let side = &mut self.sides[process];
         if side.frozen_until <= self.now {
             side.frozen_until = self.now + length;

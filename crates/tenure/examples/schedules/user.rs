@@ -246,7 +246,7 @@ async fn work(operation: &Operation, kind: u64) -> Result<(), Error> {
                            () = stop => {}
                        }
         };
-        watched(operation, &hold, work).await;
+        watched(operation.me.process, work).await;
         operation.holds_no_more();
     };
     // What blocks nothing is never too late for the watchdog; who is frozen may be.
@@ -270,12 +270,10 @@ async fn work(operation: &Operation, kind: u64) -> Result<(), Error> {
 }
 
 /// Work that is never polled past its deadline.
-async fn watched(operation: &Operation, hold: &Hold, work: impl Future<Output = ()>) {
+async fn watched(process: usize, work: impl Future<Output = ()>) {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|cx| {
-        let late = hold.deadline().is_some_and(|deadline| deadline.is_past());
-        let late = late.then(|| format!("{} is polled after its deadline", operation.id));
-        schedule::judged("deadline", late);
+        schedule::works(process);
         work.as_mut().poll(cx)
     })
     .await;
