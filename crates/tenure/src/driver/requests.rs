@@ -22,12 +22,14 @@ pub(super) struct Ask {
 enum Pending {
     Read(BoxFuture<'static, Result<Snapshot>>),
     Probe(BoxFuture<'static, (Session, Result<Probed>)>),
+    Session(BoxFuture<'static, Result<Session>>),
 }
 
 /// What a read or a probe came to.
 enum Answer {
     Read(Result<Snapshot>),
     Probed(Session, Result<Probed>),
+    Session(Result<Session>),
 }
 
 /// A write that was not answered yet.
@@ -66,6 +68,15 @@ impl Driver {
         self.news = false;
         self.ask = Some(Ask { pending, since: now });
         Want::Asked
+    }
+
+    /// Asks which session is ours: where a server ends them, the claim's may be over, and nothing can
+    /// be put under it any more.
+    pub(super) fn ask_session(&mut self, now: Time, site: Site<'_>) {
+        let store = Arc::clone(site.store);
+        let pending = Pending::Session(Box::pin(async move { store.session().await }));
+        self.doubts_session = false;
+        self.ask = Some(Ask { pending, since: now });
     }
 
     /// Sends a write on condition of the record as it was last seen, which is the one judged.
@@ -117,6 +128,7 @@ impl Driver {
                 Pending::Probe(probe) => {
                     probe.as_mut().poll(cx).map(|(s, probed)| Answer::Probed(s, probed))
                 }
+                Pending::Session(session) => session.as_mut().poll(cx).map(Answer::Session),
             };
             return match answer {
                 Poll::Ready(answer) => {
@@ -157,12 +169,18 @@ impl Driver {
         match answer {
             Answer::Read(Ok(snapshot)) => self.read(now, snapshot),
             Answer::Probed(session, Ok(probed)) => self.claim.handle_probe(session, probed),
+            Answer::Session(Ok(session)) => {
+                let gone = session != self.claim.config().session;
+                self.new_session = Some(session).filter(|_| gone);
+            }
             // The session may have been given up since: the record tells.
             Answer::Probed(_, Err(error)) if error.is_retryable() => {
                 self.seen = None;
                 self.stumble(now);
             }
-            Answer::Read(Err(error)) | Answer::Probed(_, Err(error)) => {
+            Answer::Read(Err(error))
+            | Answer::Probed(_, Err(error))
+            | Answer::Session(Err(error)) => {
                 self.rest_until = now.after(self.pause());
                 return Err(error);
             }
@@ -209,7 +227,10 @@ impl Driver {
                 (Outcome::Conflict, None)
             }
             Err(error) if error.is_outcome_unknown() => (Outcome::Unknown, Some(error)),
-            Err(error) => (Outcome::NotDone, Some(error)),
+            Err(error) => {
+                self.doubts_session |= self.claim.config().liveness == Liveness::Server;
+                (Outcome::NotDone, Some(error))
+            }
         };
         self.claim.handle_written(now, attempt, outcome);
         error.map_or(Ok(()), Err)

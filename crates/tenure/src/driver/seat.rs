@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
+use tenure_core::{Claim, Patience, Report, Session, State, Text, Time, Token};
 use tenure_store::Store;
 
 use super::keeper::Undoing;
@@ -134,6 +134,13 @@ impl Seat {
                     continue;
                 }
                 Step::Renewed(_) => continue,
+                Step::Reborn(session) => {
+                    match self.begin_anew(driver, session) {
+                        Ok(driver) => inner.driver = Some(driver),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    continue;
+                }
                 Step::Ended => {
                     return Poll::Ready(Err(Error::unavailable("the wait was given up")));
                 }
@@ -155,6 +162,18 @@ impl Seat {
                 _ => {}
             }
         }
+    }
+
+    /// The same wish under a new session. What stood under the old one is the server's to end, in a
+    /// ttl at most.
+    fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
+        let mut config = driver.claim().config().clone();
+        config.session = session;
+        config.marks = self.shared.marks()?;
+        let mut claim = Claim::new(config);
+        claim.acquire(driver.patience());
+        let driver = Driver::new(claim, driver.patience(), None, &self.shared.clock);
+        Ok(Box::new(driver.with_contact()))
     }
 
     /// Whether a store's refusal ends the wait.
@@ -351,7 +370,7 @@ impl Seat {
                 Released::Released
             }
             Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
-            Step::Report(_) => return None,
+            Step::Report(_) | Step::Reborn(_) => return None,
         };
         self.finish(inner);
         Some(released)
