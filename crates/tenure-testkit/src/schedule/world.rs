@@ -12,7 +12,7 @@ use tenure_store::Snapshot;
 use super::net::{Call, Reply, Watcher};
 use super::server::Lease;
 use super::{Finished, Setting};
-use crate::sim::internals::{Dice, Fence, MILLI, Meddling, Plan, SECOND, Shelf, Tokens, Trace};
+use crate::sim::internals::{Dice, Fence, Meddling, Plan, SECOND, Shelf, Tokens, Trace};
 use crate::sim::{Broken, StoreKind, Telling};
 
 /// What happens.
@@ -145,8 +145,8 @@ impl World {
         let mut plan = Plan::draw(&mut dice);
         let ttl = u64::try_from(plan.timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         plan.contenders = plan.contenders.min(3);
-        plan.hold = dice.pick(&[50 * MILLI, ttl / 3, ttl / 3, 2 * ttl]);
-        plan.rest = dice.pick(&[50 * MILLI, ttl / 3]);
+        plan.hold = dice.pick(&[ttl / 20, ttl / 3, ttl / 3, 2 * ttl]);
+        plan.rest = dice.pick(&[ttl / 20, ttl / 3]);
         plan.storm = dice.pick(&[ttl, 3 * ttl, 6 * ttl]);
         let side = |rate: &i64| Side {
             rate: 1_000_000_u64.saturating_add_signed(*rate),

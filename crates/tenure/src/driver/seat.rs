@@ -16,7 +16,7 @@
 //! | releasing | nobody | the caller's task; the keeper if it is dropped | ends by its ttl | read back by mark |
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
@@ -104,6 +104,7 @@ impl Seat {
 
     /// Acquires. The future undoes it when it is dropped first.
     pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+        *self.line.acquiring() = Arc::downgrade(&self);
         let mut undo = UndoOnDrop(Some(self));
         let output = std::future::poll_fn(|cx| match &undo.0 {
             Some(seat) => seat.poll_acquire(cx),
@@ -111,7 +112,8 @@ impl Seat {
         });
         let output = output.await?;
         // Busy and timed out may have left something to undo.
-        if let Acquired::Held(..) = output {
+        if let Acquired::Held(seat, _) = &output {
+            *seat.line.acquiring() = Weak::new();
             undo.0 = None;
         }
         Ok(output)
@@ -119,6 +121,9 @@ impl Seat {
 
     fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
+        if inner.undoing.is_some() {
+            return Poll::Ready(Err(Error::Closed));
+        }
         loop {
             let Some(driver) = &mut inner.driver else {
                 return Poll::Ready(Err(Error::unavailable("the wait was given up")));
@@ -274,9 +279,21 @@ impl Seat {
         cause.unwrap_or(Lost::Deadline)
     }
 
+    /// The client is closed while this is acquired: whoever waits for it need not be polled again
+    /// for it to be undone.
+    pub(super) fn send_away(self: &Arc<Self>) {
+        let acquiring = self.inner().status.is_none();
+        if acquiring {
+            self.give_up();
+        }
+    }
+
     /// Nobody waits for the lock any more.
     fn give_up(self: &Arc<Self>) {
         let mut inner = self.inner();
+        if inner.undoing.is_some() || inner.status.is_some() {
+            return;
+        }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.shared.clock.now());
         if matches!(driver.state(), State::Ended | State::Idle) {
