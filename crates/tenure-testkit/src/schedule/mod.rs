@@ -54,6 +54,8 @@ pub struct Setting {
     pub storm: u64,
     /// See there.
     pub end: u64,
+    /// Whether nobody wants anything new once the faults have stopped: what is left is seen then.
+    pub quiet: bool,
     /// Whether holds may leave a remainder.
     pub detach: bool,
 }

@@ -247,7 +247,9 @@ impl World {
         } else {
             self.perform(number)
         };
-        if self.dice.chance(late) {
+        // Who was found stopped may go on the next moment, so this is not answered late.
+        let probes = matches!(self.calls[number].request, Request::Probe(_));
+        if self.dice.chance(late) && !probes {
             let back = self.dice.below(late_max);
             self.at(back, Event::Back(number, reply));
         } else {

@@ -122,6 +122,7 @@ pub(super) struct World {
     pub(super) watchers: Vec<Watcher>,
     pub(super) leases: Vec<Lease>,
     pub(super) calm: bool,
+    quiet: bool,
     /// When what the storm left is over.
     pub(super) over: u64,
     /// The last revision at which an outsider took, blanked or deleted the record.
@@ -162,6 +163,7 @@ impl World {
             watchers: Vec::new(),
             leases: Vec::new(),
             calm: false,
+            quiet: dice.chance(300),
             over: u64::MAX,
             outsiders: 0,
             tokens: Tokens::default(),
@@ -204,6 +206,7 @@ impl World {
             act: plan.act,
             storm: plan.storm,
             end: plan.storm + calm,
+            quiet: self.quiet,
             detach: plan.detach > 0,
         }
     }

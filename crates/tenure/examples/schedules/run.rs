@@ -172,7 +172,7 @@ impl Run {
             process.runtime.spawn(async move { client.close().await });
             process.settle();
         }
-        let limit = self.now + 3 * nanos(self.setting.timing.ttl());
+        let limit = self.now + 8 * nanos(self.setting.timing.ttl());
         // The task that keeps holds ends with its client.
         self.until(limit, |run| run.processes.iter().all(|p| p.tasks() <= 1));
         for process in &self.processes {

@@ -101,6 +101,9 @@ fn around(mean: u64) -> Duration {
 pub(crate) async fn user(me: Me) {
     loop {
         me.clock.sleep(around(me.setting.rest)).await;
+        if me.setting.quiet && schedule::is_calm() {
+            return;
+        }
         let operation = Operation::new(&me);
         let kind = schedule::below(16);
         schedule::note(u64::from(operation.number) << 8 | kind, || {
