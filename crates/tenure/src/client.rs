@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     lines: Mutex<HashMap<Name, Weak<Line>>>,
     /// Where this client's marks start, and how many contenders have drawn a share of them.
     marks: (Result<u128, String>, AtomicU64),
+    /// Whether the store has ever answered.
+    pub(crate) contact: AtomicBool,
     closed: AtomicBool,
     closing: Notify,
 }
@@ -90,6 +92,7 @@ impl Client {
             teller: Teller::default(),
             lines: Mutex::default(),
             marks: (identity::random_u128(), AtomicU64::new(0)),
+            contact: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
         };

@@ -126,7 +126,8 @@ impl Seat {
         }
         loop {
             let Some(driver) = &mut inner.driver else {
-                return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+                // Nobody else gives up what is still waited for.
+                return Poll::Ready(Err(Error::Closed));
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             let report = match step {
