@@ -1,6 +1,7 @@
 //! A lock by name, and how to take it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tenure_core::{
@@ -266,7 +267,8 @@ impl Handle {
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
-                let session = self.session(store, patience, since).await?;
+                let session = self.session(store, patience, since);
+                let session = self.shared.unless_closed(session).await??;
                 let claim = self.claim(store, session, patience, number)?;
                 let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
                 let limit = since.after(self.first_contact);
@@ -339,21 +341,46 @@ impl Handle {
         }
     }
 
-    /// What the store knows about whether this process lives.
+    /// What the store knows about whether this process lives. Asked again while the store fails, for
+    /// as long as an outage is waited out.
     async fn session(
         &self,
         store: &Arc<dyn Store>,
         patience: Patience,
         since: Time,
     ) -> Result<Session, Error> {
-        let clock = &self.shared.clock;
-        let limit = since.after(self.first_contact);
+        let (clock, contact) = (&self.shared.clock, &self.shared.contact);
+        let first = Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
         let limit = match patience {
-            Patience::Until(own) => own.min(limit),
-            Patience::Now | Patience::Forever => limit,
+            Patience::Until(own) => Some(first.map_or(own, |first| own.min(first))),
+            Patience::Now => Some(since.after(self.first_contact)),
+            Patience::Forever => first,
         };
-        let unanswered = || Error::unavailable("the store did not say how it knows who lives");
-        Ok(within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??)
+        let until = |time: Duration| {
+            let at = clock.now().after(time);
+            Some(limit.map_or(at, |limit| limit.min(at)))
+        };
+        let attempt = self.settings.timing.attempt();
+        let mut said = "the store did not say how it knows who lives".to_owned();
+        loop {
+            match within(clock, until(attempt), store.session()).await {
+                Some(Ok(session)) => {
+                    contact.store(true, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Some(Err(error)) if patience == Patience::Now || !error.is_retryable() => {
+                    return Err(error.into());
+                }
+                Some(Err(error)) => {
+                    said = error.to_string();
+                    within(clock, until(attempt / 2), std::future::pending::<()>()).await;
+                }
+                None => {}
+            }
+            if limit.is_some_and(|limit| clock.now() >= limit) {
+                return Err(Error::unavailable(said));
+            }
+        }
     }
 
     /// A contender for the lock in the store.
