@@ -17,6 +17,8 @@ use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// How long a hold lives by default where wall clocks end it.
+const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -75,8 +77,13 @@ pub(crate) enum Got {
 
 impl Lock {
     pub(crate) fn new(shared: &Arc<Shared>, id: Text, line: Result<Arc<Line>, String>) -> Self {
-        let settings =
-            Settings { timing: Timing::default(), tags: Vec::new(), durable: false, problem: None };
+        let timing = match &shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                Timing::new(TimingSpec::of(WALL_CLOCK_TTL)).unwrap_or_default()
+            }
+            _ => Timing::default(),
+        };
+        let settings = Settings { timing, tags: Vec::new(), durable: false, problem: None };
         Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
@@ -98,7 +105,8 @@ impl Lock {
 
     /// How long a hold lives without renewal; everything else follows from it: renewed every third
     /// of it, at most every 5 s, and work is told to stop a fifth of it, at most 10 s, before the
-    /// end. Default: 15 s. On `local:` a hold ends with its process and never by time.
+    /// end. Default: 15 s, and 60 s in formats whose holds others end by their wall clocks, where it
+    /// is at least 20 s. On `local:` a hold ends with its process and never by time.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.timing_of(Timing::new(TimingSpec::of(ttl)))
     }
@@ -293,10 +301,17 @@ impl Handle {
 
     fn valid(&self) -> Result<&Arc<Line>, Error> {
         let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
-        match &self.settings.problem {
-            Some(problem) => Err(Error::Invalid(problem.clone())),
-            None => Ok(line),
+        if let Some(problem) = &self.settings.problem {
+            return Err(Error::Invalid(problem.clone()));
         }
+        match &self.shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                let earlier = self.settings.timing.for_wall_clocks(MAX_CLOCK_SKEW);
+                earlier.map_err(|error| Error::Invalid(error.to_string()))?;
+            }
+            _ => {}
+        }
+        Ok(line)
     }
 
     /// Waits until no other task of this client is seated before this lock.
@@ -369,6 +384,11 @@ impl Handle {
     pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Config {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
+        // Checked when the acquisition began.
+        let timing = match can.wall_clocks {
+            true => timing.for_wall_clocks(MAX_CLOCK_SKEW).unwrap_or(*timing),
+            false => *timing,
+        };
         Config {
             id: self.id.clone(),
             session,
@@ -376,10 +396,10 @@ impl Handle {
                 Liveness::Process => Term::Session,
                 Liveness::Server | Liveness::Observed => Term::Ttl(timing.ttl()),
             },
-            timing: *timing,
+            timing,
             liveness: can.liveness,
             queue: can.queue,
-            adopt: false,
+            adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks,
