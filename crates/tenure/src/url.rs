@@ -105,6 +105,12 @@ impl StoreUrl {
         matches!(self.place, Place::Memory)
     }
 
+    /// Whether it names the embedded store of this machine.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.place, Place::Local(_))
+    }
+
     /// The folder of an embedded store; `None` is the default folder.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
