@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
 use crate::image::{self, Image, Loaded, PAGE, Place};
-use crate::lockwait::lock_exclusive;
+use crate::known::{About, Known};
+use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
 use crate::slots::{self, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
@@ -42,6 +43,7 @@ pub struct LockFile {
     name: LockName,
     opened: Option<Opened>,
     scratch: Vec<u8>,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ pub struct Guard<'a> {
     name: &'a LockName,
     opened: &'a mut Opened,
     scratch: &'a mut Vec<u8>,
+    known: &'a mut Known,
     state: Option<State>,
 }
 
@@ -82,7 +85,13 @@ impl LockFile {
     /// The file of the lock `name` in `folder`; it need not exist.
     #[must_use]
     pub fn new(folder: &Arc<Folder>, name: LockName) -> Self {
-        Self { folder: Arc::clone(folder), name, opened: None, scratch: Vec::new() }
+        Self {
+            folder: Arc::clone(folder),
+            name,
+            opened: None,
+            scratch: Vec::new(),
+            known: Known::default(),
+        }
     }
 
     /// The name of the lock.
@@ -124,7 +133,8 @@ impl LockFile {
         self.lock_within(wait)
     }
 
-    /// The same, but it waits for a busy guard only as long as `wait`.
+    /// The same, but it waits for a busy guard only as long as `wait`; below a second it does not
+    /// find out who has it.
     ///
     /// # Errors
     /// As [`lock`](Self::lock).
@@ -142,6 +152,11 @@ impl LockFile {
             self.opened = None;
         }
         Ok(self.guard(None))
+    }
+
+    /// Who has the guard that we do not get.
+    pub(crate) fn guard_owner(&self) -> String {
+        self.opened.as_ref().map_or_else(String::new, |opened| owner(&opened.file))
     }
 
     /// Creates the record that `make` returns for its token, durably, and keeps its guard; `None`
@@ -243,8 +258,8 @@ impl LockFile {
 
     /// The guard, which the caller has.
     fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
-        let Self { folder, name, opened, scratch } = self;
-        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, state })
+        let Self { folder, name, opened, scratch, known } = self;
+        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, known, state })
     }
 }
 
@@ -254,9 +269,14 @@ impl Guard<'_> {
     /// # Errors
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn read(&mut self) -> Result<Stored> {
-        let loaded = image::load(&self.opened.file, place(self.folder, self.name))?;
+        let loaded = image::load(&self.opened.file, place(self.folder, self.name), self.known)?;
         self.state = Some(State::of(&loaded));
         Ok(loaded.stored)
+    }
+
+    /// Brings back what was read or written last, unchanged, for the next reader of the same bytes.
+    pub(crate) fn bring_back(&mut self, stored: Stored) {
+        self.known.bring_back(stored.version, stored.record);
     }
 
     /// The token of a hold that begins with the next write.
@@ -295,7 +315,7 @@ impl Guard<'_> {
         let incarnation = state.incarnation;
         self.scratch.clear();
         codec::encode(incarnation, self.name.as_str(), clock, record, self.scratch);
-        let state = self.put(header)?;
+        let state = self.put(header, About { incarnation, sequence: header.sequence, clock })?;
         self.state = Some(State { stamp, clock, last_token: record.last_token, ..state });
         if header.synced {
             sys::sync(&self.opened.file).map_err(place.not_durable())?;
@@ -361,7 +381,7 @@ impl Guard<'_> {
 
     /// Writes the body in `scratch` into the slot that is due. Until that has worked the record
     /// must be read again.
-    fn put(&mut self, header: Header) -> Result<State> {
+    fn put(&mut self, header: Header, about: About) -> Result<State> {
         let place = place(self.folder, self.name);
         let Opened { file, known } = &mut *self.opened;
         let mut state = self.state.take().ok_or_else(|| place.fail("write")(Errno::BADF))?;
@@ -376,6 +396,9 @@ impl Guard<'_> {
         };
         let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
         image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
+        if state.image.header.is_inline() {
+            self.known.swap(self.scratch, about);
+        }
         Ok(state)
     }
 }
@@ -436,3 +459,5 @@ fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tenure_core::Version;
+use tenure_core::Record;
 
 use crate::guard::Stored;
+use crate::known::{About, Known};
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
 use crate::{Error, Result, codec, sys};
 
@@ -80,8 +81,16 @@ pub(crate) struct Loaded {
     pub(crate) stored: Stored,
 }
 
-/// Reads the newest whole record of a file.
-pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
+impl Loaded {
+    fn new(image: Image, about: About, record: Record, name: String) -> Self {
+        let (version, clock, damaged) = (about.version(), about.clock, image.damaged);
+        let stored = Stored { record, version, clock, damaged };
+        Self { image, incarnation: about.incarnation, name, stored }
+    }
+}
+
+/// Reads the newest whole record of a file; what is `known` is not decoded again.
+pub(crate) fn load(file: &OwnedFd, place: Place<'_>, known: &mut Known) -> Result<Loaded> {
     let mut page = [0; PAGE];
     let n = first_page(file, &mut page).map_err(place.fail("read"))?;
     let page = &page[..n];
@@ -92,11 +101,21 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
             return Err(Error::NewerFormat { path: place.path(), found, known: slots::VERSION });
         }
     }
+    let image = |slots: [Slot; SLOTS], newest, header| Image {
+        slots,
+        newest,
+        header,
+        damaged: slots.contains(&Slot::Bad),
+    };
     let mut long = Vec::new();
     for newest in slots::by_age(&slots) {
         let Slot::Good(header) = slots[newest] else { continue };
-        let bytes = match inline(page, newest, &header) {
-            Some(bytes) => bytes,
+        let whole = inline(page, newest, &header);
+        if let Some((about, record)) = whole.and_then(|whole| known.take(whole)) {
+            return Ok(Loaded::new(image(slots, newest, header), about, record, String::new()));
+        }
+        let bytes = match whole {
+            Some(whole) => whole.get(HEADER..).unwrap_or_default(),
             None => in_area(file, &header, &mut long).map_err(place.fail("read"))?,
         };
         let body = if header.fits(bytes) { codec::decode(bytes) } else { None };
@@ -108,15 +127,13 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
             let name = body.name;
             return Err(place.damaged(format!("it is the record of {name:?}, not of {lock:?}")));
         }
-        let damaged = slots.contains(&Slot::Bad);
-        let version = Version { incarnation: body.incarnation.into(), revision: header.sequence };
+        let (incarnation, sequence, clock) = (body.incarnation, header.sequence, body.clock);
+        let about = About { incarnation, sequence, clock };
+        if let Some(whole) = whole {
+            known.note(whole, about);
+        }
         let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
-        return Ok(Loaded {
-            image: Image { slots, newest, header, damaged },
-            incarnation: body.incarnation,
-            name,
-            stored: Stored { record: body.record, version, clock: body.clock, damaged },
-        });
+        return Ok(Loaded::new(image(slots, newest, header), about, body.record, name));
     }
     Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
 }
@@ -129,20 +146,22 @@ pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8; PAGE]) -> rustix::io::R
 /// Reads the newest whole record without the guard, while others may be writing: a record that is just being written
 /// looks damaged for a moment, so it looks again before it believes that.
 pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
+    let known = &mut Known::default();
     for _ in 1..LOOKS {
-        match load(file, place) {
+        match load(file, place, known) {
             Ok(loaded) if loaded.image.damaged => {}
             Err(Error::Damaged { .. }) => {}
             result => return result,
         }
         std::thread::sleep(PAUSE);
     }
-    load(file, place)
+    load(file, place, known)
 }
 
+/// The slot's header and body, if the body stands in it.
 fn inline<'a>(page: &'a [u8], slot: usize, header: &Header) -> Option<&'a [u8]> {
-    let start = slot * SLOT + HEADER;
-    let len = header.len as usize;
+    let start = slot * SLOT;
+    let len = HEADER + header.len as usize;
     header.is_inline().then(|| page.get(start..start + len).unwrap_or_default())
 }
 

@@ -26,6 +26,7 @@ mod freedom;
 mod group;
 mod guard;
 mod image;
+mod known;
 mod list;
 mod lock;
 mod lockwait;

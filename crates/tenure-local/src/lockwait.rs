@@ -16,6 +16,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// A pause is this share of the time waited so far: the guard changes hands every few dozen
 /// microseconds, and one that looks rarely is overtaken by all that look often.
 const PAUSE_SHARE: u32 = 32;
+/// Who waits no longer than this asks again, or does something else, and names nobody.
+const WORTH_A_NAME: Duration = Duration::from_secs(1);
 
 /// Locks `file`, for which it waits as long as `wait`.
 pub(crate) fn lock_exclusive(
@@ -28,7 +30,6 @@ pub(crate) fn lock_exclusive(
         return Ok(());
     }
     if wait.is_zero() {
-        // Asked again and again: the owner was named the first time.
         return Err(Error::Busy { path: path(), by: String::new(), waited: wait });
     }
     let start = Instant::now();
@@ -40,7 +41,8 @@ pub(crate) fn lock_exclusive(
         }
         let waited = start.elapsed();
         if waited >= wait {
-            return Err(Error::Busy { path: path(), by: owner(file), waited });
+            let by = if wait < WORTH_A_NAME { String::new() } else { owner(file) };
+            return Err(Error::Busy { path: path(), by, waited });
         }
         pause = pause_after(waited).min(wait - waited);
     }
@@ -52,7 +54,10 @@ pub(crate) fn pause_after(waited: Duration) -> Duration {
 }
 
 /// Who has `file` locked, as far as the kernel shows it to us.
-fn owner(file: &OwnedFd) -> String {
+///
+/// **For the last word only**: while `/proc/locks` is read nobody on the machine can lock any file,
+/// and the kernel makes them wait for milliseconds.
+pub(crate) fn owner(file: &OwnedFd) -> String {
     let unknown = || "a process that is not visible from here".to_owned();
     let (Ok(stat), Ok(locks)) = (sys::stat(file), try_read_proc("/proc/locks")) else {
         return unknown();

@@ -14,6 +14,7 @@ use tenure_core::{Record, Term, Token, Wall};
 
 use crate::guard::LockFile;
 use crate::image::{self, Place};
+use crate::known::Known;
 use crate::list::list;
 use crate::lockwait::lock_exclusive;
 use crate::session::Verdict;
@@ -138,7 +139,8 @@ impl LocalStore {
         let name = std::ffi::CString::new(path.file_name().unwrap_or_default().as_encoded_bytes());
         let Ok(name) = name else { return Ok(true) };
         let folder = self.folder().path().join("locks");
-        match image::load(file, Place { folder: &folder, file: &name, lock: None }) {
+        let place = Place { folder: &folder, file: &name, lock: None };
+        match image::load(file, place, &mut Known::default()) {
             Ok(loaded) => {
                 Ok(LockName::new(&loaded.name).map_or(true, |is| is.file_name() != name.as_bytes()))
             }

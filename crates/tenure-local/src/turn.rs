@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tenure_core::{
-    Action, Change, Claim, End, Mark, Outcome, Probed, Record, Report, Session, State, Term, Time,
-    Token, View, Write,
+    Action, Change, Claim, End, Holder, Mark, Outcome, Probed, Record, Report, Session, State,
+    Term, Time, Token, View, Write,
 };
 
 use crate::guard::{Guard, LockFile, Stored};
@@ -160,7 +160,7 @@ impl Turn<'_> {
     }
 
     fn poll(&mut self, mut guard: Guard<'_>, mut stored: Stored) -> Result<Rest> {
-        loop {
+        let rest = loop {
             let now = self.store.now();
             let view = self.view(now, &stored);
             match self.claim.poll(now, self.store.wall(), &view) {
@@ -177,16 +177,18 @@ impl Turn<'_> {
                 }
                 Action::Report(report) => self.reports.push_back(report),
                 Action::Write(write) => self.write(&mut guard, &mut stored, &write)?,
-                Action::Idle => return Ok(Rest::Done),
+                Action::Idle => break Rest::Done,
                 Action::Wait { until } if self.claim.state() == State::Contending => {
-                    return self.position(&stored, until).map(Rest::Waits);
+                    break Rest::Waits(self.position(&stored, until)?);
                 }
                 Action::Wait { until } if self.claim.state() == State::Ending => {
-                    return Ok(Rest::Later(until));
+                    break Rest::Later(until);
                 }
-                Action::Wait { .. } => return Ok(Rest::Done),
+                Action::Wait { .. } => break Rest::Done,
             }
-        }
+        };
+        guard.bring_back(stored);
+        Ok(rest)
     }
 
     fn view<'s>(&self, now: Time, stored: &'s Stored) -> View<'s> {
@@ -226,8 +228,9 @@ impl Turn<'_> {
         if matches!(change, Change::Take { .. } | Change::Renew { .. }) || change.begins_hold() {
             stored.clock = self.store.clock();
         }
-        if let Change::Release { next: Some(next), .. } = change {
-            *self.to_wake = Some(*next);
+        if let Change::Release { next, .. } = change {
+            // Who was passed over because it is stopped looks as soon as it goes on.
+            *self.to_wake = next.or_else(|| stored.record.queue.front().map(|first| first.mark));
         } else if behind.is_some() {
             *self.to_wake = behind;
         }
@@ -257,7 +260,16 @@ impl Turn<'_> {
                 self.dead.extend(died.map(|h| (h.session, Some(h.mark))));
                 strike
             }
-            Change::Join { strike, .. } | Change::Release { strike, .. } => strike,
+            // Whose hold somebody else ends has ended, if it was one of processes.
+            Change::Release { of, strike, .. } => {
+                let theirs = |h: &&Holder| {
+                    h.mark == *of && h.term == Term::Session && h.session != self.session.session()
+                };
+                let ended = record.holder.as_ref().filter(theirs);
+                self.dead.extend(ended.map(|h| (h.session, Some(h.mark))));
+                strike
+            }
+            Change::Join { strike, .. } => strike,
             Change::Leave { .. } | Change::Renew { .. } => return,
         };
         let struck = record.queue.iter().filter(|w| strike.contains(&w.mark));

@@ -18,7 +18,8 @@ use tenure::store::{
     BoxFuture, Capabilities, Conditional, Listed, Liveness, Memory, Name, Result as Answer,
     Snapshot, Store, Stored, Watch,
 };
-use tenure::{Attempt, Client, Error, Lost, ManualClock, Overrun, Released, RunOptions};
+use tenure::testing::ManualClock;
+use tenure::{Attempt, Client, Error, Lost, Overrun, Released, RunOptions};
 use tenure_core::{Change, Probed, Session, Version};
 
 const TTL: Duration = Duration::from_secs(16);
@@ -308,6 +309,7 @@ impl Store for Liar {
             let other = Name::new("other").unwrap();
             match self.lie {
                 Lie::AlwaysConflict => Ok(Conditional::Conflict),
+                Lie::Panics => panic!("a store that panics"),
                 Lie::OtherRecord | Lie::NothingWritten => {
                     let Snapshot::Is(stored) = self.inner.read(&other).await? else {
                         return Ok(Conditional::Conflict);

@@ -449,7 +449,7 @@ impl Claim {
                 let error = if server { self.config.timing.error(ttl) } else { Duration::ZERO };
                 Some(deadline.before(error))
             }
-            Term::Session | Term::Forever => None,
+            Term::Session | Term::Until(_) | Term::Forever => None,
         }
     }
 
@@ -478,7 +478,7 @@ impl Claim {
     fn nothing_left_at(&self, now: Time, term: Term) -> Time {
         match term {
             Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
-            Term::Session | Term::Forever => Time::MAX,
+            Term::Session | Term::Until(_) | Term::Forever => Time::MAX,
         }
     }
 

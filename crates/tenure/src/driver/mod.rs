@@ -31,7 +31,7 @@ use crate::clock::{Alarm, Clock, Tick};
 pub(crate) use keeper::Keeper;
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
-pub(crate) use seat::{Acquired, Seat};
+pub(crate) use seat::{Acquired, Asked, Seat};
 
 /// How many rounds one poll may take before it lets others run.
 const ROUNDS_MAX: u32 = 64;
@@ -93,7 +93,8 @@ pub(crate) struct Driver {
     contact: bool,
     /// When it was polled last.
     now: Time,
-    alarm: Alarm,
+    /// Made when there is something to wait for.
+    alarm: Option<Alarm>,
 }
 
 /// What the claim wants.
@@ -107,12 +108,7 @@ enum Want {
 impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
-    pub(crate) fn new(
-        claim: Claim,
-        patience: Patience,
-        known: Option<Snapshot>,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn new(claim: Claim, patience: Patience, known: Option<Snapshot>) -> Self {
         Self {
             claim,
             patience,
@@ -129,7 +125,7 @@ impl Driver {
             new_session: None,
             contact: false,
             now: Time::ZERO,
-            alarm: Alarm::new(Arc::clone(clock)),
+            alarm: None,
         }
     }
 
@@ -206,7 +202,8 @@ impl Driver {
                 if until.is_some_and(|until| tick.now >= until) {
                     continue;
                 }
-                self.alarm.set(until, cx.waker());
+                let alarm = || Alarm::new(Arc::clone(site.clock));
+                self.alarm.get_or_insert_with(alarm).set(until, cx.waker());
                 return Poll::Pending;
             }
         }
@@ -282,7 +279,7 @@ impl Driver {
         self.ask = None;
         self.watch = None;
         self.writes.clear();
-        self.alarm.clear();
+        self.alarm = None;
     }
 
     /// What led nowhere is repeated after a pause that grows.

@@ -21,6 +21,8 @@ pub(super) struct Ask {
 
 enum Pending {
     Read(BoxFuture<'static, Result<Snapshot>>),
+    /// The first item of the watch, which tells what stands there.
+    Watch,
     Probe(BoxFuture<'static, (Session, Result<Probed>)>),
     Session(BoxFuture<'static, Result<Session>>),
 }
@@ -62,12 +64,24 @@ impl Driver {
         }
         let (store, name) = (Arc::clone(site.store), site.name.clone());
         let pending = match session {
+            // What is waited for or held is watched anyway: one request does for both.
+            None if self.is_watched(site) => {
+                self.watch = Some(store.watch(&name));
+                Pending::Watch
+            }
             None => Pending::Read(Box::pin(async move { store.read(&name).await })),
             Some(s) => Pending::Probe(Box::pin(async move { (s, store.probe(s).await) })),
         };
         self.news = false;
         self.ask = Some(Ask { pending, since: now });
         Want::Asked
+    }
+
+    /// Whether the record is looked at by a watch that begins now.
+    fn is_watched(&self, site: Site<'_>) -> bool {
+        let lasts = matches!(self.claim.state(), State::Contending | State::Held);
+        let observed = site.store.capabilities().liveness == Liveness::Observed;
+        lasts && observed && self.watch.is_none()
     }
 
     /// Asks which session is ours: where a server ends them, the claim's may be over, and nothing can
@@ -125,6 +139,19 @@ impl Driver {
         if let Some(ask) = &mut self.ask {
             let answer = match &mut ask.pending {
                 Pending::Read(read) => read.as_mut().poll(cx).map(Answer::Read),
+                Pending::Watch => match self.watch.as_mut().map(|w| w.as_mut().poll_next(cx)) {
+                    Some(Poll::Pending) => Poll::Pending,
+                    Some(Poll::Ready(Some(Ok(first)))) => Poll::Ready(Answer::Read(Ok(first))),
+                    Some(Poll::Ready(Some(Err(error)))) => {
+                        self.watch = None;
+                        Poll::Ready(Answer::Read(Err(error)))
+                    }
+                    _ => {
+                        self.watch = None;
+                        let what = Detail::new("the store", "ended a watch that told nothing");
+                        Poll::Ready(Answer::Read(Err(StoreError::Unavailable(what))))
+                    }
+                },
                 Pending::Probe(probe) => {
                     probe.as_mut().poll(cx).map(|(s, probed)| Answer::Probed(s, probed))
                 }
@@ -152,7 +179,9 @@ impl Driver {
             return None;
         }
         let attempt = self.claim.config().timing.attempt();
-        self.ask = None;
+        if let Some(Ask { pending: Pending::Watch, .. }) = self.ask.take() {
+            self.watch = None;
+        }
         self.rest_until = now.after(self.pause());
         let what = format!("did not answer within {attempt:?}");
         Some(Err(StoreError::Unavailable(Detail::new("the store", what))))
@@ -213,7 +242,7 @@ impl Driver {
                 self.stumbles = 0;
                 let outcome = done.outcome();
                 if let Conditional::Done(stored) = done {
-                    self.note(Snapshot::Is(stored));
+                    self.note(stored.into());
                 }
                 (outcome, None)
             }

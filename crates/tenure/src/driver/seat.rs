@@ -20,19 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, Session, State, Text, Time, Token};
-use tenure_store::Store;
+use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
 use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
-use crate::event::EventKind;
+use crate::event::{About, EventKind};
 use crate::hold::Status;
+use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
-
-/// How long a store may be silent before a wait ends that it never answered.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
@@ -41,6 +39,7 @@ pub(crate) struct Seat {
     line: Arc<Line>,
     id: Text,
     since: Time,
+    acquisition: u64,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
     inner: Mutex<Inner>,
@@ -53,11 +52,29 @@ struct Inner {
     turn: Option<Turn>,
     status: Option<Arc<Status>>,
     /// Its place with the keeper.
-    place: Option<usize>,
+    place: Option<u32>,
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// What the store last said instead of doing what it was asked.
-    trouble: Option<tenure_store::Error>,
+    trouble: Option<Box<tenure_store::Error>>,
+    told: Told,
+}
+
+/// What was told last of a story that has to have an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Waiting,
+    Acquired,
+}
+
+/// An acquisition that comes to its seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) since: Time,
+    /// Whether it has told that it waits.
+    pub(crate) told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,38 +96,58 @@ impl Seat {
         turn: Turn,
         claim: Claim,
         patience: Patience,
-        since: Time,
+        asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
-        let known = line.known().take();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = line.known().take().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
             line,
             id: claim.config().id.clone(),
-            since,
+            since: asked.since,
+            acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                driver: Some(Box::new(Driver::new(claim, patience, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
                 place: None,
                 undoing: None,
                 trouble: None,
+                told: if asked.told { Told::Waiting } else { Told::Nothing },
             }),
         })
     }
 
-    /// Acquires. The future undoes it when it is dropped first.
-    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+    /// Acquires, if the store answers anything by `contact_by`. The future undoes it when it is
+    /// dropped first.
+    pub(crate) async fn acquire(
+        self: Arc<Self>,
+        contact_by: Time,
+        ears: Option<&Ears>,
+    ) -> Result<Acquired, Error> {
+        let clock = Arc::clone(&self.shared.clock);
         *self.line.acquiring() = Arc::downgrade(&self);
         let mut undo = UndoOnDrop(Some(self));
-        let output = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(cx),
+        let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
+            Some(seat) => seat.poll_acquire(cx, ears),
             None => Poll::Pending,
         });
-        let output = output.await?;
+        let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
+            Some(output) => output?,
+            None => {
+                if let Some(silent) = undo.0.as_ref().and_then(|seat| seat.silent()) {
+                    return Err(silent);
+                }
+                acquired.await?
+            }
+        };
         // Busy and timed out may have left something to undo.
         if let Acquired::Held(seat, _) = &output {
             *seat.line.acquiring() = Weak::new();
@@ -119,7 +156,11 @@ impl Seat {
         Ok(output)
     }
 
-    fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
+    fn poll_acquire(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ears: Option<&Ears>,
+    ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
         if inner.undoing.is_some() {
             return Poll::Ready(Err(Error::Closed));
@@ -136,7 +177,7 @@ impl Seat {
                     return Poll::Ready(Err(error.into()));
                 }
                 Step::Failed(error) => {
-                    inner.trouble = Some(error);
+                    inner.trouble = Some(Box::new(error));
                     continue;
                 }
                 Step::Renewed(_) => continue,
@@ -155,13 +196,20 @@ impl Seat {
                 Report::Acquired { token } => {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
-                Report::Waiting { place, by, .. } => self.waits(by.into(), place),
+                Report::Waiting { place, ticket, by } => {
+                    inner.told = Told::Waiting;
+                    let by = HeldBy::from(by);
+                    if let Some(Ears(ears)) = ears {
+                        ears(by.clone(), place, ticket);
+                    }
+                    self.waits(by, place);
+                }
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
                 Report::TimedOut(Some(by)) => {
                     return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
                 }
                 Report::TimedOut(None) => {
-                    let said = inner.trouble.take().map(Error::from);
+                    let said = inner.trouble.take().map(|error| Error::from(*error));
                     let none = || Error::unavailable("the limit passed before the store answered");
                     return Poll::Ready(Err(said.unwrap_or_else(none)));
                 }
@@ -175,17 +223,25 @@ impl Seat {
     fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
         let mut config = driver.claim().config().clone();
         config.session = session;
-        config.marks = self.shared.marks()?;
+        config.marks = self.shared.marks(self.shared.number())?;
         let mut claim = Claim::new(config);
         claim.acquire(driver.patience());
-        let driver = Driver::new(claim, driver.patience(), None, &self.shared.clock);
+        let driver = Driver::new(claim, driver.patience(), None);
         Ok(Box::new(driver.with_contact()))
     }
 
     /// Whether a store's refusal ends the wait.
     fn is_final(&self, driver: &Driver, error: &tenure_store::Error) -> bool {
-        let silent = !driver.has_contact() && self.age() >= FIRST_CONTACT;
-        driver.state() == State::Contending && (driver.ends_wait(error) || silent)
+        driver.state() == State::Contending && driver.ends_wait(error)
+    }
+
+    /// What to say of a store that has never answered.
+    fn silent(&self) -> Option<Error> {
+        let mut inner = self.inner();
+        let silent = inner.driver.as_ref().is_some_and(|driver| !driver.has_contact());
+        let waited = Duration::from_secs(self.age().as_secs());
+        let none = || Error::unavailable(format!("the store did not answer within {waited:?}"));
+        silent.then(|| inner.trouble.take().map_or_else(none, |error| Error::from(*error)))
     }
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
@@ -201,7 +257,13 @@ impl Seat {
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
-        self.tell(|| EventKind::Acquired { token: token.get(), waited: self.age() });
+        inner.told = Told::Acquired;
+        let remaining = || until.map(|until| until.since(self.shared.clock.now()));
+        self.tell(|| EventKind::Acquired {
+            token: token.get(),
+            waited: self.age(),
+            remaining: remaining(),
+        });
         self.give_to_keeper(inner);
         Acquired::Held(Arc::clone(self), status)
     }
@@ -220,11 +282,15 @@ impl Seat {
         let Some(limit) = self.begin_release(leave) else {
             return Ok(Released::Lost(self.cause()));
         };
-        let keep = KeepOnDrop(self);
-        let seat = &keep.0;
+        let mut keep = KeepOnDrop(Some(self));
+        let Some(seat) = &keep.0 else { return Ok(Released::Released) };
         let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
-            Some(released) => Ok(released),
+            Some(released) => {
+                // All is over: there is nothing left to keep.
+                keep.0 = None;
+                Ok(released)
+            }
             None => Err(seat.unanswered()),
         }
     }
@@ -257,7 +323,7 @@ impl Seat {
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
-                inner.trouble = Some(error);
+                inner.trouble = Some(Box::new(error));
                 continue;
             }
             if let Some(released) = self.ended(&mut inner, step) {
@@ -269,7 +335,7 @@ impl Seat {
     fn unanswered(&self) -> Error {
         let text = "the release was not answered; the hold ends with its ttl";
         match self.inner().trouble.take() {
-            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(Box::new(error))),
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
             None => Error::unavailable(text),
         }
     }
@@ -295,12 +361,15 @@ impl Seat {
         if inner.undoing.is_some() || inner.status.is_some() {
             return;
         }
+        if inner.told == Told::Waiting {
+            inner.told = Told::Nothing;
+            self.tell(|| EventKind::GaveUp { waited: self.age() });
+        }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.shared.clock.now());
         if matches!(driver.state(), State::Ended | State::Idle) {
             return self.finish(&mut inner);
         }
-        self.tell(|| EventKind::GaveUp { waited: self.age() });
         self.undo(&mut inner);
     }
 
@@ -346,7 +415,6 @@ impl Seat {
     fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
         let status = inner.status.as_ref();
         let token = status.map_or(0, |status| status.token);
-        let held = || inner.status.as_ref().map_or(Duration::ZERO, |status| status.age());
         let driver = inner.driver.as_ref()?;
         let released = match step {
             Step::Renewed(took) => {
@@ -378,13 +446,13 @@ impl Seat {
                     status.lose(cause.clone());
                     cause = status.look().unwrap_or(cause);
                 }
-                let lost = || EventKind::Lost { token, cause: cause.clone(), held: held() };
-                self.tell_of_hold(token, lost);
+                self.tell_end(inner, Some(cause.clone()), true);
                 Released::Lost(cause)
             }
             Step::Report(Report::Released { confirmed }) => {
-                let released = || EventKind::Released { token, held: held(), confirmed };
-                self.tell_of_hold(token, released);
+                // Who looked after the deadline found it lost before the claim did.
+                let lost = status.and_then(|status| status.look());
+                self.tell_end(inner, lost, confirmed);
                 Released::Released
             }
             Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
@@ -419,6 +487,9 @@ impl Seat {
         if let Some(driver) = &mut inner.driver {
             *self.line.known() = driver.seen_free();
         }
+        // Where nobody was left to hear how it ended.
+        let lost = inner.status.as_ref().and_then(|status| status.look());
+        self.tell_end(inner, lost, false);
         inner.driver = None;
         inner.turn = None;
         inner.undoing = None;
@@ -436,16 +507,15 @@ impl Seat {
         }
         if let Some(status) = &inner.status {
             status.lose(Lost::RuntimeGone);
-            let (token, held) = (status.token, status.age());
-            self.tell(|| EventKind::Lost { token, cause: Lost::RuntimeGone, held });
         }
         self.finish(&mut inner);
     }
 
-    /// Tells of what was a hold before it ended, and not only an attempt.
-    fn tell_of_hold(&self, token: u64, kind: impl FnOnce() -> EventKind) {
-        if token > 0 {
-            self.tell(kind);
+    /// Tells how a hold ended, once.
+    fn tell_end(&self, inner: &mut Inner, lost: Option<Lost>, confirmed: bool) {
+        if let (Told::Acquired, Some(status)) = (inner.told, &inner.status) {
+            self.tell(|| EventKind::end(status, lost, confirmed));
+            inner.told = Told::Nothing;
         }
     }
 
@@ -458,7 +528,8 @@ impl Seat {
     }
 
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        self.shared.tell(self.line.name.text(), &self.id, kind);
+        let (lock, id) = (self.line.name.text(), &self.id);
+        self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.
@@ -489,13 +560,14 @@ impl Drop for UndoOnDrop {
 }
 
 /// A release under way.
-struct KeepOnDrop(Arc<Seat>);
+struct KeepOnDrop(Option<Arc<Seat>>);
 
 impl Drop for KeepOnDrop {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let Some(seat) = &self.0 else { return };
+        let mut inner = seat.inner();
         if inner.driver.is_some() {
-            self.0.undo(&mut inner);
+            seat.undo(&mut inner);
         }
     }
 }
