@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
-use tenure::blocking::{Attempt, Lock, Released, connect};
+use tenure::Released;
+use tenure::blocking::{Attempt, Lock, connect};
 
 use crate::proc::now_us;
 use crate::rows::kills::next;
@@ -62,7 +63,7 @@ fn add(counter: &str, order: &str) -> Result<()> {
 
 /// For every line: acquires, says when it had the lock, releases.
 fn waiter(url: &str, name: &str) -> Result<()> {
-    let lock = connect(url)?.lock(name)?;
+    let lock = connect(url)?.lock(name);
     for line in std::io::stdin().lock().lines() {
         line?;
         let guard = lock.acquire()?;
@@ -97,7 +98,7 @@ fn prey(url: &str, dir: &Path, seed: u64) -> Result<()> {
         random = next(random);
         let number = (random >> 20) % 8;
         let name = format!("lock-{number}");
-        let guard = client.lock(&name)?.durable(number.is_multiple_of(2)).acquire()?;
+        let guard = client.lock(&name).durable(number.is_multiple_of(2)).acquire()?;
         append("holds", &format!("{name} {}\n", guard.token()))?;
         // Whoever else believed to have the lock would write here, too.
         let mine = guard.token().to_le_bytes();
@@ -134,8 +135,8 @@ impl Turn {
             Ok(file)
         };
         Ok(match kind {
-            "plain" => Self::Lock(connect(place)?.lock(name)?),
-            "durable" => Self::Lock(connect(place)?.lock(name)?.durable(true)),
+            "plain" => Self::Lock(connect(place)?.lock(name)),
+            "durable" => Self::Lock(connect(place)?.lock(name).durable(true)),
             "flock" => Self::Flock(file(0)?),
             "raw" => Self::Raw(file(8_192)?),
             _ => bail!("no such turn: {kind}"),
@@ -198,7 +199,7 @@ fn hold(url: &str, count: usize) -> Result<()> {
     let client = connect(url)?;
     let mut guards = Vec::new();
     for i in 0..count {
-        match client.lock(&format!("lock-{i:05}"))?.try_acquire()? {
+        match client.lock(&format!("lock-{i:05}")).try_acquire()? {
             Attempt::Acquired(guard) => guards.push(guard),
             Attempt::HeldBy(held) => bail!("lock {i} is held by {}", held.id),
         }
@@ -211,7 +212,7 @@ fn hold(url: &str, count: usize) -> Result<()> {
 /// Acquires and releases with a system call between them that nothing else makes, so that who
 /// traces it can tell the phases apart.
 fn phases(url: &str, durable: bool, count: usize) -> Result<()> {
-    let lock = connect(url)?.lock("phases")?.durable(durable);
+    let lock = connect(url)?.lock("phases").durable(durable);
     for _ in 0..count {
         mark();
         let guard = lock.acquire()?;

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tenure::blocking::{Attempt, connect};
+use tenure::blocking::connect;
 
 use super::Place;
 use crate::proc::Running;
@@ -49,11 +49,12 @@ pub(super) fn kills(place: &Place<'_>) -> Result<Vec<Line>> {
     let unreadable = listed.iter().filter(|lock| lock.is_err()).count();
     let mut stuck = 0;
     for lock in listed.into_iter().flatten() {
-        match client.lock(&lock.name)?.acquire_timeout(PATIENCE)? {
-            Attempt::Acquired(guard) if guard.token() > last(&holds, &lock.name)? => {
+        match client.lock(&lock.name).acquire_timeout(PATIENCE) {
+            Ok(guard) if guard.token() > last(&holds, &lock.name)? => {
                 let _ = guard.release()?;
             }
-            _ => stuck += 1,
+            Ok(_) | Err(tenure::Error::TimedOut { .. }) => stuck += 1,
+            Err(error) => return Err(error.into()),
         }
     }
     let what = format!(

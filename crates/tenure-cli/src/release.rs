@@ -1,7 +1,8 @@
 //! `tenure release`: give back a hold that `acquire` took. The hold file goes with it, but never
 //! before the record says that nothing of the hold is left.
 
-use tenure::blocking::{Kept, Lost};
+use tenure::Lost;
+use tenure::blocking::Kept;
 
 use crate::duration::shorten;
 use crate::exit::{Failure, LOST, complain};
@@ -14,7 +15,7 @@ pub(crate) fn release(options: &HoldOptions) -> Result<u8, Failure> {
     let file = HoldFile::open(&options.hold)?;
     let key = file.key()?;
     let client = file.connect(options.store.as_ref())?;
-    let lock = client.lock(file.lock()).map_err(Failure::new)?;
+    let lock = client.lock(file.lock());
     let (name, token) = (shorten(file.lock()), file.token());
     let lost = match lock.release_hold(&key).map_err(Failure::new)? {
         Kept::Done { .. } => None,

@@ -1,6 +1,7 @@
 //! `tenure renew`: prolong a hold that `acquire` took. The hold file stays as it is.
 
-use tenure::blocking::{Kept, Lost};
+use tenure::Lost;
+use tenure::blocking::Kept;
 
 use crate::duration::shorten;
 use crate::exit::{Failure, LOST};
@@ -13,7 +14,7 @@ pub(crate) fn renew(options: &HoldOptions) -> Result<u8, Failure> {
     let file = HoldFile::open(&options.hold)?;
     let key = file.key()?;
     let client = file.connect(options.store.as_ref())?;
-    let lock = client.lock(file.lock()).map_err(Failure::new)?;
+    let lock = client.lock(file.lock());
     let why = match lock.renew_hold(&key, options.ttl).map_err(Failure::new)? {
         Kept::Done { .. } => return Ok(0),
         Kept::Lost(lost) => why_in_full(&client, file.lock(), file.token(), &lost),

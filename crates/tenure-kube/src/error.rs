@@ -72,6 +72,10 @@ impl Asked<'_> {
                     "needs `{verb}` on {resource} {place}; `tenure rbac` prints the Role"
                 )))
             }
+            // A path that is none of its own is answered without an object.
+            404 if said.is_empty() => Error::Invalid(self.detail(format!(
+                "the server knows no {resource}: name another resource, or install what defines it"
+            ))),
             404 => Error::Invalid(self.detail(format!("{said}: create it or name another"))),
             429 => Error::Unavailable(self.detail(format!("the server is busy (429 {said})"))),
             code @ (408 | 500..) if self.is_write() => {

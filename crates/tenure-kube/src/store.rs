@@ -360,7 +360,12 @@ pub(crate) fn encoded(text: &str) -> String {
 
 impl Store for KubeStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { liveness: Liveness::Observed, queue: false }
+        let (wall_clocks, adopts) = match self.0.format {
+            Format::Lease => (false, false),
+            Format::Annotation(_) | Format::ConfigMap => (true, false),
+            Format::Janus => (true, true),
+        };
+        Capabilities { liveness: Liveness::Observed, queue: false, wall_clocks, adopts }
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session>> {

@@ -26,6 +26,12 @@ pub struct Capabilities {
     /// Whether waiters stand in the record. If not, what would put one there is
     /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub queue: bool,
+    /// Whether others end its holds by their wall clocks, so that a holder has to end them earlier
+    /// by as much as clocks may be apart.
+    pub wall_clocks: bool,
+    /// Whether an identity is unique wherever it is used, and what it holds is its own after a
+    /// restart, too: the name of a transaction, not of a process.
+    pub adopts: bool,
 }
 
 /// What [`Store::watch`] gives. See there.

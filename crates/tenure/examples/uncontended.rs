@@ -3,7 +3,7 @@ use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("give an absolute folder")?;
-    let lock = tenure::blocking::connect(&format!("local:{folder}"))?.lock("speed")?;
+    let lock = tenure::blocking::connect(&format!("local:{folder}"))?.lock("speed");
     for _ in 0..5 {
         let mut acquire = Vec::new();
         let mut release = Vec::new();

@@ -10,17 +10,23 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use tenure_core::{Marks, Text};
 use tenure_store::{Name, Store};
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, System};
+use crate::clock::{Clock, System, within};
 use crate::driver::{Keeper, Line};
-use crate::event::{EventKind, Teller};
+use crate::event::{About, EventKind, Teller};
 use crate::identity;
+#[cfg(feature = "testing")]
+use crate::testing::ManualClock;
 use crate::url::check_id;
-use crate::{Error, Events, Lock, LockInfo, ManualClock};
+use crate::{Error, Events, Lock, LockInfo};
+
+/// How long an answer to a question is waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A connection to a store. Cheap to clone; all clones are one client.
 ///
@@ -50,8 +56,12 @@ pub(crate) struct Shared {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) teller: Teller,
     lines: Mutex<HashMap<Name, Weak<Line>>>,
-    /// Where this client's marks start, and how many contenders have drawn a share of them.
-    marks: (Result<u128, String>, AtomicU64),
+    /// Where this client's marks start.
+    marks: Result<u128, String>,
+    /// How many acquisitions there were.
+    acquisitions: AtomicU64,
+    /// Whether the store has ever answered.
+    pub(crate) contact: AtomicBool,
     closed: AtomicBool,
     closing: Notify,
 }
@@ -65,7 +75,9 @@ impl Client {
         Self::on(Backend::Store(store), "store:".into(), Arc::new(System), None)
     }
 
-    /// A client whose time is moved by hand, for tests.
+    /// A client whose time is moved by hand, for tests of a store of one's own; else
+    /// [`TestStore::client`](crate::testing::TestStore::client) is nearer.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_clock(store: Arc<dyn Store>, clock: &ManualClock) -> Self {
         Self::on(Backend::Store(store), "store:".into(), Arc::new(clock.clone()), None)
@@ -85,7 +97,9 @@ impl Client {
             keeper: Arc::default(),
             teller: Teller::default(),
             lines: Mutex::default(),
-            marks: (identity::random_u128(), AtomicU64::new(0)),
+            marks: identity::random_u128(),
+            acquisitions: AtomicU64::new(0),
+            contact: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
         };
@@ -139,7 +153,7 @@ impl Client {
         let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
-                let snapshot = store.read(&name).await?;
+                let snapshot = self.shared.asked(store.read(&name)).await?;
                 let stored = snapshot.stored();
                 Ok(crate::info::of_stored(&name, stored, url(), self.shared.clock.wall()))
             }
@@ -160,7 +174,7 @@ impl Client {
         let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
-                let mut listed = store.list().await?;
+                let mut listed = self.shared.asked(store.list()).await?;
                 listed.sort_by(|a, b| a.name.cmp(&b.name));
                 let wall = self.shared.clock.wall();
                 let info = |l: tenure_store::Listed| {
@@ -178,6 +192,15 @@ impl Client {
     #[must_use]
     pub fn events(&self) -> Events {
         self.shared.teller.listen()
+    }
+
+    /// From now on what happens to the locks taken through this client is reported to the recorder
+    /// of the crate [`metrics`](https://docs.rs/metrics); see [`guide::metrics`](crate::guide::metrics)
+    /// for the names. Install a recorder first: what is described before there is one is not
+    /// described. A second call changes nothing.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.shared.teller.measure();
     }
 
     /// Closes the client: who waits for a lock, or asks for one later, gets [`Error::Closed`].
@@ -202,12 +225,15 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
-    /// Marks for one contender: a share of 2^40 of this client's own.
-    pub(crate) fn marks(&self) -> Result<Marks, Error> {
-        let (start, shares) = &self.marks;
-        let start = start.as_ref().map_err(|e| Error::unavailable(e.clone()))?;
-        let share = u128::from(shares.fetch_add(1, Ordering::Relaxed)) << 40;
-        Ok(Marks::new(start.wrapping_add(share)))
+    /// The number of one more acquisition.
+    pub(crate) fn number(&self) -> u64 {
+        self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Marks for the acquisition of this number: a share of 2^40 of this client's own.
+    pub(crate) fn marks(&self, acquisition: u64) -> Result<Marks, Error> {
+        let start = self.marks.as_ref().map_err(|e| Error::unavailable(e.clone()))?;
+        Ok(Marks::new(start.wrapping_add(u128::from(acquisition) << 40)))
     }
 
     fn line(self: &Arc<Self>, name: Name) -> Arc<Line> {
@@ -257,6 +283,18 @@ impl Shared {
         .await
     }
 
+    /// What the store answers to a question, unless it is silent for too long: a connection that is
+    /// half open never says so.
+    async fn asked<T>(
+        &self,
+        question: impl Future<Output = tenure_store::Result<T>>,
+    ) -> Result<T, Error> {
+        self.clock.start()?;
+        let limit = self.clock.now().after(SILENCE_MAX);
+        let silent = || Error::unavailable(format!("no answer within {SILENCE_MAX:?}"));
+        Ok(within(&self.clock, Some(limit), question).await.ok_or_else(silent)??)
+    }
+
     fn close(&self) {
         let lines: Vec<_> = {
             let lines = self.lines();
@@ -269,9 +307,10 @@ impl Shared {
         self.closing.notify_waiters();
     }
 
-    pub(crate) fn tell(&self, lock: &Text, id: &Text, kind: impl FnOnce() -> EventKind) {
+    /// Tells what happened; it is made only if anybody listens.
+    pub(crate) fn tell(&self, about: About<'_>, kind: impl FnOnce() -> EventKind) {
         if self.teller.is_heard() {
-            self.teller.tell(self.clock.wall(), lock, id, kind);
+            self.teller.tell(self.clock.wall(), about, kind());
         }
     }
 

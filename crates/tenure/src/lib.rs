@@ -21,7 +21,45 @@
 //! ```
 //!
 //! [`Lock::run`] is the shortest safe way to work under a lock: it acquires, works, stops the work
-//! in time if the hold is lost, and releases. For programs without async there is [`blocking`].
+//! in time if the hold is lost, and releases.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! # let client = tenure::connect("memory:").await?;
+//! let written = client.lock("nightly-backup").run(|hold| async move {
+//!     tokio::select! {
+//!         () = hold.stopping() => false,             // the lock is about to be lost: clean up
+//!         () = write_backup(hold.token()) => true,   // dropped at the deadline at the latest
+//!     }
+//! }).await?;
+//! assert!(written);
+//! # async fn write_backup(_token: u64) {}
+//! # Ok::<(), tenure::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Read next: the [guide]**, which says [which call when](guide::calls),
+//! [what a lock can promise](guide::promises), what to do with the [token](guide::fencing), how to
+//! [embed](guide::embedding) and how to [test](guide::testing) it.
+//!
+//! # Stores
+//!
+//! | URL | what | a lock ends |
+//! |---|---|---|
+//! | `local:`, `local:/a/folder` | files of this machine and user, no daemon | with its process, never by time |
+//! | `memory:` | in this program, for nobody else | by its ttl |
+//! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `local` (default) | the store of one machine; Linux only |
+//! | `blocking` (default) | the module `blocking`: locks without async |
+//! | `testing` | the module `testing`: a store whose time only the test moves |
+//! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |
+//! | `tracing` | [events and spans](guide::metrics#tracing) of `tracing` |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -31,22 +69,30 @@ mod connect;
 mod driver;
 mod error;
 mod event;
+mod gate;
 mod guard;
+pub mod guide;
 mod hold;
 mod identity;
 mod info;
 #[cfg(feature = "local")]
 mod local;
 mod lock;
+#[cfg(feature = "metrics")]
+mod meter;
 mod outcome;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "tracing")]
+mod trace;
 mod url;
 
 pub use client::Client;
-pub use clock::ManualClock;
 pub use connect::connect;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
+pub use gate::{StaleToken, TokenGate};
 pub use guard::Guard;
 pub use hold::{Deadline, Hold};
 pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
@@ -58,6 +104,9 @@ pub use url::StoreUrl;
 
 /// What a store of the user's own implements, and the store in memory.
 pub mod store {
-    pub use tenure_core::Liveness;
+    pub use tenure_core::{
+        Change, End, Holder, Liveness, Mark, Past, Probed, Record, Session, Term, Text, Time,
+        Token, Version, Waiter,
+    };
     pub use tenure_store::*;
 }

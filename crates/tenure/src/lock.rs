@@ -1,6 +1,7 @@
 //! A lock by name, and how to take it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tenure_core::{
@@ -11,22 +12,29 @@ use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
 use crate::clock::within;
-use crate::driver::{Acquired, Line, Seat, Turn};
-use crate::event::EventKind;
+use crate::driver::{Acquired, Asked, Line, Seat, Turn};
+use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// How long a hold lives by default where wall clocks end it.
+const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same program waits for the first: the lock is not reentrant.
 ///
-/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`].
+/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
+/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
-pub struct Lock {
+pub struct Lock(Arc<Handle>);
+
+/// A handle on a lock, shared with the acquisitions through it, which outlive it.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     pub(crate) id: Text,
     line: Result<Arc<Line>, String>,
@@ -70,9 +78,14 @@ pub(crate) enum Got {
 
 impl Lock {
     pub(crate) fn new(shared: &Arc<Shared>, id: Text, line: Result<Arc<Line>, String>) -> Self {
-        let settings =
-            Settings { timing: Timing::default(), tags: Vec::new(), durable: false, problem: None };
-        Self {
+        let timing = match &shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                Timing::new(TimingSpec::of(WALL_CLOCK_TTL)).unwrap_or_default()
+            }
+            _ => Timing::default(),
+        };
+        let settings = Settings { timing, tags: Vec::new(), durable: false, problem: None };
+        Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
             line,
@@ -82,18 +95,19 @@ impl Lock {
             marks: None,
             #[cfg(feature = "local")]
             local: std::sync::OnceLock::new(),
-        }
+        }))
     }
 
     /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.line.as_ref().map_or("", |line| line.name.as_str())
+        self.0.name()
     }
 
     /// How long a hold lives without renewal; everything else follows from it: renewed every third
     /// of it, at most every 5 s, and work is told to stop a fifth of it, at most 10 s, before the
-    /// end. Default: 15 s. On `local:` a hold ends with its process and never by time.
+    /// end. Default: 15 s, and 60 s in formats whose holds others end by their wall clocks, where it
+    /// is at least 20 s. On `local:` a hold ends with its process and never by time.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.timing_of(Timing::new(TimingSpec::of(ttl)))
     }
@@ -103,41 +117,36 @@ impl Lock {
         self.timing_of(Ok(timing))
     }
 
-    fn timing_of(mut self, timing: Result<Timing, tenure_core::TimingError>) -> Self {
-        match timing {
-            Ok(timing) => self.settings.timing = timing,
-            Err(error) => self.set_problem(error.to_string()),
-        }
-        self.changed()
+    fn timing_of(self, timing: Result<Timing, tenure_core::TimingError>) -> Self {
+        self.set(|settings| match timing {
+            Ok(timing) => settings.timing = timing,
+            Err(error) => settings.set_problem(error.to_string()),
+        })
     }
 
     /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
     /// control characters. They stay with the lock until a hold brings others.
-    pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        match check_tags(tags) {
-            Ok(tags) => self.settings.tags = tags,
-            Err(problem) => self.set_problem(problem),
-        }
-        self.changed()
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.set(|settings| match check_tags(tags) {
+            Ok(tags) => settings.tags = tags,
+            Err(problem) => settings.set_problem(problem),
+        })
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
     /// Only `local:` makes a difference; fencing tokens survive one in any case. Default: off.
-    pub fn durable(mut self, durable: bool) -> Self {
-        self.settings.durable = durable;
-        self.changed()
+    pub fn durable(self, durable: bool) -> Self {
+        self.set(|settings| settings.durable = durable)
     }
 
-    fn set_problem(&mut self, problem: String) {
-        self.settings.problem.get_or_insert(problem);
-    }
-
-    fn changed(mut self) -> Self {
+    /// Changes the settings of this handle, which is the only one while it is built.
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let handle = Arc::make_mut(&mut self.0);
+        change(&mut handle.settings);
         #[cfg(feature = "local")]
         {
-            self.local = std::sync::OnceLock::new();
+            handle.local = std::sync::OnceLock::new();
         }
-        let _ = &mut self;
         self
     }
 
@@ -155,10 +164,15 @@ impl Lock {
     /// # Cancel safety
     /// Dropping the future undoes what it began: nothing of it outlives its ttl, and on `local:`
     /// nothing outlives the drop.
-    pub async fn try_acquire(&self) -> Result<Attempt, Error> {
-        match self.get(Patience::Now).await? {
-            Got::Guard(guard) => Ok(Attempt::Acquired(guard)),
-            Got::Busy(by) | Got::TimedOut(by) => Ok(Attempt::HeldBy(by)),
+    pub fn try_acquire(
+        &self,
+    ) -> impl Future<Output = Result<Attempt, Error>> + Send + 'static + use<> {
+        let handle = Arc::clone(&self.0);
+        async move {
+            match handle.get(Patience::Now).await? {
+                Got::Guard(guard) => Ok(Attempt::Acquired(guard)),
+                Got::Busy(by) | Got::TimedOut(by) => Ok(Attempt::HeldBy(by)),
+            }
         }
     }
 
@@ -172,19 +186,64 @@ impl Lock {
     ///
     /// # Cancel safety
     /// As [`try_acquire`](Self::try_acquire): it also leaves the line.
-    pub async fn acquire(&self) -> Result<Guard, Error> {
-        self.wait(Patience::Forever).await
+    pub fn acquire(&self) -> impl Future<Output = Result<Guard, Error>> + Send + 'static + use<> {
+        let handle = Arc::clone(&self.0);
+        async move { handle.wait(Patience::Forever).await }
     }
 
-    /// Waits for the lock for at most `limit`.
+    /// Waits for the lock for at most `limit`, which begins when the future is first polled.
     ///
     /// # Errors
     /// [`Error::TimedOut`] says who was in the way; else as [`try_acquire`](Self::try_acquire).
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
-    pub async fn acquire_timeout(&self, limit: Duration) -> Result<Guard, Error> {
-        self.wait(Patience::Until(self.shared.clock.now().after(limit))).await
+    pub fn acquire_timeout(
+        &self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Guard, Error>> + Send + 'static + use<> {
+        let handle = Arc::clone(&self.0);
+        async move { handle.wait(handle.patience(Some(limit))).await }
+    }
+
+    /// Says what is wrong with the name or an option, before anything is asked of the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.valid().map(drop)
+    }
+
+    pub(crate) fn handle(&self) -> Arc<Handle> {
+        Arc::clone(&self.0)
+    }
+
+    /// The same with something that only this crate sets.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn tuned(mut self, change: impl FnOnce(&mut Handle)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+}
+
+impl Settings {
+    fn set_problem(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+}
+
+impl Handle {
+    pub(crate) fn name(&self) -> &str {
+        self.line.as_ref().map_or("", |line| line.name.as_str())
+    }
+
+    /// Until so long from now; `None` is for ever.
+    pub(crate) fn patience(&self, limit: Option<Duration>) -> Patience {
+        match limit {
+            None => Patience::Forever,
+            Some(Duration::ZERO) => Patience::Now,
+            Some(limit) => Patience::Until(self.shared.clock.now().after(limit)),
+        }
     }
 
     pub(crate) async fn wait(&self, patience: Patience) -> Result<Guard, Error> {
@@ -198,16 +257,20 @@ impl Lock {
         let line = self.ready()?;
         // A loop that always finds the lock free must leave the thread to others all the same.
         tokio::task::consume_budget().await;
-        let since = self.shared.clock.now();
-        let turn = match self.turn(line, patience, since).await? {
+        let (number, since) = (self.shared.number(), self.shared.clock.now());
+        let asked = Asked { number, since, told: false };
+        let mut waiting = Waiting { shared: &self.shared, line, id: &self.id, asked };
+        let turn = match self.turn(line, patience, &mut waiting).await? {
             Ok(turn) => turn,
             Err(busy) => return Ok(busy),
         };
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
-                let session = self.session(store, patience, since).await?;
-                let seat = self.seat(store, session, turn, patience, since)?;
+                let session = self.session(store, patience, since);
+                let session = self.shared.unless_closed(session).await??;
+                let claim = self.claim(store, session, patience, number)?;
+                let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
                 let limit = since.after(self.first_contact);
                 let acquired = seat.acquire(limit, self.ears.as_ref());
                 Ok(match self.shared.unless_closed(acquired).await?? {
@@ -218,25 +281,15 @@ impl Lock {
             }
             #[cfg(feature = "local")]
             Backend::Local(store) => {
-                let acquire = crate::local::acquire(self, store, turn, patience, since);
+                let acquire = crate::local::acquire(self, store, turn, patience, waiting);
                 self.shared.unless_closed(acquire).await?
             }
         }
     }
 
-    #[cfg(feature = "local")]
-    pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        if let Ok(line) = &self.line {
-            self.shared.tell(line.name.text(), &self.id, kind);
-        }
-    }
-
     /// What can be said before anything is asked of anybody.
     fn ready(&self) -> Result<&Arc<Line>, Error> {
-        let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
-        if let Some(problem) = &self.settings.problem {
-            return Err(Error::Invalid(problem.clone()));
-        }
+        let line = self.valid()?;
         if self.shared.is_closed() {
             return Err(Error::Closed);
         }
@@ -248,12 +301,20 @@ impl Lock {
         Ok(line)
     }
 
+    fn valid(&self) -> Result<&Arc<Line>, Error> {
+        let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
+        match &self.settings.problem {
+            Some(problem) => Err(Error::Invalid(problem.clone())),
+            None => Ok(line),
+        }
+    }
+
     /// Waits until no other task of this client is seated before this lock.
     async fn turn(
         &self,
         line: &Arc<Line>,
         patience: Patience,
-        since: Time,
+        waiting: &mut Waiting<'_>,
     ) -> Result<Result<Turn, Got>, Error> {
         match line.try_turn() {
             Ok(turn) => return Ok(Ok(turn)),
@@ -268,61 +329,87 @@ impl Lock {
         if let Some(Ears(ears)) = &self.ears {
             ears(by.clone(), None, None);
         }
-        let waiting = || EventKind::Waiting { held_by: by, place: None };
-        self.shared.tell(line.name.text(), &self.id, waiting);
-        let gave_up = GaveUp { lock: self, line, since };
+        waiting.tell(&by, None);
         let limit = match patience {
             Patience::Until(limit) => Some(limit),
             Patience::Now | Patience::Forever => None,
         };
         match within(&self.shared.clock, limit, line.turn()).await {
-            Some(Ok(turn)) => {
-                std::mem::forget(gave_up);
-                Ok(Ok(turn))
-            }
+            Some(Ok(turn)) => Ok(Ok(turn)),
             Some(Err(_)) => Err(Error::Closed),
             None => Ok(Err(Got::TimedOut(line.held_by(&self.id)))),
         }
     }
 
-    /// What the store knows about whether this process lives.
-    pub(crate) async fn session(
+    /// What the store knows about whether this process lives. Asked again while the store fails, for
+    /// as long as an outage is waited out.
+    async fn session(
         &self,
         store: &Arc<dyn Store>,
         patience: Patience,
         since: Time,
     ) -> Result<Session, Error> {
-        let clock = &self.shared.clock;
-        let limit = since.after(self.first_contact);
+        let (clock, contact) = (&self.shared.clock, &self.shared.contact);
+        let first = Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
         let limit = match patience {
-            Patience::Until(own) => own.min(limit),
-            Patience::Now | Patience::Forever => limit,
+            Patience::Until(own) => Some(first.map_or(own, |first| own.min(first))),
+            Patience::Now => Some(since.after(self.first_contact)),
+            Patience::Forever => first,
         };
-        let unanswered = || Error::unavailable("the store did not say how it knows who lives");
-        Ok(within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??)
+        let until = |time: Duration| {
+            let at = clock.now().after(time);
+            Some(limit.map_or(at, |limit| limit.min(at)))
+        };
+        let attempt = self.settings.timing.attempt();
+        let mut said = "the store did not say how it knows who lives".to_owned();
+        loop {
+            match within(clock, until(attempt), store.session()).await {
+                Some(Ok(session)) => {
+                    contact.store(true, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Some(Err(error)) if patience == Patience::Now || !error.is_retryable() => {
+                    return Err(error.into());
+                }
+                Some(Err(error)) => {
+                    said = error.to_string();
+                    within(clock, until(attempt / 2), std::future::pending::<()>()).await;
+                }
+                None => {}
+            }
+            if limit.is_some_and(|limit| clock.now() >= limit) {
+                return Err(Error::unavailable(said));
+            }
+        }
     }
 
     /// A contender for the lock in the store.
-    fn seat(
+    fn claim(
         &self,
         store: &Arc<dyn Store>,
         session: Session,
-        turn: Turn,
         patience: Patience,
-        since: Time,
-    ) -> Result<Arc<Seat>, Error> {
-        let mut claim = Claim::new(self.config(store, session)?);
+        number: u64,
+    ) -> Result<Claim, Error> {
+        let marks = match self.marks {
+            Some(start) => Marks::new(start),
+            None => self.shared.marks(number)?,
+        };
+        let mut claim = Claim::new(self.config(store, session, marks)?);
         claim.acquire(patience);
-        Ok(Seat::new((&self.shared, store), turn, claim, patience, since))
+        Ok(claim)
     }
 
     /// What a claim of this lock is told once.
-    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session) -> Result<Config, Error> {
+    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        let marks = match self.marks {
-            Some(start) => Marks::new(start),
-            None => self.shared.marks()?,
+        let timing = match can.wall_clocks {
+            true => {
+                let earlier = timing.for_wall_clocks(MAX_CLOCK_SKEW);
+                earlier.map_err(|error| Error::Invalid(error.to_string()))?
+            }
+            false => *timing,
         };
         Ok(Config {
             id: self.id.clone(),
@@ -331,10 +418,10 @@ impl Lock {
                 Liveness::Process => Term::Session,
                 Liveness::Server | Liveness::Observed => Term::Ttl(timing.ttl()),
             },
-            timing: *timing,
+            timing,
             liveness: can.liveness,
             queue: can.queue,
-            adopt: false,
+            adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks,
@@ -342,18 +429,40 @@ impl Lock {
     }
 }
 
-/// A wait among ourselves that ends without a turn.
-struct GaveUp<'a> {
-    lock: &'a Lock,
+/// An acquisition on its way, which tells when it has told that it waits and ends without the lock.
+pub(crate) struct Waiting<'a> {
+    shared: &'a Shared,
     line: &'a Line,
-    since: Time,
+    id: &'a Text,
+    asked: Asked,
 }
 
-impl Drop for GaveUp<'_> {
+impl Waiting<'_> {
+    /// Tells that it waits.
+    pub(crate) fn tell(&mut self, by: &HeldBy, place: Option<usize>) {
+        self.asked.told = true;
+        let held_by = || by.clone();
+        self.shared.tell(self.about(), || EventKind::Waiting { held_by: held_by(), place });
+    }
+
+    /// It is somebody else's to tell how this ends.
+    pub(crate) fn end(mut self) -> Asked {
+        let asked = self.asked;
+        self.asked.told = false;
+        asked
+    }
+
+    fn about(&self) -> About<'_> {
+        About { lock: self.line.name.text(), id: self.id, acquisition: self.asked.number }
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let shared = &self.lock.shared;
-        let waited = shared.clock.now().since(self.since);
-        shared.tell(self.line.name.text(), &self.lock.id, || EventKind::GaveUp { waited });
+        if self.asked.told {
+            let waited = self.shared.clock.now().since(self.asked.since);
+            self.shared.tell(self.about(), || EventKind::GaveUp { waited });
+        }
     }
 }
 

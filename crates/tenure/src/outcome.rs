@@ -58,6 +58,8 @@ pub enum Lost {
     /// The runtime that renewed it was shut down: the record stands until its ttl has run out, but
     /// nobody renews it.
     RuntimeGone,
+    /// The machine was restarted since, and how long it was off cannot be told.
+    Restarted,
 }
 
 /// How a release ended.
@@ -104,6 +106,7 @@ impl fmt::Display for Lost {
             Self::Deleted => f.write_str("its record was deleted"),
             Self::Deadline => f.write_str("it was not renewed in time"),
             Self::RuntimeGone => f.write_str("the runtime that renewed it was shut down"),
+            Self::Restarted => f.write_str("the machine was restarted since"),
         }
     }
 }

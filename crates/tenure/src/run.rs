@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tenure_core::{Patience, Time};
+use tenure_core::Time;
 
 use crate::clock::Alarm;
 use crate::hold::{Hold, Status};
@@ -119,12 +119,12 @@ impl Lock {
     /// # Cancel safety
     /// Dropping the future drops the work first and then gives the lock back, as dropping a
     /// [`Guard`] does.
-    pub async fn run<F, W>(&self, work: F) -> Result<W::Output, Error>
+    pub fn run<F, W>(&self, work: F) -> impl Future<Output = Result<W::Output, Error>> + use<F, W>
     where
         F: FnOnce(Hold) -> W,
         W: Future,
     {
-        self.run_with(RunOptions::new(), work).await
+        self.run_with(RunOptions::new(), work)
     }
 
     /// The same with options.
@@ -137,20 +137,22 @@ impl Lock {
     ///
     /// # Cancel safety
     /// As [`run`](Self::run).
-    pub async fn run_with<F, W>(&self, options: RunOptions, work: F) -> Result<W::Output, Error>
+    pub fn run_with<F, W>(
+        &self,
+        options: RunOptions,
+        work: F,
+    ) -> impl Future<Output = Result<W::Output, Error>> + use<F, W>
     where
         F: FnOnce(Hold) -> W,
         W: Future,
     {
-        let patience = match options.wait_max {
-            None => Patience::Forever,
-            Some(Duration::ZERO) => Patience::Now,
-            Some(limit) => Patience::Until(self.shared.clock.now().after(limit)),
-        };
-        let guard = self.wait(patience).await?;
-        let output = supervise(&guard, options.overrun, work).await?;
-        finish(guard, options.at_least).await?;
-        Ok(output)
+        let handle = self.handle();
+        async move {
+            let guard = handle.wait(handle.patience(options.wait_max)).await?;
+            let output = supervise(&guard, options.overrun, work).await?;
+            finish(guard, options.at_least).await?;
+            Ok(output)
+        }
     }
 }
 

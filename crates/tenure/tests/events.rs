@@ -5,12 +5,13 @@ mod common;
 #[path = "common/sim.rs"]
 mod sim;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sim::{Sim, poll_once};
 use tenure::store::Liveness;
 use tenure::{EventKind, Events, Lost};
-use tenure_testkit::Fate;
+use tenure_testkit::{Fate, Request};
 
 /// What came so far.
 async fn kinds(events: &mut Events) -> Vec<EventKind> {
@@ -51,7 +52,7 @@ fn a_hold_tells_its_story() {
         assert_eq!(names(&told), ["Waiting", "Acquired", "Renewed"]);
         let EventKind::Waiting { place: Some(0), held_by } = &told[0] else { panic!("{told:?}") };
         assert_eq!(held_by.id, other.id());
-        let EventKind::Acquired { token, waited } = told[1] else { panic!() };
+        let EventKind::Acquired { token, waited, .. } = told[1] else { panic!() };
         assert_eq!(token, guard.token());
         assert_eq!(waited, Duration::from_secs(2));
         let EventKind::Renewed { remaining, took, .. } = told[2] else { panic!() };
@@ -110,4 +111,86 @@ fn a_slow_listener_is_told_how_much_it_missed_and_holds_up_nobody() {
         sim.settle().await;
         assert!(sim.within(Duration::ZERO, events.next()).await.unwrap().is_none());
     });
+}
+
+/// What each acquisition told, by its number, in its order.
+async fn stories(events: &mut Events) -> BTreeMap<u64, Vec<String>> {
+    let mut stories = BTreeMap::<u64, Vec<String>>::new();
+    loop {
+        let mut next = Box::pin(tokio::task::unconstrained(events.next()));
+        let std::task::Poll::Ready(Some(event)) = poll_once(next.as_mut()).await else {
+            return stories;
+        };
+        stories.entry(event.acquisition).or_default().extend(names(&[event.kind]));
+    }
+}
+
+#[test]
+fn whatever_becomes_of_an_acquisition_its_story_has_one_end() {
+    sim::run(async {
+        for liveness in [Liveness::Observed, Liveness::Server] {
+            let sim = Sim::new(liveness);
+            let (client, other) = (sim.faulty(), sim.other());
+            let mut events = client.events();
+            let second = Duration::from_secs(1);
+            // Somebody else's hold: busy, timed out, given up, closed; the last two one by one.
+            let theirs = other.lock("x").acquire().await.unwrap();
+            let lock = client.lock("x");
+            assert!(sim.within(second, lock.try_acquire()).await.is_some());
+            assert!(sim.within(second * 2, lock.acquire_timeout(second)).await.is_some());
+            assert!(sim.within(second, lock.acquire()).await.is_none());
+            let (mut seated, mut behind) = (Box::pin(lock.acquire()), Box::pin(lock.acquire()));
+            assert!(sim.within(second, seated.as_mut()).await.is_none());
+            assert!(sim.within(second, behind.as_mut()).await.is_none());
+            drop((seated, behind));
+            // Waits in the program, then at the store, then has it and gives it back.
+            let (mut first, mut next) = (Box::pin(lock.acquire()), Box::pin(lock.acquire()));
+            assert!(sim.within(second, first.as_mut()).await.is_none());
+            assert!(sim.within(second, next.as_mut()).await.is_none());
+            let _ = theirs.release().await.unwrap();
+            let guard = sim.within(second, first).await.unwrap().unwrap();
+            drop(guard);
+            let guard = sim.within(second, next).await.unwrap().unwrap();
+            // A release that is dropped before its answer, and one that never gets it.
+            sim.fates(|request| match request {
+                Request::Write => Fate::Stalled,
+                _ => Fate::FINE,
+            });
+            assert!(sim.within(second / 2, guard.release()).await.is_none());
+            sim.pass(second * 40).await;
+            sim.fates(|_| Fate::FINE);
+            // Lost, as its user sees first.
+            let guard = sim.within(second, client.lock("y").acquire()).await.unwrap().unwrap();
+            sim.clock.advance(second * 60);
+            assert!(guard.deadline().unwrap().is_past());
+            assert_eq!(guard.lost().await, Lost::Deadline);
+            drop(guard);
+            sim.pass(second).await;
+            client.close().await;
+            for (number, story) in stories(&mut events).await {
+                let ends = ["GaveUp", "Lost", "Released"];
+                let count = |of: &[&str]| story.iter().filter(|n| of.contains(&n.as_str())).count();
+                assert_eq!(count(&ends), 1, "{liveness:?} {number}: {story:?}");
+                assert!(ends.contains(&story.last().unwrap().as_str()), "{number}: {story:?}");
+                let held = count(&["Lost", "Released"]);
+                assert_eq!(count(&["Acquired"]), held, "{liveness:?} {number}: {story:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_under_a_hold_ends_its_story() {
+    let client = sim::run(tenure::connect("memory:")).unwrap();
+    let mut events = client.events();
+    let (kept, dropped) = sim::run(async {
+        let kept = client.lock("kept").acquire().await.unwrap();
+        (kept, client.lock("dropped").acquire().await.unwrap())
+    });
+    // Nobody is left to carry out what it asks for.
+    drop(dropped);
+    drop(kept);
+    let told = sim::run(stories(&mut events));
+    let told: Vec<_> = told.values().map(|story| story.join(" ")).collect();
+    assert_eq!(told, ["Acquired Lost", "Acquired Lost"]);
 }

@@ -1,12 +1,15 @@
 //! Standing in line, with real processes that are killed and stopped.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod common;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use common::Folder;
 use rustix::process::{Pid, Signal, kill_process};
 use tenure::LockState;
 use tenure::blocking::{Attempt, Client, Step, connect};
@@ -77,7 +80,7 @@ impl Contender {
 fn the_role_of_a_child() {
     let Ok(store) = std::env::var(STORE) else { return };
     let say = |word: &str| println!("\nchild says {word}");
-    let lock = connect(&store).unwrap().lock("line").unwrap();
+    let lock = connect(&store).unwrap().lock("line");
     let mut pending = lock.start(tenure::blocking::Patience::Forever).unwrap();
     let mut waiting = false;
     let guard = loop {
@@ -112,7 +115,7 @@ fn queued(client: &Client) -> usize {
 #[test]
 fn first_come_first_served() {
     let (store, client) = fresh("fifo");
-    let guard = client.lock("line").unwrap().acquire().unwrap();
+    let guard = client.lock("line").acquire().unwrap();
     let waiters: Vec<_> = (0..4).map(|_| Contender::start(&store)).collect();
     assert_eq!(queued(&client), 4);
     let _ = guard.release().unwrap();
@@ -134,7 +137,7 @@ fn killed_holders_and_waiters_are_passed_over() {
     assert_eq!(c.hear(), "acquired");
     d.kill();
     c.release();
-    let Attempt::Acquired(guard) = client.lock("line").unwrap().try_acquire().unwrap() else {
+    let Attempt::Acquired(guard) = client.lock("line").try_acquire().unwrap() else {
         panic!("a dead waiter got the lock");
     };
     let _ = guard.release().unwrap();
@@ -170,11 +173,12 @@ fn is_stopped(child: &Child) -> bool {
 fn busy_names_the_holder_and_a_limit_is_kept() {
     let (store, client) = fresh("busy");
     let holder = Contender::start(&store);
-    let lock = client.lock("line").unwrap();
+    let lock = client.lock("line");
     let Attempt::HeldBy(held) = lock.try_acquire().unwrap() else { panic!("two holders") };
     assert_eq!(held.pid, Some(holder.child.id()));
     let limit = Duration::from_millis(50);
-    let Attempt::HeldBy(_) = lock.acquire_timeout(limit).unwrap() else { panic!("two holders") };
+    let timed_out = lock.acquire_timeout(limit).unwrap_err();
+    assert!(matches!(timed_out, tenure::Error::TimedOut { .. }), "{timed_out}");
     assert_eq!(queued(&client), 0, "the line was left");
     holder.release();
 }
@@ -182,7 +186,7 @@ fn busy_names_the_holder_and_a_limit_is_kept() {
 #[test]
 fn a_dropped_waiter_leaves_the_line_and_a_dropped_guard_releases() {
     let (_, client) = fresh("drop");
-    let lock = client.lock("line").unwrap();
+    let lock = client.lock("line");
     let guard = lock.acquire().unwrap();
     let mut pending = lock.start(tenure::blocking::Patience::Forever).unwrap();
     assert!(matches!(pending.poll().unwrap(), Some(Step::Waiting(_))));
@@ -196,14 +200,14 @@ fn a_dropped_waiter_leaves_the_line_and_a_dropped_guard_releases() {
 #[test]
 fn a_deleted_record_is_a_lost_hold_and_the_token_grows_all_the_same() {
     let (store, client) = fresh("deleted");
-    let lock = client.lock("line").unwrap();
+    let lock = client.lock("line");
     let mut guard = lock.acquire().unwrap();
     assert_eq!(guard.check().unwrap(), None);
     let folder = store.strip_prefix("local:").unwrap();
     std::fs::remove_file(format!("{folder}/locks/line")).unwrap();
-    assert_eq!(guard.check().unwrap(), Some(tenure::blocking::Lost::Deleted));
+    assert_eq!(guard.check().unwrap(), Some(tenure::Lost::Deleted));
     let token = guard.token();
-    let next = client.lock("line").unwrap().acquire().unwrap();
+    let next = client.lock("line").acquire().unwrap();
     assert!(next.token() > token, "{} after {token}", next.token());
 }
 
@@ -212,18 +216,18 @@ fn a_deleted_store_does_not_set_tokens_back() {
     let (store, client) = fresh("deleted-store");
     let mut last = 0;
     for n in 0..50 {
-        last = client.lock(&format!("n{n}")).unwrap().acquire().unwrap().token();
+        last = client.lock(&format!("n{n}")).acquire().unwrap().token();
     }
     drop(client);
     std::fs::remove_dir_all(store.strip_prefix("local:").unwrap()).unwrap();
-    let next = connect(&store).unwrap().lock("n49").unwrap().acquire().unwrap().token();
+    let next = connect(&store).unwrap().lock("n49").acquire().unwrap().token();
     assert!(next > last, "{next} after {last}");
 }
 
 #[test]
 fn a_remainder_keeps_the_lock_busy_until_its_time_is_over() {
     let (_, client) = fresh("remainder");
-    let lock = client.lock("line").unwrap();
+    let lock = client.lock("line");
     let guard = lock.acquire().unwrap();
     let _ = guard.release_after(Duration::from_millis(400)).unwrap();
     let Attempt::HeldBy(held) = lock.try_acquire().unwrap() else { panic!("free too early") };
@@ -237,7 +241,7 @@ fn a_remainder_keeps_the_lock_busy_until_its_time_is_over() {
 #[test]
 fn a_guard_dropped_while_the_record_is_busy_is_released_by_a_thread() {
     let (store, client) = fresh("busy-drop");
-    let guard = client.lock("line").unwrap().acquire().unwrap();
+    let guard = client.lock("line").acquire().unwrap();
     let folder = store.strip_prefix("local:").unwrap();
     let file = std::fs::File::open(format!("{folder}/locks/line")).unwrap();
     // A stopped process in the middle of a change looks like this.
@@ -251,4 +255,44 @@ fn a_guard_dropped_while_the_record_is_busy_is_released_by_a_thread() {
         assert!(start.elapsed() < LONG, "never released");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn work_runs_under_the_lock_and_a_panic_of_it_gives_the_lock_back() {
+    let folder = Folder::new();
+    let client = connect(&folder.url()).unwrap();
+    let lock = client.lock("x");
+    let token = lock.run(|guard| {
+        assert!(matches!(lock.try_acquire().unwrap(), Attempt::HeldBy(_)));
+        guard.token()
+    });
+    assert!(token.unwrap() > 0);
+    let panics = || lock.run(|_| panic!("of the work"));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+    assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"of the work"));
+    assert!(matches!(lock.try_acquire().unwrap(), Attempt::Acquired(_)));
+}
+
+#[test]
+fn what_is_wrong_with_a_lock_is_said_by_its_check_and_by_whatever_is_asked_of_it() {
+    let folder = Folder::new();
+    let client = connect(&folder.url()).unwrap();
+    for (lock, says) in [
+        (client.lock(""), "lock name is empty"),
+        (client.lock("a\nb").tags(["fine"]), "control character"),
+        (client.lock("x").tags(["a\tb"]).tags(["fine"]), "tag \"a\\tb\""),
+        (client.lock("x").tags(vec!["a"; 65]), "65 tags"),
+    ] {
+        let errors = [
+            lock.check().unwrap_err(),
+            lock.acquire().unwrap_err(),
+            lock.acquire_timeout(Duration::ZERO).unwrap_err(),
+            lock.try_acquire().map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, tenure::Error::Invalid(_)), "{error:?}");
+            assert!(error.to_string().contains(says), "{says}: {error}");
+        }
+    }
+    assert!(client.lock("x").tags(["fine"]).check().is_ok());
 }

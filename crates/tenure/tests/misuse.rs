@@ -18,7 +18,8 @@ use tenure::store::{
     BoxFuture, Capabilities, Conditional, Listed, Liveness, Memory, Name, Result as Answer,
     Snapshot, Store, Stored, Watch,
 };
-use tenure::{Attempt, Client, Error, Lost, ManualClock, Overrun, Released, RunOptions};
+use tenure::testing::ManualClock;
+use tenure::{Attempt, Client, Error, Lost, Overrun, Released, RunOptions};
 use tenure_core::{Change, Probed, Session, Version};
 
 const TTL: Duration = Duration::from_secs(16);

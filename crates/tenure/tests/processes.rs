@@ -59,7 +59,7 @@ fn the_role_of_a_child() {
         return;
     };
     let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let lock = connect(&store(&folder)).unwrap().lock("race").unwrap();
+    let lock = connect(&store(&folder)).unwrap().lock("race");
     loop {
         let guard = lock.acquire().unwrap();
         if role == "tokens" {
@@ -102,7 +102,7 @@ fn killed_processes_lose_no_increment_and_block_nobody() {
             victim.kill().unwrap();
             victim.wait().unwrap();
         }
-        let lock = connect(&store(&folder)).unwrap().lock("race").unwrap();
+        let lock = connect(&store(&folder)).unwrap().lock("race");
         let Attempt::Acquired(guard) = lock.try_acquire().unwrap() else {
             panic!("round {round}: a dead holder keeps the lock");
         };

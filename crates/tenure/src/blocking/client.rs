@@ -82,15 +82,13 @@ impl Client {
         }
     }
 
-    /// A handle on the lock called `name`. Nothing is read or written yet.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless the name is 1 to 1,024 bytes of text without control characters.
-    /// `/` and `..` are plain text.
-    pub fn lock(&self, name: &str) -> Result<Lock, Error> {
+    /// A handle on the lock called `name`: 1 to 1,024 bytes of text without control characters, in
+    /// which `/` and `..` are plain text. Nothing is read or written yet; what is wrong with the
+    /// name is said by the acquisition, and by [`Lock::check`].
+    pub fn lock(&self, name: &str) -> Lock {
         match &self.backend {
             Backend::Local(store) => Lock::local(store.clone(), self.id.clone(), name),
-            Backend::Remote(remote) => Ok(Lock::remote(remote.lock(name, &self.id)?)),
+            Backend::Remote(remote) => Lock::remote(remote.lock(name, &self.id)),
         }
     }
 

@@ -15,14 +15,14 @@
 //! let client = connect(&url)?;
 //! let key = client.hold_key()?;
 //! let written_down = key.to_string(); // before the lock is asked for
-//! let mut pending = client.lock("deploy")?.start_with_key(&key, Patience::Now)?;
+//! let mut pending = client.lock("deploy").start_with_key(&key, Patience::Now)?;
 //! let Some(Step::Acquired(guard)) = pending.poll()? else { panic!("it is free") };
 //! let token = guard.token();
 //! let _ = guard.release_after(Duration::from_secs(600))?;
 //!
 //! // A later process, which knows what was written down.
 //! let (client, key) = (connect(&url)?, HoldKey::parse(&written_down)?);
-//! let lock = client.lock("deploy")?;
+//! let lock = client.lock("deploy");
 //! assert_eq!(lock.renew_hold(&key, None)?, Kept::Done { token });
 //! assert_eq!(lock.release_hold(&key)?, Kept::Done { token });
 //! assert!(matches!(lock.release_hold(&key)?, Kept::Lost(_)));
@@ -37,13 +37,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use tenure_core::Cause;
-
 use super::client::Backend;
-use super::guard::lost;
 use super::lock::Kind;
-use super::{Client, Lock, Lost, Patience, Pending};
-use crate::Error;
+use super::{Client, Lock, Patience, Pending};
+use crate::{Error, Lost};
 
 /// What proves a hold to later processes. Whoever has it can renew and release.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,7 +114,7 @@ impl Lock {
     /// As [`Pending::poll`].
     pub fn renew_hold(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
         match &self.kind {
-            Kind::Local(lock) => Ok(kept(lock.renew_detached(&key.0, ttl)?)),
+            Kind::Local(_) => Ok(kept(self.embedded()?.renew_detached(&key.0, ttl)?)),
             Kind::Remote(lock) => lock.renew_hold(key, ttl),
         }
     }
@@ -129,7 +126,7 @@ impl Lock {
     /// As [`Pending::poll`]; [`Error::Invalid`] while the process that takes the lock still runs.
     pub fn release_hold(&self, key: &HoldKey) -> Result<Kept, Error> {
         match &self.kind {
-            Kind::Local(lock) => Ok(kept(lock.release_detached(&key.0)?)),
+            Kind::Local(_) => Ok(kept(self.embedded()?.release_detached(&key.0)?)),
             Kind::Remote(lock) => lock.release_hold(key),
         }
     }
@@ -140,9 +137,9 @@ fn kept(kept: tenure_local::Kept) -> Kept {
     match kept {
         Local::Done { token } => Kept::Done { token: token.get() },
         Local::Never => Kept::Never,
-        Local::Lost(cause) => Kept::Lost(lost(cause)),
+        Local::Lost(cause) => Kept::Lost(cause.into()),
         Local::Restarted => Kept::Lost(Lost::Restarted),
         // What is added there is over here until it is known.
-        _ => Kept::Lost(lost(Cause::Freed)),
+        _ => Kept::Lost(Lost::Freed),
     }
 }

@@ -3,11 +3,11 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tenure_core::{Cause, Report};
+use tenure_core::Report;
 use tenure_local::LocalClaim;
 
 use super::remote::RemoteGuard;
-use crate::{Deadline, Error};
+use crate::{Deadline, Error, Lost, Released};
 
 /// A held lock. Dropping it releases it.
 ///
@@ -37,49 +37,6 @@ pub enum News {
     /// is lost. This is not taken back, even if a renewal comes through after all.
     Stopping,
     /// It is lost.
-    Lost(Lost),
-}
-
-/// Why a hold was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The record names another holder.
-    Replaced {
-        /// Whom it names.
-        by: String,
-    },
-    /// The record names no holder any more.
-    Freed,
-    /// The record is gone.
-    Deleted,
-    /// The hold was not renewed in time.
-    Deadline,
-    /// The machine was restarted since, and how long it was off cannot be told.
-    Restarted,
-    /// The thread that renewed it has ended.
-    RuntimeGone,
-}
-
-impl From<crate::Lost> for Lost {
-    fn from(lost: crate::Lost) -> Self {
-        match lost {
-            crate::Lost::Replaced { by } => Self::Replaced { by },
-            crate::Lost::Freed => Self::Freed,
-            crate::Lost::Deleted => Self::Deleted,
-            crate::Lost::Deadline => Self::Deadline,
-            crate::Lost::RuntimeGone => Self::RuntimeGone,
-        }
-    }
-}
-
-/// How a release ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a hold may have been lost before it was released"]
-pub enum Released {
-    /// The lock was given back, to the next in line where there was one.
-    Released,
-    /// There was nothing to give back.
     Lost(Lost),
 }
 
@@ -157,8 +114,8 @@ impl Guard {
     /// As [`Pending::poll`](super::Pending::poll); the hold then counts as held.
     pub fn check(&mut self) -> Result<Option<Lost>, Error> {
         match &mut self.kind {
-            Kind::Local { claim, .. } => Ok(claim.check()?.map(lost)),
-            Kind::Remote(guard) => Ok(guard.look().map(Lost::from)),
+            Kind::Local { claim, .. } => Ok(claim.check()?.map(Lost::from)),
+            Kind::Remote(guard) => Ok(guard.look()),
         }
     }
 
@@ -170,7 +127,7 @@ impl Guard {
     pub fn release(self) -> Result<Released, Error> {
         match self.kind {
             Kind::Local { mut claim, .. } => released(claim.release()?),
-            Kind::Remote(guard) => Ok(guard.release(None)?.into()),
+            Kind::Remote(guard) => guard.release(None),
         }
     }
 
@@ -182,7 +139,7 @@ impl Guard {
     pub fn release_after(self, ttl: Duration) -> Result<Released, Error> {
         match self.kind {
             Kind::Local { mut claim, .. } => released(claim.detach(ttl)?),
-            Kind::Remote(guard) => Ok(guard.release(Some(ttl))?.into()),
+            Kind::Remote(guard) => guard.release(Some(ttl)),
         }
     }
 
@@ -205,27 +162,9 @@ impl Guard {
     }
 }
 
-impl From<crate::Released> for Released {
-    fn from(released: crate::Released) -> Self {
-        match released {
-            crate::Released::Released => Self::Released,
-            crate::Released::Lost(lost) => Self::Lost(lost.into()),
-        }
-    }
-}
-
 fn released(report: Option<Report>) -> Result<Released, Error> {
     Ok(match report {
-        Some(Report::Lost(cause)) => Released::Lost(lost(cause)),
+        Some(Report::Lost(cause)) => Released::Lost(cause.into()),
         _ => Released::Released,
     })
-}
-
-pub(super) fn lost(cause: Cause) -> Lost {
-    match cause {
-        Cause::Replaced { by } => Lost::Replaced { by: by.to_string() },
-        Cause::Freed => Lost::Freed,
-        Cause::Deleted => Lost::Deleted,
-        Cause::Deadline => Lost::Deadline,
-    }
 }

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Timing, TimingSpec};
-use tenure_local::{LocalLock, LocalStore, LockName, Settings};
+use tenure_core::Timing;
+use tenure_local::{LocalClaim, LocalLock, LocalStore, LockName, Settings};
 
 use super::pending::patience;
 use super::remote::{RemoteLock, RemotePending};
-use super::{Guard, HeldBy, HoldKey, Patience, Pending, Step};
-use crate::Error;
+use super::{Guard, HoldKey, Patience, Pending, Step};
+use crate::lock::check_tags;
+use crate::{Error, HeldBy, Released};
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same process waits for the first.
+///
+/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
+/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
+    name: Arc<str>,
     pub(super) kind: Kind,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Local(Arc<LocalLock>),
+    /// Or what is wrong first.
+    Local(Result<Arc<LocalLock>, Arc<str>>),
     Remote(Box<RemoteLock>),
 }
 
@@ -36,48 +42,63 @@ pub enum Attempt {
 }
 
 impl Lock {
-    pub(super) fn local(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Result<Self, Error> {
-        let name = LockName::new(name)?;
+    pub(super) fn local(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Self {
         let timing = Timing::default();
         let settings = Settings { id, timing, tags: Vec::new(), durable: false };
-        Ok(Self { kind: Kind::Local(Arc::new(LocalLock::new(store, name, settings))) })
+        let lock = LockName::new(name).map(|name| Arc::new(LocalLock::new(store, name, settings)));
+        let lock = lock.map_err(|error| error.to_string().into());
+        let name = if lock.is_ok() { name.into() } else { "".into() };
+        Self { name, kind: Kind::Local(lock) }
     }
 
     pub(super) fn remote(lock: RemoteLock) -> Self {
-        Self { kind: Kind::Remote(Box::new(lock)) }
+        Self { name: lock.lock.name().into(), kind: Kind::Remote(Box::new(lock)) }
     }
 
-    /// The lock's name.
+    /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says what is wrong with the name or an option, before anything is asked of the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), Error> {
         match &self.kind {
-            Kind::Local(lock) => lock.name().as_str(),
-            Kind::Remote(lock) => lock.lock.name(),
+            Kind::Local(_) => self.embedded().map(drop),
+            Kind::Remote(lock) => lock.lock.check(),
         }
     }
 
     /// Lease timing. On the embedded store a hold ends with its process and never by time, so only
-    /// the stop grace has an effect there. Default: [`TimingSpec::default`].
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] says which number does not fit and the nearest that would.
-    pub fn timing(self, spec: TimingSpec) -> Result<Self, Error> {
-        let timing = Timing::new(spec).map_err(|e| Error::Invalid(e.to_string()))?;
-        Ok(self.with(|settings| settings.timing = timing, |lock| lock.timing(timing)))
+    /// the stop grace has an effect there. Default: [`Timing::default`].
+    pub fn timing(self, timing: Timing) -> Self {
+        self.with(|settings| settings.timing = timing, |lock| lock.timing(timing))
     }
 
-    /// Tags of the lock from when it is taken. They stay with the lock until a hold brings others.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless each is 1 to 255 bytes of text without control characters, and
-    /// there are at most 64.
-    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let tags = crate::lock::check_tags(tags).map_err(Error::Invalid)?;
-        Ok(self.with(|settings| settings.tags.clone_from(&tags), |lock| lock.tags(&tags)))
+    /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
+    /// control characters. They stay with the lock until a hold brings others.
+    pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        match (&mut self.kind, check_tags(tags)) {
+            (_, Ok(tags)) => {
+                self.with(|settings| settings.tags.clone_from(&tags), |lock| lock.tags(&tags))
+            }
+            (Kind::Local(lock), Err(problem)) => {
+                if lock.is_ok() {
+                    *lock = Err(problem.into());
+                }
+                self
+            }
+            // A tag that is none, so that the lock says so itself.
+            (Kind::Remote(_), Err(_)) => self.with(|_| {}, |lock| lock.tags([""])),
+        }
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
-    /// Fencing tokens survive one in any case. Default: off.
+    /// Only the embedded store makes a difference; fencing tokens survive one in any case. Default:
+    /// off.
     pub fn durable(self, durable: bool) -> Self {
         self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
@@ -85,36 +106,32 @@ impl Lock {
     /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
     /// Default: ten seconds.
     pub fn contact_within(self, limit: Duration) -> Self {
-        let remote = |mut lock: crate::Lock| {
-            lock.first_contact = limit;
-            lock
-        };
-        self.with(|_| {}, remote)
+        self.with(|_| {}, |lock| lock.tuned(|handle| handle.first_contact = limit))
+    }
+
+    /// The lock of the embedded store.
+    pub(super) fn embedded(&self) -> Result<&Arc<LocalLock>, Error> {
+        match &self.kind {
+            Kind::Local(lock) => lock.as_ref().map_err(|problem| Error::invalid(&**problem)),
+            Kind::Remote(_) => Err(Error::Unsupported("only a local: store can do that".into())),
+        }
     }
 
     fn with(
-        &self,
+        mut self,
         local: impl FnOnce(&mut Settings),
         remote: impl FnOnce(crate::Lock) -> crate::Lock,
     ) -> Self {
-        let kind = match &self.kind {
-            Kind::Local(lock) => {
+        match &mut self.kind {
+            Kind::Local(Ok(lock)) => {
                 let mut settings = lock.settings().clone();
                 local(&mut settings);
-                Kind::Local(Arc::new(lock.with(settings)))
+                *lock = Arc::new(lock.with(settings));
             }
-            Kind::Remote(lock) => Kind::Remote(Box::new(lock.with(remote))),
-        };
-        Self { kind }
-    }
-
-    /// The timing in force.
-    #[must_use]
-    pub fn timing_in_force(&self) -> &Timing {
-        match &self.kind {
-            Kind::Local(lock) => &lock.settings().timing,
-            Kind::Remote(lock) => lock.timing(),
+            Kind::Local(Err(_)) => {}
+            Kind::Remote(lock) => **lock = lock.with(remote),
         }
+        self
     }
 
     /// Begins to want the lock without blocking; drive what it returns.
@@ -126,15 +143,15 @@ impl Lock {
     }
 
     pub(super) fn begin(&self, want: Patience, key: Option<&HoldKey>) -> Result<Pending, Error> {
-        match &self.kind {
-            Kind::Local(lock) => Ok(Pending::local(match key {
-                None => tenure_local::LocalClaim::new(lock, patience(lock, want))?,
-                Some(key) => {
-                    tenure_local::LocalClaim::with_key(lock, patience(lock, want), &key.0)?
-                }
-            })),
-            Kind::Remote(lock) => Ok(Pending::remote(RemotePending::new(lock, key, want)?)),
+        if let Kind::Remote(lock) = &self.kind {
+            return Ok(Pending::remote(RemotePending::new(lock, key, want)?));
         }
+        let lock = self.embedded()?;
+        let patience = patience(lock, want);
+        Ok(Pending::local(match key {
+            None => LocalClaim::new(lock, patience)?,
+            Some(key) => LocalClaim::with_key(lock, patience, &key.0)?,
+        }))
     }
 
     /// Takes the lock if it is free, else says who has it.
@@ -164,12 +181,45 @@ impl Lock {
     /// Waits for the lock for at most `limit`.
     ///
     /// # Errors
-    /// As [`Pending::poll`].
-    pub fn acquire_timeout(&self, limit: Duration) -> Result<Attempt, Error> {
+    /// [`Error::TimedOut`] says who was in the way; else as [`Pending::poll`].
+    pub fn acquire_timeout(&self, limit: Duration) -> Result<Guard, Error> {
+        let timed_out = |by: HeldBy| Error::TimedOut { held_by: Box::new(by) };
         match self.start(Patience::For(limit))?.finish()? {
-            Step::Acquired(guard) => Ok(Attempt::Acquired(guard)),
-            Step::Busy(held) | Step::TimedOut(held) => Ok(Attempt::HeldBy(held)),
-            Step::Waiting(waiting) => Ok(Attempt::HeldBy(waiting.held_by)),
+            Step::Acquired(guard) => Ok(guard),
+            Step::Busy(held) | Step::TimedOut(held) => Err(timed_out(held)),
+            Step::Waiting(waiting) => Err(timed_out(waiting.held_by)),
+        }
+    }
+
+    /// Waits for the lock, does `work`, and gives the lock back.
+    ///
+    /// Work that runs in a thread cannot be stopped from outside. On the embedded store it need not
+    /// be: a hold there never ends by time, and work that may last looks from time to time with
+    /// [`Guard::check`] whether an operator took the lock away. Elsewhere it must look at
+    /// [`Guard::deadline`] before each action, and fence what it writes with the token.
+    ///
+    /// ```
+    /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
+    /// # let client = tenure::blocking::connect(&format!("local:{}", folder.display()))?;
+    /// let lines = client.lock("report").run(|guard| format!("by token {}", guard.token()))?;
+    /// assert!(lines.starts_with("by token "));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold was lost before the work had ended; else as
+    /// [`acquire`](Self::acquire). A release that fails is not an error of the work: the hold then
+    /// ends with this process.
+    ///
+    /// # Panics
+    /// If the work does. The lock is given back.
+    pub fn run<T>(&self, work: impl FnOnce(&mut Guard) -> T) -> Result<T, Error> {
+        let mut guard = self.acquire()?;
+        let output = work(&mut guard);
+        match guard.release() {
+            Ok(Released::Lost(cause)) => Err(Error::Lost(cause)),
+            Ok(Released::Released) | Err(_) => Ok(output),
         }
     }
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use tenure_local::{LockName, Target};
 
 use super::client::Backend;
-use super::guard::lost;
 use super::lock::Kind as LockKind;
 use super::remote::{RemoteOnlooker, RemoteTarget};
-use super::{Client, Lock, Lost};
-use crate::{Error, HeldBy, LockInfo};
+use super::{Client, Lock};
+use crate::{Error, HeldBy, LockInfo, LockState, Lost};
 
 /// Looks on at one lock, for programs with an event loop of their own.
 #[derive(Debug)]
@@ -137,7 +136,7 @@ impl Seen {
             orphan: holder.orphan,
             token: Some(holder.token),
             since: holder.since,
-            looks_abandoned: false,
+            looks_abandoned: self.lock.state == LockState::Expired,
             takeover_in: holder.remaining,
         })
     }
@@ -172,10 +171,10 @@ impl Lock {
             ));
         }
         Ok(match (&seen.target, &self.kind) {
-            (Some(Aim::Local(target)), LockKind::Local(lock)) => {
-                match lock.steal(*target, reason.into())? {
+            (Some(Aim::Local(target)), LockKind::Local(_)) => {
+                match self.embedded()?.steal(*target, reason.into())? {
                     Local::Freed { killed } => Theft::Freed { killed },
-                    Local::Changed(cause) => Theft::Changed(lost(cause)),
+                    Local::Changed(cause) => Theft::Changed(cause.into()),
                     _ => Theft::NotHeld,
                 }
             }

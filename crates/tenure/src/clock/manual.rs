@@ -17,6 +17,8 @@ pub struct ManualClock(Arc<Mutex<State>>);
 struct State {
     now: Time,
     schedule: Schedule,
+    /// How often a wake-up was asked for or taken back.
+    changes: u64,
 }
 
 /// Where time begins: far enough from zero that nothing saturates.
@@ -24,7 +26,7 @@ const START: Time = Time::from_nanos(1_000_000_000_000);
 
 impl Default for State {
     fn default() -> Self {
-        Self { now: START, schedule: Schedule::default() }
+        Self { now: START, schedule: Schedule::default(), changes: 0 }
     }
 }
 
@@ -75,6 +77,11 @@ impl ManualClock {
         std::future::poll_fn(move |cx| alarm.poll_until(until, cx))
     }
 
+    /// A number that changes when anybody asks for a wake-up or takes one back.
+    pub(crate) fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +114,7 @@ impl Clock for ManualClock {
 
     fn set(&self, at: Time, waker: Waker) -> u64 {
         let mut state = self.state();
+        state.changes += 1;
         if at > state.now {
             return state.schedule.add(at, waker);
         }
@@ -116,7 +124,10 @@ impl Clock for ManualClock {
     }
 
     fn clear(&self, at: Time, number: u64) {
-        let waker = self.state().schedule.remove(at, number);
+        let mut state = self.state();
+        state.changes += 1;
+        let waker = state.schedule.remove(at, number);
+        drop(state);
         drop(waker);
     }
 }

@@ -9,6 +9,7 @@
 //! Knows no locks. **A wake-up is a hint: whoever is woken reads the clock again**, and no wake-up
 //! comes before its instant by the clock that is read.
 
+#[cfg(feature = "testing")]
 mod manual;
 mod schedule;
 mod system;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 use tenure_core::{Time, Wall};
 
+#[cfg(feature = "testing")]
 pub use manual::ManualClock;
 use schedule::Schedule;
 #[cfg(all(feature = "local", target_os = "linux"))]

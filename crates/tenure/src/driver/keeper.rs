@@ -55,8 +55,9 @@ enum Task {
 pub(crate) struct Undoing(Arc<Keeper>);
 
 impl Keeper {
-    /// Keeps a seat from now on, and polls it soon. `None`: there is no runtime to do so.
-    pub(super) fn keep(self: &Arc<Self>, seat: &Arc<Seat>) -> Option<usize> {
+    /// Keeps a seat from now on, and polls it soon. `None`: there is no runtime to do so, or no
+    /// place for a number of seats that no memory holds.
+    pub(super) fn keep(self: &Arc<Self>, seat: &Arc<Seat>) -> Option<u32> {
         let mut state = self.state();
         if matches!(state.task, Task::None) {
             let runtime = Handle::try_current().ok()?;
@@ -70,7 +71,8 @@ impl Keeper {
                 return None;
             }
         }
-        let place = state.seats.insert(Arc::clone(seat));
+        let place = u32::try_from(state.seats.vacant_key()).ok()?;
+        state.seats.insert(Arc::clone(seat));
         if !seat.queued.swap(true, Ordering::AcqRel) {
             state.ready.push_back(Arc::clone(seat));
             state.wake();
@@ -93,7 +95,8 @@ impl Keeper {
     }
 
     /// Keeps a seat no longer. The place may be another's by now, of a later task.
-    pub(super) fn forget(&self, seat: &Seat, place: usize) {
+    pub(super) fn forget(&self, seat: &Seat, place: u32) {
+        let Ok(place) = usize::try_from(place) else { return };
         let is_it = |kept: &Arc<Seat>| std::ptr::eq(&raw const **kept, seat);
         let mut state = self.state();
         if !state.seats.get(place).is_some_and(is_it) {

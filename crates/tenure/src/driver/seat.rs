@@ -16,18 +16,18 @@
 //! | releasing | nobody | the caller's task; the keeper if it is dropped | ends by its ttl | read back by mark |
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Liveness, Patience, Report, State, Text, Time, Token};
+use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
 use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
 use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
-use crate::event::EventKind;
+use crate::event::{About, EventKind};
 use crate::hold::Status;
 use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
@@ -39,6 +39,7 @@ pub(crate) struct Seat {
     line: Arc<Line>,
     id: Text,
     since: Time,
+    acquisition: u64,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
     inner: Mutex<Inner>,
@@ -51,11 +52,29 @@ struct Inner {
     turn: Option<Turn>,
     status: Option<Arc<Status>>,
     /// Its place with the keeper.
-    place: Option<usize>,
+    place: Option<u32>,
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// What the store last said instead of doing what it was asked.
     trouble: Option<Box<tenure_store::Error>>,
+    told: Told,
+}
+
+/// What was told last of a story that has to have an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Waiting,
+    Acquired,
+}
+
+/// An acquisition that comes to its seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) since: Time,
+    /// Whether it has told that it waits.
+    pub(crate) told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +96,7 @@ impl Seat {
         turn: Turn,
         claim: Claim,
         patience: Patience,
-        since: Time,
+        asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
         // Where liveness is observed, one who knows nothing tries to create: if there is a record
@@ -90,16 +109,18 @@ impl Seat {
             store: Arc::clone(store),
             line,
             id: claim.config().id.clone(),
-            since,
+            since: asked.since,
+            acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                driver: Some(Box::new(Driver::new(claim, patience, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
                 place: None,
                 undoing: None,
                 trouble: None,
+                told: if asked.told { Told::Waiting } else { Told::Nothing },
             }),
         })
     }
@@ -112,6 +133,7 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Result<Acquired, Error> {
         let clock = Arc::clone(&self.shared.clock);
+        *self.line.acquiring() = Arc::downgrade(&self);
         let mut undo = UndoOnDrop(Some(self));
         let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
             Some(seat) => seat.poll_acquire(cx, ears),
@@ -127,7 +149,8 @@ impl Seat {
             }
         };
         // Busy and timed out may have left something to undo.
-        if let Acquired::Held(..) = output {
+        if let Acquired::Held(seat, _) = &output {
+            *seat.line.acquiring() = Weak::new();
             undo.0 = None;
         }
         Ok(output)
@@ -139,9 +162,13 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
+        if inner.undoing.is_some() {
+            return Poll::Ready(Err(Error::Closed));
+        }
         loop {
             let Some(driver) = &mut inner.driver else {
-                return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+                // Nobody else gives up what is still waited for.
+                return Poll::Ready(Err(Error::Closed));
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             let report = match step {
@@ -154,6 +181,13 @@ impl Seat {
                     continue;
                 }
                 Step::Renewed(_) => continue,
+                Step::Reborn(session) => {
+                    match self.begin_anew(driver, session) {
+                        Ok(driver) => inner.driver = Some(driver),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    continue;
+                }
                 Step::Ended => {
                     return Poll::Ready(Err(Error::unavailable("the wait was given up")));
                 }
@@ -163,6 +197,7 @@ impl Seat {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
                 Report::Waiting { place, ticket, by } => {
+                    inner.told = Told::Waiting;
                     let by = HeldBy::from(by);
                     if let Some(Ears(ears)) = ears {
                         ears(by.clone(), place, ticket);
@@ -181,6 +216,18 @@ impl Seat {
                 _ => {}
             }
         }
+    }
+
+    /// The same wish under a new session. What stood under the old one is the server's to end, in a
+    /// ttl at most.
+    fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
+        let mut config = driver.claim().config().clone();
+        config.session = session;
+        config.marks = self.shared.marks(self.shared.number())?;
+        let mut claim = Claim::new(config);
+        claim.acquire(driver.patience());
+        let driver = Driver::new(claim, driver.patience(), None);
+        Ok(Box::new(driver.with_contact()))
     }
 
     /// Whether a store's refusal ends the wait.
@@ -210,7 +257,13 @@ impl Seat {
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
-        self.tell(|| EventKind::Acquired { token: token.get(), waited: self.age() });
+        inner.told = Told::Acquired;
+        let remaining = || until.map(|until| until.since(self.shared.clock.now()));
+        self.tell(|| EventKind::Acquired {
+            token: token.get(),
+            waited: self.age(),
+            remaining: remaining(),
+        });
         self.give_to_keeper(inner);
         Acquired::Held(Arc::clone(self), status)
     }
@@ -229,11 +282,15 @@ impl Seat {
         let Some(limit) = self.begin_release(leave) else {
             return Ok(Released::Lost(self.cause()));
         };
-        let keep = KeepOnDrop(self);
-        let seat = &keep.0;
+        let mut keep = KeepOnDrop(Some(self));
+        let Some(seat) = &keep.0 else { return Ok(Released::Released) };
         let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
-            Some(released) => Ok(released),
+            Some(released) => {
+                // All is over: there is nothing left to keep.
+                keep.0 = None;
+                Ok(released)
+            }
             None => Err(seat.unanswered()),
         }
     }
@@ -289,15 +346,30 @@ impl Seat {
         cause.unwrap_or(Lost::Deadline)
     }
 
+    /// The client is closed while this is acquired: whoever waits for it need not be polled again
+    /// for it to be undone.
+    pub(super) fn send_away(self: &Arc<Self>) {
+        let acquiring = self.inner().status.is_none();
+        if acquiring {
+            self.give_up();
+        }
+    }
+
     /// Nobody waits for the lock any more.
     fn give_up(self: &Arc<Self>) {
         let mut inner = self.inner();
+        if inner.undoing.is_some() || inner.status.is_some() {
+            return;
+        }
+        if inner.told == Told::Waiting {
+            inner.told = Told::Nothing;
+            self.tell(|| EventKind::GaveUp { waited: self.age() });
+        }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.shared.clock.now());
         if matches!(driver.state(), State::Ended | State::Idle) {
             return self.finish(&mut inner);
         }
-        self.tell(|| EventKind::GaveUp { waited: self.age() });
         self.undo(&mut inner);
     }
 
@@ -343,7 +415,6 @@ impl Seat {
     fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
         let status = inner.status.as_ref();
         let token = status.map_or(0, |status| status.token);
-        let held = || inner.status.as_ref().map_or(Duration::ZERO, |status| status.age());
         let driver = inner.driver.as_ref()?;
         let released = match step {
             Step::Renewed(took) => {
@@ -375,17 +446,17 @@ impl Seat {
                     status.lose(cause.clone());
                     cause = status.look().unwrap_or(cause);
                 }
-                let lost = || EventKind::Lost { token, cause: cause.clone(), held: held() };
-                self.tell_of_hold(token, lost);
+                self.tell_end(inner, Some(cause.clone()), true);
                 Released::Lost(cause)
             }
             Step::Report(Report::Released { confirmed }) => {
-                let released = || EventKind::Released { token, held: held(), confirmed };
-                self.tell_of_hold(token, released);
+                // Who looked after the deadline found it lost before the claim did.
+                let lost = status.and_then(|status| status.look());
+                self.tell_end(inner, lost, confirmed);
                 Released::Released
             }
             Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
-            Step::Report(_) => return None,
+            Step::Report(_) | Step::Reborn(_) => return None,
         };
         self.finish(inner);
         Some(released)
@@ -416,6 +487,9 @@ impl Seat {
         if let Some(driver) = &mut inner.driver {
             *self.line.known() = driver.seen_free();
         }
+        // Where nobody was left to hear how it ended.
+        let lost = inner.status.as_ref().and_then(|status| status.look());
+        self.tell_end(inner, lost, false);
         inner.driver = None;
         inner.turn = None;
         inner.undoing = None;
@@ -433,16 +507,15 @@ impl Seat {
         }
         if let Some(status) = &inner.status {
             status.lose(Lost::RuntimeGone);
-            let (token, held) = (status.token, status.age());
-            self.tell(|| EventKind::Lost { token, cause: Lost::RuntimeGone, held });
         }
         self.finish(&mut inner);
     }
 
-    /// Tells of what was a hold before it ended, and not only an attempt.
-    fn tell_of_hold(&self, token: u64, kind: impl FnOnce() -> EventKind) {
-        if token > 0 {
-            self.tell(kind);
+    /// Tells how a hold ended, once.
+    fn tell_end(&self, inner: &mut Inner, lost: Option<Lost>, confirmed: bool) {
+        if let (Told::Acquired, Some(status)) = (inner.told, &inner.status) {
+            self.tell(|| EventKind::end(status, lost, confirmed));
+            inner.told = Told::Nothing;
         }
     }
 
@@ -455,7 +528,8 @@ impl Seat {
     }
 
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        self.shared.tell(self.line.name.text(), &self.id, kind);
+        let (lock, id) = (self.line.name.text(), &self.id);
+        self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.
@@ -486,13 +560,14 @@ impl Drop for UndoOnDrop {
 }
 
 /// A release under way.
-struct KeepOnDrop(Arc<Seat>);
+struct KeepOnDrop(Option<Arc<Seat>>);
 
 impl Drop for KeepOnDrop {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let Some(seat) = &self.0 else { return };
+        let mut inner = seat.inner();
         if inner.driver.is_some() {
-            self.0.undo(&mut inner);
+            seat.undo(&mut inner);
         }
     }
 }

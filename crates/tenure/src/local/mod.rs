@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{Patience, Report, Term, Text, Time};
+use tenure_core::{Patience, Report, Term, Text};
 use tenure_local::{LocalClaim, LocalLock, LocalStore, LockName, Quick, Settings};
 use tenure_store::Name;
 
 use crate::client::Shared;
 use crate::clock::{Alarm, Clock, Descriptor};
-use crate::driver::{Ahead, Turn};
-use crate::event::EventKind;
+use crate::driver::{Ahead, Asked, Turn};
+use crate::event::{About, EventKind};
 use crate::hold::{Check, Status};
-use crate::lock::{Got, Lock};
+use crate::lock::{Got, Handle, Waiting};
 use crate::{Error, Guard, HeldBy, LockInfo, Lost, Released};
 use aside::aside;
 
@@ -33,6 +33,9 @@ pub(crate) struct Held {
     claim: Arc<Slot>,
     status: Arc<Status>,
     shared: Arc<Shared>,
+    acquisition: u64,
+    /// Whether its end was told.
+    told: bool,
     /// Given back after the claim.
     _turn: Turn,
 }
@@ -42,13 +45,12 @@ struct Slot(Mutex<Option<Box<LocalClaim>>>);
 
 /// Acquires in the embedded store.
 pub(crate) async fn acquire(
-    lock: &Lock,
+    lock: &Handle,
     store: &Arc<LocalStore>,
     turn: Turn,
     patience: Patience,
-    since: Time,
+    mut waiting: Waiting<'_>,
 ) -> Result<Got, Error> {
-    let mut waiting = Waiting { lock, since, told: false };
     let mut claim = Box::new(LocalClaim::new(&local_lock(lock, store)?, patience)?);
     loop {
         let report = match claim.step_quickly()? {
@@ -66,21 +68,16 @@ pub(crate) async fn acquire(
         match report {
             None => wait(&lock.shared.clock, &claim).await?,
             Some(Report::Acquired { token }) => {
-                waiting.told = false;
-                let held = Held::new(lock, turn, claim, token.get(), since);
+                let held = Held::new(lock, turn, claim, token.get(), waiting.end());
                 let status = Arc::clone(&held.status);
                 return Ok(Got::Guard(Guard::local(held, status)));
             }
             Some(Report::Waiting { place, by, .. }) => {
                 let by = held_by(&claim, by);
-                waiting.told = true;
-                lock.tell(|| EventKind::Waiting { held_by: by.clone(), place });
+                waiting.tell(&by, place);
                 turn.set_ahead(Ahead::Waits(Box::new(by)));
             }
-            Some(Report::Busy(by)) => {
-                waiting.told = false;
-                return Ok(Got::Busy(held_by(&claim, by)));
-            }
+            Some(Report::Busy(by)) => return Ok(Got::Busy(held_by(&claim, by))),
             Some(Report::TimedOut(Some(by))) => return Ok(Got::TimedOut(held_by(&claim, by))),
             Some(Report::TimedOut(None)) => {
                 return Err(Error::unavailable("the limit passed before the store had answered"));
@@ -92,7 +89,7 @@ pub(crate) async fn acquire(
 }
 
 /// What a lock needs in this store, made once for a handle.
-fn local_lock(lock: &Lock, store: &Arc<LocalStore>) -> Result<Arc<LocalLock>, Error> {
+fn local_lock(lock: &Handle, store: &Arc<LocalStore>) -> Result<Arc<LocalLock>, Error> {
     if let Some(local) = lock.local.get() {
         return Ok(Arc::clone(local));
     }
@@ -128,27 +125,11 @@ async fn wait(clock: &Arc<dyn Clock>, claim: &LocalClaim) -> Result<(), Error> {
     .await
 }
 
-/// Tells when a wait ends without the lock.
-struct Waiting<'a> {
-    lock: &'a Lock,
-    since: Time,
-    told: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.told {
-            let waited = self.lock.shared.clock.now().since(self.since);
-            self.lock.tell(|| EventKind::GaveUp { waited });
-        }
-    }
-}
-
 impl Held {
-    fn new(lock: &Lock, turn: Turn, claim: Box<LocalClaim>, token: u64, since: Time) -> Self {
+    fn new(lock: &Handle, turn: Turn, claim: Box<LocalClaim>, token: u64, asked: Asked) -> Self {
         let clock = Arc::clone(&lock.shared.clock);
         let now = clock.now();
-        let waited = now.since(since);
+        let waited = now.since(asked.since);
         let name: Text = turn.text().clone();
         let times = (clock, &lock.settings.timing);
         let status = Status::new(times, (name, lock.id.clone()), token, (now, None));
@@ -156,14 +137,23 @@ impl Held {
         let weak = Arc::downgrade(&claim);
         status.set_check(weak);
         turn.set_ahead(Ahead::Holds(Arc::clone(&status)));
-        lock.tell(|| EventKind::Acquired { token, waited });
-        Self { claim, status, shared: Arc::clone(&lock.shared), _turn: turn }
+        let shared = Arc::clone(&lock.shared);
+        let held =
+            Self { claim, status, shared, acquisition: asked.number, told: false, _turn: turn };
+        held.tell(|| EventKind::Acquired { token, waited, remaining: None });
+        held
+    }
+
+    fn tell(&self, kind: impl FnOnce() -> EventKind) {
+        let (lock, id) = (&self.status.name, &self.status.id);
+        self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Gives the lock back, or leaves it busy for the ttl given.
-    pub(crate) async fn release(self, leave: Option<Duration>) -> Result<Released, Error> {
+    pub(crate) async fn release(mut self, leave: Option<Duration>) -> Result<Released, Error> {
         let lost = self.status.look();
         let Some(mut claim) = self.end() else { return Ok(self.released(lost, true)) };
+        // If the answer never comes, dropping this tells of an end that was not confirmed.
         let report = match leave {
             None => match claim.release_quickly()? {
                 Quick::Done(report) => report,
@@ -185,13 +175,11 @@ impl Held {
         self.claim.claim().take()
     }
 
-    fn released(&self, lost: Option<Lost>, confirmed: bool) -> Released {
-        let status = &self.status;
-        let (token, held) = (status.token, status.age());
-        self.shared.tell(&status.name, &status.id, || match &lost {
-            Some(cause) => EventKind::Lost { token, cause: cause.clone(), held },
-            None => EventKind::Released { token, held, confirmed },
-        });
+    /// Tells how it ended, once.
+    fn released(&mut self, lost: Option<Lost>, confirmed: bool) -> Released {
+        if !std::mem::replace(&mut self.told, true) {
+            self.tell(|| EventKind::end(&self.status, lost.clone(), confirmed));
+        }
         lost.map_or(Released::Released, Released::Lost)
     }
 }
@@ -199,7 +187,10 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let lost = self.status.look();
-        let Some(mut claim) = self.end() else { return };
+        let Some(mut claim) = self.end() else {
+            drop(self.released(lost, false));
+            return;
+        };
         if let Ok(Quick::TakesLong) = claim.release_quickly() {
             let undoing = self.shared.keeper.undoing();
             let thread = std::thread::Builder::new().name("tenure-release".into());
@@ -229,7 +220,7 @@ impl Check for Slot {
     }
 }
 
-fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
+pub(crate) fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
     // A hold that ends by time outlives its process, whose number may be another's by now.
     let session = (by.term == Term::Session).then_some(by.session);
     HeldBy {

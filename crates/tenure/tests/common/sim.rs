@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tenure::Client;
 use tenure::store::{BoxFuture, Liveness, Memory, Store};
-use tenure::{Client, ManualClock};
+use tenure::testing::ManualClock;
 use tenure_testkit::{Fate, Faulty, Request, Rng, World};
 
 /// Everything a run needs.

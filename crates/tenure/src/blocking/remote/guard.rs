@@ -30,7 +30,7 @@ impl RemoteGuard {
             told.put(News::Stopping);
         };
         let (told, hold) = (Arc::clone(&post), guard.hold());
-        let lost = async move { told.put(News::Lost(hold.lost().await.into())) };
+        let lost = async move { told.put(News::Lost(hold.lost().await)) };
         let (told, name, own) = (Arc::clone(&post), guard.name().to_owned(), guard.token());
         let mut events = remote.client().events();
         let renewed = async move {

