@@ -161,28 +161,18 @@ impl Arena {
         self.contender(side, &[])
     }
 
-    /// A contender that raises the number in a file so often.
+    /// A contender that raises the number in a file so often, in turn with others.
     #[must_use]
-    pub fn counting(
-        &self,
-        side: Side,
-        counter: &str,
-        rounds: u32,
-        hold_ms: u32,
-        pause_ms: u32,
-    ) -> Contender {
-        let mut flags = vec![("counter", counter.to_owned()), ("rounds", rounds.to_string())];
-        match side {
-            Side::Go => {
-                flags.push(("hold", format!("{hold_ms}ms")));
-                flags.push(("pause", format!("{pause_ms}ms")));
-            }
-            Side::Rust => {
-                flags.push(("hold-ms", hold_ms.to_string()));
-                flags.push(("pause-ms", pause_ms.to_string()));
-            }
-        }
-        self.contender(side, &flags)
+    pub fn counting(&self, side: Side, counter: &str, rounds: u32) -> Contender {
+        // The other one tries meanwhile.
+        let hold = match side {
+            Side::Go => ("hold", "100ms".to_owned()),
+            Side::Rust => ("hold-ms", "100".to_owned()),
+        };
+        self.contender(
+            side,
+            &[("counter", counter.to_owned()), ("rounds", rounds.to_string()), hold],
+        )
     }
 
     fn contender(&self, side: Side, flags: &[(&str, String)]) -> Contender {

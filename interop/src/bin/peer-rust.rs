@@ -5,17 +5,21 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tenure::{Attempt, Guard, Lock, Timing};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+/// What we wrote to the counter last.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
 struct Options {
     /// How long each hold lasts; none: until SIGTERM.
     hold: Option<Duration>,
-    pause: Duration,
+    /// A file with a number to raise each time; the next round begins when somebody else did.
     counter: Option<PathBuf>,
 }
 
@@ -41,14 +45,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let rounds: u32 = flags.remove("rounds").unwrap_or("1").parse()?;
     let options = Options {
         hold: Some(millis(flags.remove("hold-ms"))?).filter(|hold| !hold.is_zero()),
-        pause: millis(flags.remove("pause-ms"))?,
         counter: flags.remove("counter").map(PathBuf::from),
     };
     if let Some(unknown) = flags.keys().next() {
         return Err(format!("no such flag: --{unknown}").into());
     }
     let mut stop = signal(SignalKind::terminate())?;
-    for _ in 0..rounds {
+    for number in 0..rounds {
+        if number > 0 {
+            turn(&options).await?;
+        }
         if !round(&lock, &options, &mut stop).await? {
             break;
         }
@@ -76,7 +82,6 @@ async fn round(lock: &Lock, options: &Options, stop: &mut Signal) -> Result<bool
         tenure::Released::Released => println!("released"),
         other => println!("lost {other:?}"),
     }
-    sleep(options.pause).await;
     Ok(!stopped)
 }
 
@@ -93,18 +98,37 @@ async fn acquire(lock: &Lock) -> Result<Guard, tenure::Error> {
 
 /// What the lock protects: a lost update wherever two do it at once. `true` after SIGTERM.
 async fn work(options: &Options, stop: &mut Signal) -> Result<bool, Box<dyn Error>> {
-    let Some(counter) = &options.counter else {
-        let Some(hold) = options.hold else {
-            stop.recv().await;
-            return Ok(true);
-        };
-        return Ok(tokio::select! {
-            () = sleep(hold) => false,
-            _ = stop.recv() => true,
-        });
+    if let Some(counter) = &options.counter {
+        let number = number(counter)? + 1;
+        sleep(Duration::from_millis(20)).await;
+        std::fs::write(counter, number.to_string())?;
+        WRITTEN.store(number, Relaxed);
+    }
+    let Some(hold) = options.hold else {
+        stop.recv().await;
+        return Ok(true);
     };
-    let number: u64 = std::fs::read_to_string(counter)?.trim().parse()?;
-    sleep(options.hold.unwrap_or(Duration::from_millis(1))).await;
-    std::fs::write(counter, (number + 1).to_string())?;
-    Ok(false)
+    Ok(tokio::select! {
+        () = sleep(hold) => false,
+        _ = stop.recv() => true,
+    })
+}
+
+/// Waits until somebody else has raised the number.
+async fn turn(options: &Options) -> Result<(), Box<dyn Error>> {
+    if let Some(counter) = &options.counter {
+        while number(counter)? == WRITTEN.load(Relaxed) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(())
+}
+
+/// What the counter says; a write that is under way is waited for.
+fn number(counter: &Path) -> Result<u64, Box<dyn Error>> {
+    loop {
+        if let Ok(number) = std::fs::read_to_string(counter)?.trim().parse() {
+            return Ok(number);
+        }
+    }
 }
