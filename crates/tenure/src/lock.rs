@@ -357,7 +357,8 @@ impl Handle {
         since: Time,
     ) -> Result<Session, Error> {
         let (clock, contact) = (&self.shared.clock, &self.shared.contact);
-        let first = Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
+        let first =
+            Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
         let limit = match patience {
             Patience::Until(own) => Some(first.map_or(own, |first| own.min(first))),
             Patience::Now => Some(since.after(self.first_contact)),
