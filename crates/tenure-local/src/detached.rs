@@ -42,12 +42,30 @@ pub struct HoldKey {
 }
 
 impl HoldKey {
-    /// Marks for one use of the key.
-    pub(crate) fn marks(&self) -> Result<Marks> {
-        Ok(Marks::new(self.start.wrapping_add(facts::random_u64()?.into())))
+    /// A new key for holds that no boot of this machine ends, because they stand elsewhere.
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn anywhere() -> Result<Self> {
+        Ok(Self { start: random_mark()?, boot: 0 })
     }
 
-    fn made(&self, mark: Mark) -> bool {
+    /// Where the marks of one use of the key begin.
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn start(&self) -> Result<u128> {
+        Ok(self.start.wrapping_add(facts::random_u64()?.into()))
+    }
+
+    /// Marks for one use of the key.
+    pub(crate) fn marks(&self) -> Result<Marks> {
+        self.start().map(Marks::new)
+    }
+
+    /// Whether a use of this key left that mark.
+    #[must_use]
+    pub fn made(&self, mark: Mark) -> bool {
         (1..REACH).contains(&mark.as_u128().wrapping_sub(self.start))
     }
 }
@@ -137,6 +155,7 @@ impl LocalLock {
         let change = Change::Renew {
             of: holder.mark,
             mark: key.marks()?.draw(),
+            token: holder.token,
             term: ttl.map_or(holder.term, Term::Ttl),
             session: holder.session,
             renewed: self.store.wall(),
