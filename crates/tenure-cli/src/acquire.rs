@@ -12,6 +12,7 @@ use std::io::Write as _;
 use tenure::Released;
 use tenure::blocking::{Guard, HoldKey, Lock};
 
+use crate::contend::Here;
 use crate::exit::{Failure, LOST, complain};
 use crate::hold_file::{self, HoldFile};
 use crate::lost::why;
@@ -30,11 +31,15 @@ pub(crate) fn acquire(options: &AcquireOptions) -> Result<u8, Failure> {
     let client = wait.connect()?;
     let name = &options.want.name;
     let lock = client.lock(name).tags(&options.tags);
+    let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
     parent::refuse_own(&client, name)?;
     let key = client.hold_key().map_err(Failure::new)?;
     let file = HoldFile::begin(&options.hold, &client, name, &key)?;
-    let guard = match wait.acquire(|patience| lock.start_with_key(&key, patience)) {
+    let guard = match wait.acquire(|patience| {
+        let pending = lock.start_with_key(&key, patience)?;
+        Ok(Here { pending, renews: options.want.is_elsewhere() })
+    }) {
         Ok(guard) => guard,
         Err(failure) => {
             file.discard();

@@ -6,9 +6,8 @@ use std::io::{Write as _, stderr};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tenure::HeldBy;
-use tenure::blocking::Waiting;
 
+use crate::contend::{By, Waiting};
 use crate::duration::shorten;
 use crate::exit::complain;
 use crate::json;
@@ -35,7 +34,7 @@ impl Display {
             Some(0) => ", next in line".to_owned(),
             Some(ahead) => format!(", {ahead} ahead in line"),
         };
-        let by = held_by(&waiting.held_by);
+        let by = held_by(&waiting.by);
         self.tell(format!("waiting for `{}`{place}: {by}", shorten(lock)));
     }
 
@@ -85,12 +84,12 @@ fn width() -> usize {
 }
 
 /// Who is in the way, since when; the identity last, as it is long and may be cut off.
-pub(crate) fn held_by(by: &HeldBy) -> String {
+pub(crate) fn held_by(by: &By) -> String {
     let id = shorten_id(&by.id);
-    let since = local_time(by.since.as_micros());
+    let since = local_time(by.since);
     let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
     // A hold that nobody renews ends at a known time; a live one only if its holder falls silent.
-    let until = by.takeover_in.filter(|_| by.pid.is_none()).map(|left| {
+    let until = by.ends_in.filter(|_| by.pid.is_none()).map(|left| {
         let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
         format!(" until {}", local_time(now.saturating_add(left)))

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tenure::HeldBy;
 
+use crate::contend::By;
 use crate::{signals, terminal};
 
 /// The lock was lost before the command ended.
@@ -53,7 +53,7 @@ pub(crate) struct Failure {
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) outcome: Outcome,
     /// Who was in the way.
-    pub(crate) held_by: Option<Box<HeldBy>>,
+    pub(crate) held_by: Option<Box<By>>,
 }
 
 /// Whom an interrupt still has to reach.

@@ -9,6 +9,7 @@ use tenure::LockState;
 use tenure::blocking::{Onlooker, Patience, Seen, connect_existing};
 
 use crate::clock;
+use crate::contend::By;
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
 use crate::exit::Failure;
@@ -32,7 +33,7 @@ pub(crate) fn wait(want: &Want) -> Result<u8, Failure> {
     };
     let name = shorten(&want.name);
     let ended = until(&mut onlooker, &mut signals, &mut display, limit, |seen, display| {
-        let by = seen.held_by().map_or_else(String::new, |by| held_by(&by));
+        let by = shown(seen).map_or_else(String::new, |by| held_by(&by));
         let over = limit.is_some_and(|limit| clock::now() >= limit);
         match seen.lock.state {
             LockState::Free | LockState::Expired => Some(Ok(())),
@@ -46,6 +47,11 @@ pub(crate) fn wait(want: &Want) -> Result<u8, Failure> {
     let Err(text) = ended else { return Ok(0) };
     let silent = want.quiet || want.busy_code == 0;
     Err(Failure { text: (!silent).then_some(text), ..Failure::silent(want.busy_code) })
+}
+
+/// Who has the lock, as it is shown.
+pub(crate) fn shown(seen: &Seen) -> Option<By> {
+    seen.held_by().map(|by| By::of(&by, !seen.lock.store.starts_with("local:")))
 }
 
 /// Looks on until `decide` has an answer; it is asked again at `limit` at the latest.

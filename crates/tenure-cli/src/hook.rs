@@ -1,6 +1,6 @@
 //! What happens in the child between its birth and exec, and the process state it must restore.
 //!
-//! The only file of the workspace with unsafe code. Three things need it:
+//! The only file of the workspace with unsafe code. Four things need it:
 //! * [`Hook::start`] makes the child as posix_spawn(3) does, in the parent's memory on a stack of
 //!   its own while the parent stands still: copying the address space, as fork(2) does, costs more
 //!   than all of tenure's own work. posix_spawn itself has no room for a hook. Everything
@@ -10,6 +10,7 @@
 //!   also undoes an ignored SIGCHLD, with which the kernel would throw the child's exit code away
 //!   (as flock(1) does), and the hook puts that back.
 //! * The hook addresses descriptors by number, because the child has its own table of them.
+//! * The keeper's process is a copy of this one, which std has no call for.
 //!
 //! Invariant: the work's first instruction runs in its own process group, recorded in the session
 //! file, with the parent's death arranged for; or not at all.
@@ -17,7 +18,7 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -96,8 +97,8 @@ const STACK: usize = 64 << 10;
 pub(crate) struct Hook {
     /// The process whose death must end the child: the caller of [`start`](Self::start).
     pub(crate) parent: Pid,
-    /// The session's descriptor, to be inherited, and where in its file the group is recorded.
-    pub(crate) session: Option<(RawFd, u64)>,
+    /// The descriptor and where in its file the group is recorded; whether it is inherited.
+    pub(crate) record: Option<(RawFd, u64, bool)>,
     /// A descriptor that is not the child's business.
     pub(crate) close: Option<RawFd>,
     /// The terminal whose foreground the child's group becomes.
@@ -162,8 +163,8 @@ impl Hook {
             unsafe { libc::_exit(126) };
         }
         let own = rustix::process::getpid();
-        if let Some((session, offset)) = self.session {
-            inherit(session, offset, own)
+        if let Some((fd, offset, inherit)) = self.record {
+            record(fd, offset, own, inherit)
                 .map_err(|_| io::Error::from_raw_os_error(NOT_RECORDED))?;
         }
         if let Some(close) = self.close {
@@ -208,15 +209,56 @@ fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }
 
-/// Records the group in the session's file and lets exec keep the descriptor.
-fn inherit(session: RawFd, offset: u64, own: Pid) -> rustix::io::Result<()> {
-    // SAFETY: the parent keeps the session open over the fork, and fork copies descriptors.
-    let session = unsafe { BorrowedFd::borrow_raw(session) };
+/// Records the group, and lets exec keep the descriptor if it is to be inherited.
+fn record(fd: RawFd, offset: u64, own: Pid, inherit: bool) -> rustix::io::Result<()> {
+    // SAFETY: the parent keeps it open over the fork, and fork copies descriptors.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let bytes = own.as_raw_nonzero().get().to_le_bytes();
-    if rustix::io::pwrite(session, &bytes, offset)? != bytes.len() {
+    if rustix::io::pwrite(fd, &bytes, offset)? != bytes.len() {
         return Err(rustix::io::Errno::IO);
     }
-    rustix::io::fcntl_setfd(session, rustix::io::FdFlags::empty())
+    match inherit {
+        true => rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()),
+        false => Ok(()),
+    }
+}
+
+/// A copy of this process, which must have one thread: `None` in the copy.
+///
+/// # Errors
+/// Where the system has no room for it.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: with one thread no lock is held by anybody who is missing in the copy.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Takes a copy out of its parent's job: neither the terminal's keys reach it, nor does anybody wait
+/// for what it has open, but for `keep`.
+///
+/// # Errors
+/// Where there is no `/dev/null`.
+pub(crate) fn leave_alone(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    rustix::process::setpgid(None, None)?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    drop(null);
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    keep.extend([2, u32::MAX]);
+    keep.sort_unstable();
+    for pair in keep.windows(2) {
+        let (first, last) = (pair[0].saturating_add(1), pair[1].saturating_sub(1));
+        if first <= last && first > 2 {
+            // SAFETY: closes what the copy never uses again: it leaves by `exit`, without a way back
+            // to whatever owns these. A kernel without this call leaves them open.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+    Ok(())
 }
 
 /// The foreground is a convenience: a terminal that went away meanwhile is no reason to fail.

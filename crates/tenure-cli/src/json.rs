@@ -64,8 +64,8 @@ pub(crate) struct HeldBy<'a> {
 }
 
 impl<'a> HeldBy<'a> {
-    pub(crate) fn of(by: &'a tenure::HeldBy) -> Self {
-        Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since.as_micros()) }
+    pub(crate) fn of(by: &'a crate::contend::By) -> Self {
+        Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since) }
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn why(lost: &Lost) -> String {
         Lost::Deleted => "its record was deleted".to_owned(),
         Lost::Deadline => "it was not renewed in time".to_owned(),
         Lost::Restarted => "the machine was restarted since".to_owned(),
+        Lost::RuntimeGone => "the thread that renewed it has ended".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -35,6 +35,13 @@ pub(crate) struct Want {
     pub(crate) store: String,
 }
 
+impl Want {
+    /// Whether the store is another one than that of this machine.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        tenure::StoreUrl::parse(&self.store).is_ok_and(|url| !url.is_local())
+    }
+}
+
 /// `tenure run`, as meant.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
@@ -108,7 +115,15 @@ pub(crate) fn store(given: Option<OsString>, env: Option<OsString>) -> Result<St
         (None, Some(url)) => ("TENURE_STORE", url),
         (None, None) => return Ok("local:".to_owned()),
     };
-    utf8(from, &url).map(str::to_owned)
+    let url = utf8(from, &url)?;
+    if url.starts_with("memory:") {
+        return Err(Failure::new(format!(
+            "{from} `{}`: a store in memory would end with this command; give local: or \
+             kube:NAMESPACE",
+            duration::shorten(url)
+        )));
+    }
+    Ok(url.to_owned())
 }
 
 /// The lock's name. The library checks it as well; here nothing is open yet.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! open status ─ block signals ─ connect ─ wait in line ─ spawn ─ supervise ─ release
+//!                                  └─ or start the keeper's process, which does
 //! ```
 //! Invariant: nothing runs before the lock is held, and the lock is released only after the
 //! command has ended.
@@ -9,19 +10,20 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tenure::Released;
-use tenure::blocking::{Client, Guard, Lock};
+use tenure::blocking::{Client, Lock};
 
 use crate::args::RunArgs;
 use crate::child::{Child, Ended};
+use crate::contend::Here;
 use crate::duration::shorten;
 use crate::exit::{Failure, INT, complain};
-use crate::lost::why;
+use crate::keeper::Keeper;
+use crate::local::LocalHold;
 use crate::options::{self, RunOptions};
 use crate::signals::Signals;
-use crate::spawn::{HoldEnv, Start, spawn};
+use crate::spawn::{GroupRecord, HoldEnv, Start, spawn};
 use crate::status::{Event, Status};
-use crate::supervise::{Outcome, Supervisor};
+use crate::supervise::{Outcome, Supervisor, Watched};
 use crate::terminal::Terminal;
 use crate::wait::Wait;
 use crate::{clock, json, parent};
@@ -39,34 +41,67 @@ pub(crate) fn run(args: RunArgs, store_env: Option<OsString>) -> Result<u8, Fail
 }
 
 fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> Result<u8, Failure> {
+    if options.want.is_elsewhere() {
+        // Before any thread is there, and before anything is asked of the store.
+        let keeper = Keeper::start(options)?;
+        let mut wait = Wait::new(&options.want, status, signals);
+        let hold = wait.acquire(|patience| Ok(keeper.want(patience)))?;
+        return Run { options, since: clock::now(), hold }.work(status, signals);
+    }
     let mut wait = Wait::new(&options.want, status, signals);
     let client = wait.connect()?;
     let lock = lock(&client, options)?;
     parent::refuse_own(&client, &options.want.name)?;
-    let guard = wait.acquire(|patience| lock.start(patience))?;
-    let hold = Hold { options, client: &client, since: clock::now(), guard };
-    hold.work(status, signals)
+    let guard =
+        wait.acquire(|patience| Ok(Here { pending: lock.start(patience)?, renews: false }))?;
+    let hold = LocalHold::new(guard, client.store(), grace(options));
+    Run { options, since: clock::now(), hold }.work(status, signals)
 }
 
 /// The lock with all that the options say of it.
-fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
+pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
     let lock = client.lock(&options.want.name).timing(options.timing);
     let lock = lock.tags(&options.tags).durable(options.durable);
+    let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
     Ok(lock)
 }
 
-/// A held lock and what is to be done under it.
-struct Hold<'a> {
-    options: &'a RunOptions,
-    client: &'a Client,
-    since: Duration,
-    guard: Guard,
+/// A held lock, wherever it is kept.
+pub(crate) trait Held: Watched {
+    fn token(&self) -> u64;
+
+    fn id(&self) -> &str;
+
+    /// The store's URL, as the command is told it.
+    fn store(&self) -> &str;
+
+    /// Where the command's process group is recorded.
+    fn record(&self) -> Option<GroupRecord<'_>>;
+
+    /// Gives it back, or leaves it busy for `rest`.
+    fn release(self, rest: Option<Duration>) -> Over;
 }
 
-impl Hold<'_> {
+/// How a hold ended.
+pub(crate) enum Over {
+    Released,
+    /// It had been lost, for this reason.
+    Lost(String),
+    /// It could not be given back.
+    Failed(String),
+}
+
+/// A held lock and what is to be done under it.
+struct Run<'a, H> {
+    options: &'a RunOptions,
+    since: Duration,
+    hold: H,
+}
+
+impl<H: Held> Run<'_, H> {
     fn work(mut self, status: &mut Status, signals: &mut Signals) -> Result<u8, Failure> {
-        let token = self.guard.token();
+        let token = self.hold.token();
         // Came between the last look and the hold: nothing has started, so nothing is passed on.
         if let Some(signal) = signals.ending() {
             self.give_back(status, None);
@@ -81,14 +116,11 @@ impl Hold<'_> {
             }
         };
         let lock = &self.options.want.name;
-        let grace = grace(self.options);
-        let guard = &mut self.guard;
-        let mut warned = false;
-        let outcome = Supervisor { child, lock, token, grace, terminal, signals, status }
-            .run(|| look(guard, &mut warned));
+        let supervisor = Supervisor { child, lock, token, terminal, signals, status };
+        let outcome = supervisor.run(&mut self.hold);
         if let Some(why) = outcome.lost {
             complain(&format!("lost lock `{}`: {why}; the command was ended", shorten(lock)));
-            // There is nothing to give back: the guard's drop only takes the session away.
+            // There is nothing to give back: dropping the hold only takes what kept it away.
             return Err(Failure::lost());
         }
         let at_least = self.options.at_least;
@@ -101,20 +133,20 @@ impl Hold<'_> {
         status: &mut Status,
         signals: &Signals,
     ) -> Result<Child, Failure> {
-        let store = self.client.store();
-        let (lock, token, holder) = (self.guard.name(), self.guard.token(), self.guard.id());
+        let lock = self.options.want.name.as_str();
+        let (store, token, holder) = (self.hold.store(), self.hold.token(), self.hold.id());
         status.tell(Event {
             event: "acquired",
             lock,
-            store: Some(&store),
+            store: Some(store),
             id: Some(holder),
             token: Some(token),
             ..Event::default()
         });
         let start = Start {
             command: &self.options.command,
-            env: HoldEnv { lock, store: &store, token, holder },
-            session: (self.guard.session_fd(), self.guard.group_offset()),
+            env: HoldEnv { lock, store, token, holder },
+            record: self.hold.record(),
             status_fd: self.options.status_fd,
             terminal,
         };
@@ -124,28 +156,23 @@ impl Hold<'_> {
     /// Ends the hold; what to end with if it turns out to have been lost. A release that fails is a
     /// warning only: the work was done under the lock.
     fn give_back(self, status: &mut Status, at_least: Option<Duration>) -> Option<Failure> {
-        let (lock, token) = (&self.options.want.name, Some(self.guard.token()));
+        let (lock, token) = (&self.options.want.name, Some(self.hold.token()));
         let held = clock::now().saturating_sub(self.since);
         let rest = at_least.and_then(|d| d.checked_sub(held)).filter(|rest| !rest.is_zero());
-        let released = match rest {
-            Some(rest) => self.guard.release_after(rest),
-            None => self.guard.release(),
-        };
         let blank = Event { lock, token, ..Event::default() };
-        match released {
-            Ok(Released::Released) => {
+        match self.hold.release(rest) {
+            Over::Released => {
                 let remaining_ms = rest.map(json::millis);
                 status.tell(Event { event: "released", remaining_ms, ..blank });
                 None
             }
-            Ok(Released::Lost(lost)) => {
-                let why = why(&lost);
+            Over::Lost(why) => {
                 let shown = shorten(lock);
                 complain(&format!("lost lock `{shown}` before the command ended: {why}"));
                 status.tell(Event { event: "lost", reason: Some(&why), ..blank });
                 Some(Failure::lost())
             }
-            Err(error) => {
+            Over::Failed(error) => {
                 let shown = shorten(lock);
                 complain(&format!("warning: lock `{shown}` could not be released: {error}"));
                 None
@@ -163,20 +190,6 @@ fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
 }
 
 /// Time between TERM and KILL.
-fn grace(options: &RunOptions) -> Duration {
+pub(crate) fn grace(options: &RunOptions) -> Duration {
     options.timing.grace()
-}
-
-/// Looks whether the hold is still there. A store that cannot be asked says nothing of it.
-fn look(guard: &mut Guard, warned: &mut bool) -> Option<String> {
-    match guard.check() {
-        Ok(lost) => lost.as_ref().map(why),
-        Err(error) => {
-            if !std::mem::replace(warned, true) {
-                let shown = shorten(guard.name());
-                complain(&format!("warning: cannot look after lock `{shown}`: {error}"));
-            }
-            None
-        }
-    }
 }

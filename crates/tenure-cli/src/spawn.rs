@@ -23,12 +23,19 @@ pub(crate) struct HoldEnv<'a> {
     pub(crate) holder: &'a str,
 }
 
+/// Where the child's process group is recorded.
+pub(crate) struct GroupRecord<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) offset: u64,
+    /// Whether the command gets the descriptor, so that the hold lasts as long as anything of it.
+    pub(crate) inherit: bool,
+}
+
 /// What the child gets besides its arguments.
 pub(crate) struct Start<'a> {
     pub(crate) command: &'a [OsString],
     pub(crate) env: HoldEnv<'a>,
-    /// The session to inherit and the offset at which the child's group is recorded in it.
-    pub(crate) session: (BorrowedFd<'a>, u64),
+    pub(crate) record: Option<GroupRecord<'a>>,
     /// The number of the status descriptor, which the child must not have.
     pub(crate) status_fd: Option<i32>,
     pub(crate) terminal: Option<Terminal>,
@@ -46,7 +53,7 @@ pub(crate) fn spawn(start: &Start<'_>, signals: &Signals) -> Result<Pid, Failure
     };
     let hook = Hook {
         parent: getpid(),
-        session: Some((start.session.0.as_raw_fd(), start.session.1)),
+        record: start.record.as_ref().map(|r| (r.fd.as_raw_fd(), r.offset, r.inherit)),
         // Descriptors 0 to 2 are the child's in any case, `--status-fd 2` included.
         close: start.status_fd.filter(|fd| *fd > 2),
         terminal: start

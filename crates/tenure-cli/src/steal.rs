@@ -9,7 +9,7 @@ use crate::ask::confirmed;
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
 use crate::exit::{BUSY, Failure, complain};
-use crate::free::until;
+use crate::free::{shown, until};
 use crate::options::StealOptions;
 use crate::signals::Signals;
 
@@ -20,7 +20,7 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
     let Some(client) = client else { return Ok(nothing(&name)) };
     let mut onlooker = client.look_on(&options.name).map_err(Failure::new)?;
     let seen = onlooker.look().map_err(Failure::new)?;
-    let Some(by) = seen.held_by() else { return Ok(nothing(&name)) };
+    let Some(by) = shown(&seen) else { return Ok(nothing(&name)) };
     let shown = held_by(&by);
     let waits = seen.lock.state == LockState::Held && !options.now;
     if waits && seen.is_bound() {
@@ -28,7 +28,16 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
             "lock `{name}` is {shown}, and never ends by time; --now kills that and frees the lock"
         )));
     }
+    if waits && !seen.ends_by_time() {
+        return Err(Failure::new(format!(
+            "lock `{name}` is {shown}, and never ends by time; --now frees it, and only its fencing \
+             token protects against what its holder still does"
+        )));
+    }
     complain(&format!("lock `{name}` is {shown}"));
+    if !waits && !seen.is_bound() && options.now {
+        complain("its work is not stopped by this: only its fencing token protects against it");
+    }
     let instead = format!("lock `{name}` was left alone: give --yes where nobody can be asked");
     if !confirmed(options.yes, &question(&seen, waits), &instead)? {
         return Err(Failure::new(format!("lock `{name}` was left alone")));
@@ -65,17 +74,21 @@ impl Steal<'_> {
     fn after_expiry(self, mut onlooker: Onlooker) -> Result<u8, Failure> {
         let mut signals = Signals::block()?;
         let mut display = Display::new(false);
-        let still = until(&mut onlooker, &mut signals, &mut display, None, |now, display| {
+        let ended = until(&mut onlooker, &mut signals, &mut display, None, |now, display| {
             let held = now.lock.state == LockState::Held;
             match now.is_same_hold(&self.seen) {
                 true if held => {
                     display.tell(format!("waiting until the ttl of `{}` has run out", self.name));
                     None
                 }
-                same => Some(same),
+                same => Some(same.then(|| now.clone())),
             }
         })?;
-        if still { self.now() } else { self.changed() }
+        match ended {
+            // As it was seen to have ended: a renewal since then saves it.
+            Some(seen) => Self { seen, ..self }.now(),
+            None => self.changed(),
+        }
     }
 
     fn now(self) -> Result<u8, Failure> {

@@ -1,11 +1,11 @@
 //! From the child's start to its end: passing signals on, stopping and continuing together,
 //! ending the work when the hold is lost.
 //!
-//! Knows nothing of locks: the caller says how to look whether the hold is still there.
+//! Knows nothing of locks: the hold says how it stands.
 //! Invariant: returns only when the child has ended, and after a loss only when its whole group
 //! was sent KILL.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -16,10 +16,31 @@ use crate::signals::{News, Signals};
 use crate::status::{Event, Status};
 use crate::terminal::Terminal;
 
-/// How often the hold is looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// The longest time between TERM and KILL after a loss: somebody else may hold the lock already.
-const KILL_WITHIN: Duration = Duration::from_secs(2);
+/// Between two kills of what does not end.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A hold, as far as its work is concerned.
+pub(crate) trait Watched {
+    /// Readable when there is something to look at.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// How it stands now.
+    fn look(&mut self) -> Standing;
+
+    /// The work has ended, and its group's number is about to be given up.
+    fn ended(&mut self);
+}
+
+/// How a hold stands. Times are of the boot-time clock.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It is held. `renewed`: since the last look, and how long it lasts now.
+    Held { renewed: Option<Duration>, look_at: Duration },
+    /// The work must come to its end, and be killed then; a later look may say later.
+    Stop { kill_at: Duration },
+    /// It is lost.
+    Lost { why: String, kill_at: Duration },
+}
 
 /// How it ended.
 #[derive(Debug)]
@@ -36,40 +57,66 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) child: Child,
     pub(crate) lock: &'a str,
     pub(crate) token: u64,
-    pub(crate) grace: Duration,
     pub(crate) terminal: Option<Terminal>,
     pub(crate) signals: &'a mut Signals,
     pub(crate) status: &'a mut Status,
 }
 
 impl Supervisor<'_> {
-    /// Waits for the child's end. `lost` looks at the hold: `Some` with the reason once it is
-    /// lost.
-    pub(crate) fn run(mut self, mut lost: impl FnMut() -> Option<String>) -> Outcome {
-        let mut check_at = clock::now() + CHECK_EVERY;
-        let mut loss: Option<Loss> = None;
+    /// Waits for the child's end, and brings it about when the hold says so.
+    pub(crate) fn run(mut self, hold: &mut impl Watched) -> Outcome {
+        let mut stop: Option<Stop> = None;
+        let mut look_at = self.look(hold, &mut stop);
         let ended = loop {
-            let wake_at = loss.as_ref().map_or(check_at, |loss| loss.kill_at);
+            let wake_at = stop.as_ref().map_or(look_at, |stop| look_at.min(stop.kill_at));
             let limit = wake_at.saturating_sub(clock::now());
-            let signals = std::iter::once(self.signals.as_fd());
-            clock::wait(signals, self.status.waits_for(), Some(limit));
+            let fds = std::iter::once(self.signals.as_fd()).chain(hold.fd());
+            clock::wait(fds, self.status.waits_for(), Some(limit));
             self.status.flush();
             while let Some(news) = self.signals.next() {
                 self.heard(news);
             }
+            look_at = self.look(hold, &mut stop);
             if let Some(ended) = self.changes() {
                 break ended;
             }
-            match &mut loss {
-                Some(loss) => loss.enforce(&self.child),
-                None if clock::now() >= check_at => {
-                    check_at = clock::now() + CHECK_EVERY;
-                    loss = lost().map(|reason| self.stop(reason));
-                }
-                None => {}
+            if let Some(stop) = &mut stop {
+                stop.enforce(&self.child);
             }
         };
-        self.end(ended, loss)
+        self.end(ended, stop, hold)
+    }
+
+    /// Looks at the hold and does what that calls for; when to look again.
+    fn look(&mut self, hold: &mut impl Watched, stop: &mut Option<Stop>) -> Duration {
+        let never = clock::now() + Duration::from_secs(3600);
+        match hold.look() {
+            Standing::Held { renewed, look_at } => {
+                if let Some(left) = renewed {
+                    let remaining_ms = Some(crate::json::millis(left));
+                    self.tell(Event { event: "renewed", remaining_ms, ..Event::default() });
+                }
+                // An order to stop is not taken back, but the hold stands until the work has ended.
+                if let Some(Stop { reason: None, kill_at }) = stop {
+                    *kill_at = (*kill_at).max(look_at);
+                }
+                look_at
+            }
+            Standing::Stop { kill_at } => {
+                match stop {
+                    None => *stop = Some(self.stop(None, kill_at)),
+                    Some(stop) if stop.reason.is_none() => stop.kill_at = kill_at,
+                    Some(_) => {}
+                }
+                kill_at
+            }
+            Standing::Lost { why, kill_at } => {
+                if stop.as_ref().is_none_or(|stop| stop.reason.is_none()) {
+                    *stop = Some(self.stop(Some(why), kill_at));
+                }
+                never
+            }
+        }
     }
 
     fn heard(&mut self, news: News) {
@@ -141,17 +188,21 @@ impl Supervisor<'_> {
         self.child.signal(Signal::CONT);
     }
 
-    fn stop(&mut self, reason: String) -> Loss {
-        let grace = self.grace.min(KILL_WITHIN);
+    /// Tells the work to end.
+    fn stop(&mut self, reason: Option<String>, kill_at: Duration) -> Stop {
         self.child.terminate();
-        self.tell(Event { event: "lost", reason: Some(&reason), ..Event::default() });
-        let remaining_ms = Some(crate::json::millis(grace));
+        if let Some(reason) = &reason {
+            self.tell(Event { event: "lost", reason: Some(reason), ..Event::default() });
+        }
+        let left = kill_at.saturating_sub(clock::now());
+        let remaining_ms = Some(crate::json::millis(left));
         self.tell(Event { event: "stopping", remaining_ms, ..Event::default() });
-        Loss { reason, kill_at: clock::now() + grace }
+        Stop { reason, kill_at }
     }
 
-    fn end(mut self, ended: Ended, loss: Option<Loss>) -> Outcome {
-        if loss.is_some() {
+    fn end(mut self, ended: Ended, stop: Option<Stop>, hold: &mut impl Watched) -> Outcome {
+        let lost = stop.and_then(|stop| stop.reason);
+        if lost.is_some() {
             // The rest of the group: it must not go on beside the next holder.
             self.child.signal(Signal::KILL);
         }
@@ -164,8 +215,9 @@ impl Supervisor<'_> {
             Ended::Signal(number) => (None, Some(number)),
         };
         self.tell(Event { event: "exited", code, signal, ..Event::default() });
+        hold.ended();
         self.child.reap();
-        Outcome { ended, lost: loss.map(|loss| loss.reason), foreground }
+        Outcome { ended, lost, foreground }
     }
 
     fn tell(&mut self, event: Event<'_>) {
@@ -173,18 +225,19 @@ impl Supervisor<'_> {
     }
 }
 
-/// A hold that is gone while its work still runs.
-struct Loss {
-    reason: String,
+/// Work that was told to end.
+struct Stop {
+    /// Why its hold is lost; `None`: it is not, but it may be soon.
+    reason: Option<String>,
     kill_at: Duration,
 }
 
-impl Loss {
+impl Stop {
     fn enforce(&mut self, child: &Child) {
         if clock::now() >= self.kill_at {
             child.signal(Signal::KILL);
             // Something in uninterruptible sleep outlives KILL for a while: do not spin on it.
-            self.kill_at = clock::now() + CHECK_EVERY;
+            self.kill_at = clock::now() + AGAIN;
         }
     }
 }

@@ -7,9 +7,9 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tenure::Error;
-use tenure::HeldBy;
-use tenure::blocking::{Client, Guard, Patience, Pending, Step, Waiting, connect};
+use tenure::blocking::{Client, Patience, connect};
 
+use crate::contend::{By, Contender, Step, Waiting};
 use crate::display::{Display, held_by};
 use crate::duration::shorten;
 use crate::exit::{Failure, Outcome};
@@ -34,8 +34,8 @@ pub(crate) struct Wait<'a> {
 }
 
 /// What one stay in line came to.
-enum Stay {
-    Acquired(Guard),
+enum Stay<H> {
+    Acquired(H),
     /// Somebody pressed Ctrl-Z.
     ToldToStop,
 }
@@ -67,13 +67,13 @@ impl<'a> Wait<'a> {
     }
 
     /// Waits for the lock as long as the options say; `start` begins to want it.
-    pub(crate) fn acquire(
+    pub(crate) fn acquire<C: Contender>(
         &mut self,
-        start: impl Fn(Patience) -> Result<Pending, Error>,
-    ) -> Result<Guard, Failure> {
+        start: impl Fn(Patience) -> Result<C, Error>,
+    ) -> Result<C::Held, Failure> {
         let done = loop {
             match self.stay(&start) {
-                Ok(Stay::Acquired(guard)) => break Ok(guard),
+                Ok(Stay::Acquired(hold)) => break Ok(hold),
                 Ok(Stay::ToldToStop) => {
                     self.display.clear();
                     self.signals.suspend();
@@ -85,10 +85,10 @@ impl<'a> Wait<'a> {
         done
     }
 
-    fn stay(
+    fn stay<C: Contender>(
         &mut self,
-        start: impl Fn(Patience) -> Result<Pending, Error>,
-    ) -> Result<Stay, Failure> {
+        start: impl Fn(Patience) -> Result<C, Error>,
+    ) -> Result<Stay<C::Held>, Failure> {
         let mut pending = loop {
             match start(self.patience()) {
                 Ok(pending) => break pending,
@@ -97,15 +97,15 @@ impl<'a> Wait<'a> {
         };
         loop {
             match pending.poll() {
-                Ok(Some(Step::Acquired(guard))) => return Ok(Stay::Acquired(guard)),
-                Ok(Some(Step::Busy(by))) => return Err(self.busy(&by)),
-                Ok(Some(Step::TimedOut(by))) => return Err(self.timed_out(&by)),
+                Ok(Some(Step::Acquired(hold))) => return Ok(Stay::Acquired(hold)),
+                Ok(Some(Step::Busy(by))) => return Err(self.busy(by)),
+                Ok(Some(Step::TimedOut(by))) => return Err(self.timed_out(by)),
                 Ok(Some(Step::Waiting(waiting))) => self.show(&waiting),
-                Ok(_) => self.sleep(&pending),
+                Ok(None) => self.sleep(&pending),
                 Err(error) => self.pause_after(error)?,
             }
             if let Some(news) = self.told_to_leave() {
-                leave(pending);
+                pending.leave();
                 return match news.ending() {
                     Some(signal) => Err(Failure::by_signal(signal as i32)),
                     None => Ok(Stay::ToldToStop),
@@ -131,8 +131,8 @@ impl<'a> Wait<'a> {
         None
     }
 
-    fn sleep(&mut self, pending: &Pending) {
-        let readable = pending.fds().chain(std::iter::once(self.signals.as_fd()));
+    fn sleep(&mut self, pending: &impl Contender) {
+        let readable = pending.fds().into_iter().chain(std::iter::once(self.signals.as_fd()));
         clock::wait(readable, self.status.waits_for(), pending.wake_after());
         self.status.flush();
     }
@@ -160,7 +160,7 @@ impl<'a> Wait<'a> {
     fn show(&mut self, waiting: &Waiting) {
         self.contact_by = None;
         self.display.show(&self.options.name, waiting);
-        let by = &waiting.held_by;
+        let by = &waiting.by;
         self.status.tell(Event {
             event: "waiting",
             lock: &self.options.name,
@@ -171,36 +171,31 @@ impl<'a> Wait<'a> {
         });
     }
 
-    fn busy(&self, by: &HeldBy) -> Failure {
-        let text = format!("lock `{}` is {}", shorten(&self.options.name), held_by(by));
+    fn busy(&self, by: By) -> Failure {
+        let text = format!("lock `{}` is {}", shorten(&self.options.name), held_by(&by));
         self.conflict(Outcome::Busy, by, text)
     }
 
-    fn timed_out(&self, by: &HeldBy) -> Failure {
-        let again = by.takeover_in.map_or_else(String::new, |d| {
+    fn timed_out(&self, by: By) -> Failure {
+        let again = by.ends_in.map_or_else(String::new, |d| {
             format!("; a wait of {:.1} s more would take it", d.as_secs_f64())
         });
         let text = format!(
             "the wait for lock `{}` ended: it is {}{again}",
             shorten(&self.options.name),
-            held_by(by)
+            held_by(&by)
         );
         self.conflict(Outcome::TimedOut, by, text)
     }
 
     /// Who called for code 0 takes a busy lock for success, and cron mails every line.
-    fn conflict(&self, outcome: Outcome, by: &HeldBy, text: String) -> Failure {
+    fn conflict(&self, outcome: Outcome, by: By, text: String) -> Failure {
         let silent = self.options.quiet || self.options.busy_code == 0;
         Failure {
             outcome,
             text: (!silent).then_some(text),
-            held_by: Some(Box::new(by.clone())),
+            held_by: Some(Box::new(by)),
             ..Failure::silent(self.options.busy_code)
         }
     }
-}
-
-/// A place in line that cannot be given up now is struck out by whoever finds us gone.
-fn leave(pending: Pending) {
-    let _ = pending.cancel();
 }

@@ -44,6 +44,23 @@ fn a_waiter_behind_a_killed_one_rests() {
 }
 
 #[test]
+fn a_waiter_that_was_passed_over_while_stopped_has_the_lock_as_soon_as_it_goes_on() {
+    let bench = Bench::new();
+    // One whose process goes on to run: its end would wake the waiter, too.
+    let client = tenure::blocking::connect(&bench.url()).unwrap();
+    let guard = client.lock("x").acquire().unwrap();
+    let waiter = wait(&bench, "x", 1);
+    waiter.signal(Signal::STOP);
+    until("it is stopped", || is_stopped(waiter.pid()));
+    assert_eq!(guard.release().unwrap(), tenure::Released::Released);
+    assert_eq!(bench.show("x")["state"], "free");
+    let start = Instant::now();
+    waiter.signal(Signal::CONT);
+    assert_eq!(waiter.end().code, Some(0));
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_waiter_behind_an_orphan_rests() {
     let bench = Bench::new();
     // What leaves the group keeps the lock, as documented.

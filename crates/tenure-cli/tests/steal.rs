@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{Bench, Ran, Running, mask, runs, until};
@@ -43,6 +44,16 @@ fn a_detached_hold_is_freed_and_the_reason_kept() {
         assert!(ran.stderr.contains("it was stolen: INC-7: runner gone"), "{ran:?}");
     }
     assert!(!bench.path("h").exists());
+}
+
+#[test]
+fn nothing_is_left_of_a_stolen_hold() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    assert_eq!(steal(&bench, &["--now"]).code, Some(0));
+    holder.end();
+    let left = std::fs::read_dir(bench.path("store/sessions")).unwrap().flatten();
+    assert_eq!(left.map(|entry| entry.path()).collect::<Vec<_>>(), [""; 0].map(PathBuf::from));
 }
 
 #[test]

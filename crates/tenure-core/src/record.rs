@@ -148,6 +148,8 @@ pub enum Change {
         of: Mark,
         /// The mark it has afterwards.
         mark: Mark,
+        /// Its fencing token, which stays: for formats that know it only once the hold began.
+        token: Token,
         /// How the hold ends from now on.
         term: Term,
         /// What knows whether the holder lives from now on.
@@ -216,7 +218,7 @@ impl Record {
                 self.queue.push_back(Waiter { ticket, ..waiter.clone() });
             }
             Change::Leave { strike } => self.strike(strike),
-            Change::Renew { of, mark, term, session, renewed, stamp } => {
+            Change::Renew { of, mark, token: _, term, session, renewed, stamp } => {
                 if let Some(holder) = self.holder.as_mut().filter(|h| h.mark == *of) {
                     holder.mark = *mark;
                     holder.term = *term;

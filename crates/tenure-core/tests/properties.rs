@@ -215,6 +215,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
         3 => Change::Renew {
             of: if flag { of } else { new },
             mark: Mark::from_u128(u128::from(record.next_ticket) + 1_000_000),
+            token: Token::default(),
             term: Term::Forever,
             session: Session::NONE,
             renewed: Wall::default(),

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{Cause, Change, End, Holder, Mark, Marks, Report, Term, Token};
+use tenure_core::{Cause, Change, End, Holder, Mark, Marks, Report, Session, Term, Token};
 
 use crate::guard::Stored;
 use crate::session::Verdict;
@@ -42,12 +42,30 @@ pub struct HoldKey {
 }
 
 impl HoldKey {
-    /// Marks for one use of the key.
-    pub(crate) fn marks(&self) -> Result<Marks> {
-        Ok(Marks::new(self.start.wrapping_add(facts::random_u64()?.into())))
+    /// A new key for holds that no boot of this machine ends, because they stand elsewhere.
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn anywhere() -> Result<Self> {
+        Ok(Self { start: random_mark()?, boot: 0 })
     }
 
-    fn made(&self, mark: Mark) -> bool {
+    /// Where the marks of one use of the key begin.
+    ///
+    /// # Errors
+    /// What the system says when it has no random numbers.
+    pub fn start(&self) -> Result<u128> {
+        Ok(self.start.wrapping_add(facts::random_u64()?.into()))
+    }
+
+    /// Marks for one use of the key.
+    pub(crate) fn marks(&self) -> Result<Marks> {
+        self.start().map(Marks::new)
+    }
+
+    /// Whether a use of this key left that mark.
+    #[must_use]
+    pub fn made(&self, mark: Mark) -> bool {
         (1..REACH).contains(&mark.as_u128().wrapping_sub(self.start))
     }
 }
@@ -99,7 +117,7 @@ pub enum Kept {
 
 /// How a hold stands in the record.
 enum Standing {
-    /// Its process died between taking the lock and leaving the hold behind.
+    /// Its process died between taking the lock and leaving the hold behind, or gives it up.
     Begun(Mark),
     Held(Holder),
     Expired(Holder),
@@ -127,7 +145,7 @@ impl LocalLock {
         let mut file = self.file();
         let Some(mut guard) = file.lock()? else { return Ok(Kept::Lost(Cause::Deleted)) };
         let stored = guard.read()?;
-        let holder = match self.standing(&stored, key)? {
+        let holder = match self.standing(&stored, key, None)? {
             Standing::Held(holder) => holder,
             Standing::Expired(_) => return Ok(Kept::Lost(Cause::Deadline)),
             Standing::Restarted(_) => return Ok(Kept::Restarted),
@@ -137,6 +155,7 @@ impl LocalLock {
         let change = Change::Renew {
             of: holder.mark,
             mark: key.marks()?.draw(),
+            token: holder.token,
             term: ttl.map_or(holder.term, Term::Ttl),
             session: holder.session,
             renewed: self.store.wall(),
@@ -158,14 +177,15 @@ impl LocalLock {
     /// also where it was lost.
     ///
     /// # Errors
-    /// As [`renew_detached`](Self::renew_detached), and [`Error::Invalid`] while the process that
-    /// took the lock still runs.
+    /// As [`renew_detached`](Self::renew_detached), and [`Error::Invalid`] while another
+    /// process that takes the lock still runs.
     pub fn release_detached(self: &Arc<Self>, key: &HoldKey) -> Result<Kept> {
+        let own = self.store.session(&self.settings.id)?.session();
         loop {
             let mut file = self.file();
             let Some(mut guard) = file.lock()? else { return Ok(Kept::Lost(Cause::Deleted)) };
             let stored = guard.read()?;
-            let standing = self.standing(&stored, key)?;
+            let standing = self.standing(&stored, key, Some(own))?;
             drop(guard);
             self.give_back(file);
             let (mark, end, kept) = match standing {
@@ -183,7 +203,8 @@ impl LocalLock {
         }
     }
 
-    fn standing(&self, stored: &Stored, key: &HoldKey) -> Result<Standing> {
+    /// `own`: the session whose process may end what it has only begun, as that is this one.
+    fn standing(&self, stored: &Stored, key: &HoldKey, own: Option<Session>) -> Result<Standing> {
         let holder = match &stored.record.holder {
             None => return Ok(Standing::Lost(Cause::Freed)),
             Some(h) if !key.made(h.mark) => {
@@ -193,6 +214,7 @@ impl LocalLock {
         };
         let clock = self.store.clock();
         Ok(match holder.term {
+            Term::Session if own == Some(holder.session) => Standing::Begun(holder.mark),
             Term::Session => match self.store.probe(holder.session)? {
                 Verdict::Alive | Verdict::Stopped => {
                     let name = self.name();

@@ -222,6 +222,10 @@ impl LocalClaim {
             let looked = self.look();
             self.quick = false;
             let looked = looked.or_else(|e| self.look_later(start, e));
+            if !matches!(looked, Ok(true)) {
+                // What woke us is taken in and not dealt with: the next step looks in any case.
+                self.next_look = None;
+            }
             if !looked.map_err(|e| self.lock.store.folder().explain(e))? {
                 return Ok(Quick::TakesLong);
             }
@@ -273,14 +277,14 @@ impl LocalClaim {
     }
 
     /// At the backstop: nothing was written, and the process ahead is watched, so its end would have
-    /// woken us. A waiter ahead that was stopped would not notice the holder's death for us, so that
-    /// is asked every other time. A session that was dropped by a process that lives on is seen by
-    /// the close look that comes every so often.
+    /// woken us. But a holder may have dropped its session and live on, as one that runs another
+    /// program in its place, so the first in line asks; and a waiter ahead that was stopped would not
+    /// notice the holder's death for us, so that is asked every other time.
     fn is_quiet(&mut self) -> Result<bool> {
         if self.ahead.end.is_none() {
             return Ok(false);
         }
-        let asks = !self.ahead.holds && self.quiet % 2 == 1;
+        let asks = self.ahead.holds || self.quiet % 2 == 1;
         if asks && self.lock.store.probe(self.ahead.session)? != Verdict::Alive {
             return Ok(false);
         }
@@ -331,13 +335,14 @@ impl LocalClaim {
         }
     }
 
-    /// One look under the guard; then, outside it, wakes whom it made the holder.
+    /// One look under the guard; then, outside it, wakes whom it made the holder. What goes wrong
+    /// there takes nothing back of what is written, and is made up for by the backstop of who waits.
     fn guarded(&mut self) -> Result<Rest> {
         let mut left = Left::default();
         let rest = self.turn(&mut left);
         while let Some(mark) = left.to_wake.take() {
-            if !self.lock.store.wake(mark)? {
-                self.hand_on(mark, &mut left)?;
+            if matches!(self.lock.store.wake(mark), Ok(false)) {
+                let _ = self.hand_on(mark, &mut left);
             }
         }
         for (session, mark) in left.dead {
@@ -613,6 +618,9 @@ impl Drop for LocalClaim {
             Ok(_) if !self.has_ended() => self.leave_to_helper(),
             // There is nobody left to tell.
             _ => {
+                if !self.has_ended() {
+                    self.session.stays_named();
+                }
                 let file = self.take_file();
                 self.lock.give_back(file);
             }

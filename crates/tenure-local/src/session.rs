@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use tenure_core::{Mark, Session};
@@ -130,6 +130,8 @@ pub struct OwnSession {
     file: OwnedFd,
     session: Session,
     temps: AtomicU64,
+    /// Whether a record may name it for good, because the disk refused to strike it out.
+    named: AtomicBool,
 }
 
 impl OwnSession {
@@ -150,7 +152,8 @@ impl OwnSession {
                 continue;
             }
             let folder = Arc::clone(folder);
-            let own = Self { folder, file, session, temps: AtomicU64::new(0) };
+            let (temps, named) = (AtomicU64::new(0), AtomicBool::new(false));
+            let own = Self { folder, file, session, temps, named };
             sys::write_at(&own.file, &describe(about), 0).map_err(fail("write"))?;
             tidy(&own.folder, own.session);
             return Ok(own);
@@ -184,6 +187,12 @@ impl OwnSession {
         }
     }
 
+    /// Notes that a record may go on to name this session. Its file then stays when it ends, so that
+    /// others find it dead: a file that is missing while its process runs tells them nothing.
+    pub(crate) fn stays_named(&self) {
+        self.named.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the session, which must no longer hold anything.
     pub fn end(self) {}
 
@@ -208,7 +217,9 @@ impl Drop for OwnSession {
             return;
         }
         // While still locked. What cannot be removed is found dead and swept by others.
-        let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
+        if !*self.named.get_mut() {
+            let _ = sys::remove(self.folder.dir(), file_name(self.session).as_str());
+        }
         sys::unlock(&self.file);
         if *self.temps.get_mut() > 0 {
             remove_temps(&self.folder, &hex(self.session));
@@ -355,13 +366,21 @@ fn has_no_work(folder: &Folder, name: &str, file: &OwnedFd) -> bool {
     }
 }
 
-/// Removes the file of a session that nobody keeps and that is `due`; whether it did.
+/// Removes the file of a session that nobody keeps and that is `due`; whether it did. One whose
+/// process still runs stays: other records may name it.
 fn remove_dead(folder: &Folder, name: &str, due: impl Fn(&OwnedFd) -> bool) -> bool {
     let Ok(file) = sys::open(folder.dir(), name) else { return false };
     if !sys::try_lock(&file, false).unwrap_or(false) {
         return false;
     }
-    let due = due(&file);
+    let identity = name.rsplit('/').next().and_then(unhex).map(Identity::of);
+    let runs = |identity: Identity| {
+        matches!(
+            identity.standing(folder),
+            Err(_) | Ok(Some(Standing::Running | Standing::Stopped))
+        )
+    };
+    let due = !identity.is_some_and(runs) && due(&file);
     if due {
         // Failing to tidy up is no failure of what is being done.
         let _ = sys::remove(folder.dir(), name);

@@ -93,7 +93,7 @@ impl Kill {
         let session = holder.session;
         let start = Instant::now();
         // The owner first: what it would do about the end of its command is no longer wanted.
-        self.end_owner(session);
+        self.end_owner(store, session);
         loop {
             match store.probe(session)? {
                 Verdict::Dead => break,
@@ -113,9 +113,12 @@ impl Kill {
         Ok(())
     }
 
-    fn end_owner(&mut self, session: Session) {
+    fn end_owner(&mut self, store: &LocalStore, session: Session) {
         let owner = Identity::of(session);
-        self.end(owner.pid, owner.start);
+        // In another boot or namespace its number means nothing here.
+        if owner.is_visible(store.folder()) {
+            self.end(owner.pid, owner.start);
+        }
     }
 
     fn end_keeper(&mut self, store: &LocalStore, session: Session) {

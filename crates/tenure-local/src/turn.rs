@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tenure_core::{
-    Action, Change, Claim, End, Mark, Outcome, Probed, Record, Report, Session, State, Term, Time,
-    Token, View, Write,
+    Action, Change, Claim, End, Holder, Mark, Outcome, Probed, Record, Report, Session, State,
+    Term, Time, Token, View, Write,
 };
 
 use crate::guard::{Guard, LockFile, Stored};
@@ -228,8 +228,9 @@ impl Turn<'_> {
         if matches!(change, Change::Take { .. } | Change::Renew { .. }) || change.begins_hold() {
             stored.clock = self.store.clock();
         }
-        if let Change::Release { next: Some(next), .. } = change {
-            *self.to_wake = Some(*next);
+        if let Change::Release { next, .. } = change {
+            // Who was passed over because it is stopped looks as soon as it goes on.
+            *self.to_wake = next.or_else(|| stored.record.queue.front().map(|first| first.mark));
         } else if behind.is_some() {
             *self.to_wake = behind;
         }
@@ -259,7 +260,16 @@ impl Turn<'_> {
                 self.dead.extend(died.map(|h| (h.session, Some(h.mark))));
                 strike
             }
-            Change::Join { strike, .. } | Change::Release { strike, .. } => strike,
+            // Whose hold somebody else ends has ended, if it was one of processes.
+            Change::Release { of, strike, .. } => {
+                let theirs = |h: &&Holder| {
+                    h.mark == *of && h.term == Term::Session && h.session != self.session.session()
+                };
+                let ended = record.holder.as_ref().filter(theirs);
+                self.dead.extend(ended.map(|h| (h.session, Some(h.mark))));
+                strike
+            }
+            Change::Join { strike, .. } => strike,
             Change::Leave { .. } | Change::Renew { .. } => return,
         };
         let struck = record.queue.iter().filter(|w| strike.contains(&w.mark));

@@ -18,5 +18,5 @@ pub use futures_core::future::BoxFuture;
 pub use futures_core::stream::{BoxStream, Stream};
 pub use memory::Memory;
 pub use name::{Name, NameError};
-pub use snapshot::{Conditional, Listed, Snapshot, Stored};
+pub use snapshot::{Conditional, Listed, Origin, Snapshot, Stored};
 pub use store::{Capabilities, Store, Watch};

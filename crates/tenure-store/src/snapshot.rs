@@ -1,5 +1,7 @@
 //! What comes out of a store: a record as it stands, or that there is none.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,41 @@ pub struct Stored {
     /// How long ago, by the store's own clock, the last write of its holder's entry was sent;
     /// `None` where the store cannot tell. Never more than the truth.
     pub age: Option<Duration>,
+    /// What the backend needs to write on this state, if it is more than the record.
+    pub origin: Origin,
+}
+
+/// What a record was read from, for the backend that read it. Nobody else can look into it, and it
+/// is part of no comparison.
+#[derive(Clone, Default)]
+pub struct Origin(Option<Arc<Box<dyn Any + Send + Sync>>>);
+
+impl Origin {
+    /// Keeps `origin`.
+    pub fn new<T: Any + Send + Sync>(origin: T) -> Self {
+        // One thin pointer: every hold keeps one.
+        Self(Some(Arc::new(Box::new(origin))))
+    }
+
+    /// What was kept, if it was a `T`.
+    #[must_use]
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.as_ref()?.downcast_ref()
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origin")
+    }
 }
 
 /// What stands under a name.

@@ -99,13 +99,23 @@ impl Client {
         Self { shared: Arc::new(shared), id }
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The same client under another identity.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless it is 1 to 255 bytes of text without control characters.
     pub fn with_id(&self, id: &str) -> Result<Self, Error> {
         check_id(id)?;
-        Ok(Self { shared: Arc::clone(&self.shared), id: id.into() })
+        Ok(self.under(id.into()))
+    }
+
+    /// The same for an identity that was checked.
+    pub(crate) fn under(&self, id: Text) -> Self {
+        Self { shared: Arc::clone(&self.shared), id }
     }
 
     /// This client's identity.

@@ -7,11 +7,13 @@ use tenure_store::Memory;
 
 use crate::client::Backend;
 use crate::clock::System;
+use crate::url::{KubeUrl, Place};
 use crate::{Client, Error, StoreUrl};
 
 /// Opens the store that `url` names: `local:` for the default folder of this machine and user,
-/// `local:/absolute/path`, or `memory:` for a new store in this program's memory, to which nobody
-/// else has access. `?id=NAME` sets the identity; the default is `<hostname>_<uuid>`, new each time.
+/// `local:/absolute/path`; `kube:NAMESPACE` for Leases of a Kubernetes cluster, found as kubectl finds
+/// it, with `?context=` and `?kubeconfig=`; `memory:` for a new store in this program's memory, to
+/// which nobody else has access. `?id=NAME` sets the identity; the default is `<hostname>_<uuid>`, new each time.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -33,10 +35,12 @@ use crate::{Client, Error, StoreUrl};
 /// Dropping the future leaves nothing behind.
 pub async fn connect(url: &str) -> Result<Client, Error> {
     let url = StoreUrl::parse(url)?;
-    let (backend, shown) = if url.is_memory() {
-        (Backend::Store(Arc::new(Memory::new(Liveness::Observed))), url.without_id())
-    } else {
-        local(&url)?
+    let (backend, shown) = match url.place() {
+        Place::Memory => {
+            (Backend::Store(Arc::new(Memory::new(Liveness::Observed))), url.without_id())
+        }
+        Place::Local(_) => local(&url)?,
+        Place::Kube(kube) => self::kube(kube).await?,
     };
     Ok(Client::on(backend, shown, Arc::new(System), url.id()))
 }
@@ -55,32 +59,50 @@ fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
     Err(Error::Unsupported("local: was left out of this program; build with its feature".into()))
 }
 
+#[cfg(feature = "kube")]
+async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
+    use crate::url::KubeFormat;
+    use tenure_kube::{Access, KubeStore, client};
+    let access = Access { kubeconfig: url.kubeconfig.clone(), context: url.context.clone() };
+    let client = client(&access).await?;
+    let namespace = url.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let store = match url.format {
+        KubeFormat::Lease => KubeStore::new(client, &namespace)?,
+    };
+    let shown = KubeUrl { namespace: Some(namespace), ..url.clone() }.to_string();
+    Ok((Backend::Store(Arc::new(store)), shown))
+}
+
+#[cfg(not(feature = "kube"))]
+async fn kube(_: &KubeUrl) -> Result<(Backend, String), Error> {
+    Err(Error::Unsupported("kube: was left out of this program; build with its feature".into()))
+}
+
 /// The same for programs without async.
 #[cfg(feature = "blocking")]
 pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Error> {
-    let (url, options) = embedded(url)?;
+    let parsed = StoreUrl::parse(url)?;
+    let Some(options) = embedded(&parsed) else { return crate::blocking::Client::elsewhere(url) };
     let store = tenure_local::LocalStore::open(&options)?;
-    crate::blocking::Client::new(Arc::new(store), &url)
+    crate::blocking::Client::local(Arc::new(store), &parsed)
 }
 
-/// Opens the store that `url` names if there is one.
+/// Opens the store that `url` names if there is one. Elsewhere there always is.
 #[cfg(feature = "blocking")]
 pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Client>, Error> {
-    let (url, options) = embedded(url)?;
+    let parsed = StoreUrl::parse(url)?;
+    let Some(options) = embedded(&parsed) else {
+        return crate::blocking::Client::elsewhere(url).map(Some);
+    };
     let store = tenure_local::LocalStore::open_existing(&options)?;
-    store.map(|store| crate::blocking::Client::new(Arc::new(store), &url)).transpose()
+    store.map(|store| crate::blocking::Client::local(Arc::new(store), &parsed)).transpose()
 }
 
-/// The only kind of store there is without async.
+/// How the embedded store is opened, if that is what the URL names.
 #[cfg(feature = "blocking")]
-fn embedded(url: &str) -> Result<(StoreUrl, tenure_local::Options), Error> {
-    let url = StoreUrl::parse(url)?;
-    if url.is_memory() {
-        let what = "memory: has no synchronous client: use tenure::connect, or a local: store";
-        return Err(Error::Unsupported(what.into()));
-    }
-    let options = tenure_local::Options { path: url.path().map(Into::into) };
-    Ok((url, options))
+fn embedded(url: &StoreUrl) -> Option<tenure_local::Options> {
+    let Place::Local(path) = url.place() else { return None };
+    Some(tenure_local::Options { path: path.clone() })
 }
 
 #[cfg(feature = "local")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Claim, Config, Liveness, Patience, Session, Term, Text, Time, Timing, TimingSpec,
+    Claim, Config, Liveness, Marks, Patience, Session, Term, Text, Time, Timing, TimingSpec,
 };
 use tenure_store::Store;
 use tokio::sync::TryAcquireError;
@@ -46,8 +46,24 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) tags: Vec<Text>,
     pub(crate) durable: bool,
+    /// Told of every wait, for whoever cannot await.
+    pub(crate) ears: Option<Ears>,
+    /// How long the first answer of a store is waited for.
+    pub(crate) first_contact: Duration,
+    /// Where the marks of its contenders begin, instead of among the client's own.
+    pub(crate) marks: Option<u128>,
     /// The first input that is wrong.
     problem: Option<String>,
+}
+
+/// Called with who is in the way, the place in line and the ticket.
+#[derive(Clone)]
+pub(crate) struct Ears(pub(crate) Arc<dyn Fn(HeldBy, Option<usize>, Option<u64>) + Send + Sync>);
+
+impl std::fmt::Debug for Ears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ears")
+    }
 }
 
 /// What became of wanting the lock.
@@ -59,8 +75,7 @@ pub(crate) enum Got {
 
 impl Lock {
     pub(crate) fn new(shared: &Arc<Shared>, id: Text, line: Result<Arc<Line>, String>) -> Self {
-        let settings =
-            Settings { timing: Timing::default(), tags: Vec::new(), durable: false, problem: None };
+        let settings = Settings::default();
         Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
@@ -112,7 +127,7 @@ impl Lock {
     }
 
     /// Changes the settings of this handle, which is the only one while it is built.
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let handle = Arc::make_mut(&mut self.0);
         change(&mut handle.settings);
         #[cfg(feature = "local")]
@@ -186,8 +201,27 @@ impl Lock {
         self.0.valid().map(drop)
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
     pub(crate) fn handle(&self) -> Arc<Handle> {
         Arc::clone(&self.0)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            tags: Vec::new(),
+            durable: false,
+            ears: None,
+            first_contact: FIRST_CONTACT,
+            marks: None,
+            problem: None,
+        }
     }
 }
 
@@ -218,7 +252,7 @@ impl Handle {
         }
     }
 
-    async fn get(&self, patience: Patience) -> Result<Got, Error> {
+    pub(crate) async fn get(&self, patience: Patience) -> Result<Got, Error> {
         let line = self.ready()?;
         // A loop that always finds the lock free must leave the thread to others all the same.
         tokio::task::consume_budget().await;
@@ -233,9 +267,12 @@ impl Handle {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
                 let session = self.session(store, patience, since).await?;
-                let claim = self.claim(store, session, patience, number)?;
+                let mut claim = Claim::new(self.config(store, session, number)?);
+                claim.acquire(patience);
                 let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
-                Ok(match self.shared.unless_closed(seat.acquire()).await?? {
+                let limit = since.after(self.settings.first_contact);
+                let acquired = seat.acquire(limit, self.settings.ears.as_ref());
+                Ok(match self.shared.unless_closed(acquired).await?? {
                     Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
                     Acquired::Busy(by) => Got::Busy(by),
                     Acquired::TimedOut(by) => Got::TimedOut(by),
@@ -288,6 +325,9 @@ impl Handle {
             return Ok(Err(Got::Busy(by)));
         }
         self.shared.clock.start()?;
+        if let Some(Ears(ears)) = &self.settings.ears {
+            ears(by.clone(), None, None);
+        }
         waiting.tell(&by, None);
         let limit = match patience {
             Patience::Until(limit) => Some(limit),
@@ -301,14 +341,14 @@ impl Handle {
     }
 
     /// What the store knows about whether this process lives.
-    async fn session(
+    pub(crate) async fn session(
         &self,
         store: &Arc<dyn Store>,
         patience: Patience,
         since: Time,
     ) -> Result<Session, Error> {
         let clock = &self.shared.clock;
-        let limit = since.after(FIRST_CONTACT);
+        let limit = since.after(self.settings.first_contact);
         let limit = match patience {
             Patience::Until(own) => own.min(limit),
             Patience::Now | Patience::Forever => limit,
@@ -317,17 +357,20 @@ impl Handle {
         Ok(within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??)
     }
 
-    /// A contender for the lock in the store.
-    fn claim(
+    /// What a claim of this lock is told once.
+    pub(crate) fn config(
         &self,
         store: &Arc<dyn Store>,
         session: Session,
-        patience: Patience,
         number: u64,
-    ) -> Result<Claim, Error> {
+    ) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        let mut claim = Claim::new(Config {
+        let marks = match self.settings.marks {
+            Some(start) => Marks::new(start),
+            None => self.shared.marks(number)?,
+        };
+        Ok(Config {
             id: self.id.clone(),
             session,
             term: match can.liveness {
@@ -340,10 +383,8 @@ impl Handle {
             adopt: false,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
-            marks: self.shared.marks(number)?,
-        });
-        claim.acquire(patience);
-        Ok(claim)
+            marks,
+        })
     }
 }
 

@@ -2,23 +2,50 @@
 //!
 //! Parsing knows the shapes, not the backends; [`crate::connect`] picks the backend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 
 /// A parsed store URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl {
-    /// A store in this program's memory, rather than an embedded one.
-    memory: bool,
-    /// Folder of an embedded store; `None` is the default folder.
-    path: Option<PathBuf>,
+    place: Place,
     /// Identity, if the URL gives one.
     id: Option<String>,
 }
 
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this program's memory.
+    Memory,
+    /// In this folder of the machine; `None` is the default folder.
+    Local(Option<PathBuf>),
+    /// In a Kubernetes cluster.
+    Kube(KubeUrl),
+}
+
+/// Which cluster, which namespace of it, and what a lock is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KubeUrl {
+    /// `None`: the namespace of the pod or the context.
+    pub(crate) namespace: Option<String>,
+    pub(crate) format: KubeFormat,
+    pub(crate) context: Option<String>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// What a lock is in Kubernetes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KubeFormat {
+    /// A Lease, as client-go keeps it.
+    #[default]
+    Lease,
+}
+
 /// What the errors call known.
-const KNOWN: &str = "known: local:, local:/absolute/path and, in a program, memory:";
+const KNOWN: &str =
+    "known: local:, local:/absolute/path, kube:NAMESPACE and, in a program, memory:";
 
 impl StoreUrl {
     /// Parses `url`.
@@ -29,60 +56,54 @@ impl StoreUrl {
         let (scheme, rest) = url
             .split_once(':')
             .ok_or_else(|| Error::invalid(format!("store `{url}` has no scheme; {KNOWN}")))?;
-        if scheme != "local" && scheme != "memory" {
-            return Err(Error::invalid(format!(
-                "store `{url}`: unknown scheme `{scheme}:`; {KNOWN}"
-            )));
-        }
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (rest, None),
         };
-        let memory = scheme == "memory";
-        if memory && !path.is_empty() {
-            return Err(Error::invalid(format!(
-                "store `{url}`: memory: takes no path; every connection is a store of its own"
-            )));
-        }
-        if !(path.is_empty() || path.starts_with('/')) {
-            return Err(Error::invalid(format!(
-                "store `{url}`: the folder must be an absolute path, such as local:/var/lib/tenure"
-            )));
-        }
-        let mut parsed = Self { memory, path: (!path.is_empty()).then(|| path.into()), id: None };
+        let place = match scheme {
+            "local" => local(path),
+            "memory" if path.is_empty() => Ok(Place::Memory),
+            "memory" => Err("memory: takes no path; every connection is a store of its own".into()),
+            "kube" => kube(path),
+            _ => Err(format!("unknown scheme `{scheme}:`; {KNOWN}")),
+        };
+        let in_url = |what: String| Error::invalid(format!("store `{url}`: {what}"));
+        let mut parsed = Self { place: place.map_err(in_url)?, id: None };
         for option in query.into_iter().flat_map(|q| q.split('&')) {
-            parsed.option(url, option)?;
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            if key == "id" {
+                check_id(value)?;
+                parsed.id = Some(value.to_owned());
+            } else {
+                parsed.place.option(key, value).map_err(in_url)?;
+            }
         }
         Ok(parsed)
     }
 
-    fn option(&mut self, url: &str, option: &str) -> Result<(), Error> {
-        match option.split_once('=') {
-            Some(("id", id)) => {
-                check_id(id)?;
-                self.id = Some(id.to_owned());
-                Ok(())
-            }
-            _ => {
-                let name = option.split('=').next().unwrap_or(option);
-                Err(Error::invalid(format!(
-                    "store `{url}`: unknown option `{name}`; {}: knows id=",
-                    url.split(':').next().unwrap_or_default()
-                )))
-            }
-        }
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Whether it names a store in this program's memory.
     #[must_use]
     pub const fn is_memory(&self) -> bool {
-        self.memory
+        matches!(self.place, Place::Memory)
+    }
+
+    /// Whether it names the embedded store of this machine.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.place, Place::Local(_))
     }
 
     /// The folder of an embedded store; `None` is the default folder.
     #[must_use]
-    pub fn path(&self) -> Option<&std::path::Path> {
-        self.path.as_deref()
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Local(path) => path.as_deref(),
+            _ => None,
+        }
     }
 
     /// The identity the URL gives.
@@ -94,11 +115,80 @@ impl StoreUrl {
     /// The URL without an identity, as a child process should see it.
     #[must_use]
     pub fn without_id(&self) -> String {
-        match &self.path {
-            _ if self.memory => "memory:".to_owned(),
-            Some(path) => format!("local:{}", path.display()),
-            None => "local:".to_owned(),
+        match &self.place {
+            Place::Memory => "memory:".to_owned(),
+            Place::Local(Some(path)) => format!("local:{}", path.display()),
+            Place::Local(None) => "local:".to_owned(),
+            Place::Kube(url) => url.to_string(),
         }
+    }
+}
+
+fn local(path: &str) -> Result<Place, String> {
+    match path {
+        "" => Ok(Place::Local(None)),
+        path if path.starts_with('/') => Ok(Place::Local(Some(path.into()))),
+        _ => Err("the folder must be an absolute path, such as local:/var/lib/tenure".into()),
+    }
+}
+
+fn kube(namespace: &str) -> Result<Place, String> {
+    if namespace.contains('/') {
+        return Err("what follows kube: is a namespace, such as kube:default".into());
+    }
+    let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+    Ok(Place::Kube(KubeUrl { namespace, ..KubeUrl::default() }))
+}
+
+impl Place {
+    fn option(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (scheme, knows) = match self {
+            Self::Memory => ("memory", "id="),
+            Self::Local(_) => ("local", "id="),
+            Self::Kube(url) => match (key, value) {
+                ("format", _) => {
+                    url.format = KubeFormat::parse(value)?;
+                    return Ok(());
+                }
+                ("context" | "kubeconfig", "") => return Err(format!("`{key}=` is empty")),
+                ("context", _) => {
+                    url.context = Some(value.to_owned());
+                    return Ok(());
+                }
+                ("kubeconfig", _) => {
+                    url.kubeconfig = Some(value.into());
+                    return Ok(());
+                }
+                _ => ("kube", "format=, context=, kubeconfig=, id="),
+            },
+        };
+        Err(format!("unknown option `{key}`; {scheme}: knows {knows}"))
+    }
+}
+
+impl KubeFormat {
+    fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "lease" => Ok(Self::Lease),
+            _ => Err(format!("unknown format `{name}`; known: lease")),
+        }
+    }
+}
+
+impl std::fmt::Display for KubeUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kube:{}", self.namespace.as_deref().unwrap_or_default())?;
+        let format = match self.format {
+            KubeFormat::Lease => "lease",
+        };
+        write!(f, "?format={format}")?;
+        if let Some(context) = &self.context {
+            write!(f, "&context={context}")?;
+        }
+        if let Some(path) = &self.kubeconfig {
+            write!(f, "&kubeconfig={}", path.display())?;
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +213,10 @@ mod tests {
         let url = StoreUrl::parse("local:/a b/c?id=me").unwrap();
         assert_eq!((url.path().unwrap().to_str(), url.id()), (Some("/a b/c"), Some("me")));
         assert_eq!(url.without_id(), "local:/a b/c");
+        let text = "kube:jobs?format=lease&context=c&kubeconfig=/k";
+        let url = StoreUrl::parse(&format!("{text}&id=me")).unwrap();
+        assert_eq!((url.without_id().as_str(), url.id()), (text, Some("me")));
+        assert_eq!(StoreUrl::parse("kube:").unwrap().without_id(), "kube:?format=lease");
     }
 
     #[test]
@@ -134,6 +228,11 @@ mod tests {
             ("local:?ttl=3", "unknown option `ttl`"),
             ("local:?id=", "identity"),
             ("/var/lib", "no scheme"),
+            ("kube:a/b", "is a namespace"),
+            ("kube:a?format=x", "unknown format `x`"),
+            ("kube:a?context=", "`context=` is empty"),
+            ("kube:a?ttl=5", "kube: knows format="),
+            ("memory:/x", "takes no path"),
         ] {
             let error = StoreUrl::parse(url).unwrap_err().to_string();
             assert!(error.contains(says), "{url}: {error}");

@@ -102,7 +102,7 @@ impl Claim {
                 return Some(self.rest(now));
             }
             let mine = self.config.marks.draw();
-            let change = self.renewal(now, wall, mark, mine, holder.term);
+            let change = self.renewal(now, wall, mark, mine, token, holder.term);
             return Some(self.write(now, mine, Some(*version), change));
         }
         let (term, revision) = (holder.term, version.revision);
@@ -302,10 +302,11 @@ impl Claim {
         wall: Wall,
         of: Mark,
         mark: Mark,
+        token: Token,
         term: Term,
     ) -> Change {
         let session = self.config.session;
-        Change::Renew { of, mark, term, session, renewed: wall, stamp: now }
+        Change::Renew { of, mark, token, term, session, renewed: wall, stamp: now }
     }
 
     fn obstacle(&self, now: Time, wall: Wall, view: &View<'_>) -> Obstacle {

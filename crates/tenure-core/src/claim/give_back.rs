@@ -55,7 +55,8 @@ impl Claim {
             let mark = self.config.marks.draw();
             // The session stays as the name of who wrote it; the term says that it decides nothing.
             let session = self.config.session;
-            Change::Renew { of, mark, term, session, renewed: wall, stamp: now }
+            let token = ending.token;
+            Change::Renew { of, mark, token, term, session, renewed: wall, stamp: now }
         } else {
             match self.next_in_line(record) {
                 Err(session) => return Action::Probe(session),

@@ -46,7 +46,7 @@ impl Claim {
                 let of = record.holder.as_ref().map_or(hold.mark, |h| h.mark);
                 let mark = self.config.marks.draw();
                 // Never a shorter term than the hold has: an unanswered write would shorten it.
-                let change = self.renewal(now, wall, of, mark, hold.term);
+                let change = self.renewal(now, wall, of, mark, hold.token, hold.term);
                 self.write(now, mark, Some(*version), change)
             }
             // Older than our own last write. A store that keeps saying so (set back from a backup)

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use tenure_core::{Change, End, Liveness, Mark, Probed, Record, Session, Text, Token, Version};
 use tenure_store::{
-    BoxFuture, Capabilities, Conditional, Detail, Listed, Name, Result as Answer, Snapshot, Store,
-    Stored, Watch,
+    BoxFuture, Capabilities, Conditional, Detail, Listed, Name, Origin, Result as Answer, Snapshot,
+    Store, Stored, Watch,
 };
 
 use crate::session::Verdict;
@@ -295,7 +295,7 @@ fn convert_stored(folder: &Folder, stored: guard::Stored) -> Stored {
     let guard::Stored { record, version, clock, .. } = stored;
     let holder = record.holder.as_ref().filter(|_| clock == folder.clock());
     let age = holder.map(|h| folder.now().since(h.stamp));
-    Stored { record: Arc::new(record), version, age }
+    Stored { record: Arc::new(record), version, age, origin: Origin::default() }
 }
 
 /// Why a request failed.

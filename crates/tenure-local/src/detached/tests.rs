@@ -146,6 +146,27 @@ fn an_acquire_that_died_before_it_left_the_hold_is_undone() {
 }
 
 #[test]
+fn one_that_could_not_leave_its_hold_behind_gives_it_back_at_once() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let lock = lock(&folder);
+    let key = lock.store.hold_key().unwrap();
+    let mut claim = LocalClaim::with_key(&lock, Patience::Now, &key).unwrap();
+    assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
+    record::fail(0, Errno::IO);
+    assert!(claim.detach(LONG).is_err());
+    record::heal();
+    // A thread goes on to leave it behind.
+    drop(claim);
+    let kept = lock.release_detached(&key);
+    assert!(matches!(kept, Ok(Kept::Never | Kept::Done { .. })), "{kept:?}");
+    assert!(holder(&folder).is_none());
+    // Nor does that thread take it again.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(holder(&folder).is_none());
+}
+
+#[test]
 fn after_a_restart_it_is_lost_to_its_holder_and_counts_anew_for_the_next() {
     let scratch = Scratch::new();
     let path = scratch.path().join("store");

@@ -48,6 +48,98 @@ fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
 }
 
 #[test]
+fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_that_lives_on() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    record::fail(0, Errno::IO);
+    drop((waiter, holder));
+    record::heal();
+    let record = lock_in(&folder, "l").peek().unwrap().unwrap().record;
+    assert_eq!((record.holder.is_some(), record.queue.len()), (true, 1));
+    for _ in 0..2 {
+        // The newcomer tidies up before it looks.
+        let mut next = LocalClaim::new(&lock(&folder), Patience::Now).unwrap();
+        let report = next.step();
+        assert!(matches!(report, Ok(Some(Report::Acquired { .. }))), "{report:?}");
+        assert!(lock_in(&folder, "l").peek().unwrap().unwrap().record.queue.is_empty());
+    }
+}
+
+/// As of a process that took the lock and then ran another program in its place.
+#[test]
+fn a_holder_that_dropped_its_session_and_runs_on_is_noticed_at_the_second_look() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    rustix::fs::flock(holder.session_fd(), rustix::fs::FlockOperation::Unlock).unwrap();
+    let start = Instant::now();
+    while !matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })) {
+        waiter.block().unwrap();
+    }
+    assert!(start.elapsed() < WATCHED + BACKSTOP, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_wake_up_that_met_a_busy_guard_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    assert!(waiter.step().unwrap().is_none());
+    holder.release().unwrap();
+    let mut file = lock_in(&folder, "l");
+    let guard = file.lock().unwrap();
+    assert!(matches!(waiter.step_quickly().unwrap(), Quick::TakesLong));
+    drop(guard);
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+}
+
+#[test]
+fn a_wake_up_that_met_an_error_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    assert!(waiter.step().unwrap().is_none());
+    holder.release().unwrap();
+    let path = folder.path().join("locks/l");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, vec![0; whole.len()]).unwrap();
+    assert!(waiter.step().is_err());
+    std::fs::write(&path, whole).unwrap();
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+}
+
+#[test]
+fn a_release_is_done_even_if_the_next_one_cannot_be_woken() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    let pipes = folder.path().join("wait");
+    let pipe = std::fs::read_dir(&pipes).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::create_dir(&pipe).unwrap();
+    assert_eq!(holder.release().unwrap(), Some(Report::Released { confirmed: true }));
+    waiter.next_look = None;
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    std::fs::remove_dir(&pipe).unwrap();
+}
+
+#[test]
 fn a_hold_whose_sync_failed_counts_only_once_it_was_written_and_synced_again() {
     let scratch = Scratch::new();
     let lock = lock(&scratch.open());

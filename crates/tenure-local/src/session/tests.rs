@@ -115,7 +115,7 @@ fn a_foreign_boot_is_dead_only_if_its_lock_is_free() {
 fn a_sweep_takes_unfinished_files_and_the_pipe_and_nothing_else() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let (dead, living) = (session_in(&folder), session_in(&folder));
+    let (dead, living) = (of_one_gone(&folder), session_in(&folder));
     let mark = Mark::from_u128(5);
     let left = [dead.temp_name(), dead.temp_name(), format!("wait/{:032x}", mark.as_u128())];
     let kept = living.temp_name();
@@ -162,10 +162,26 @@ fn the_bytes_of_a_session_name_its_process() {
 fn copied_from(folder: &Arc<Folder>, owner: &Child) -> OwnSession {
     let pid = owner.id();
     let start = process::stat_of(pid).unwrap().unwrap().start;
-    let session = Identity { pid, start, ..Identity::own(folder).unwrap() }.session();
+    session_of(folder, Identity { pid, start, ..Identity::own(folder).unwrap() })
+}
+
+/// Of a process that had our number before us.
+fn of_one_gone(folder: &Arc<Folder>) -> OwnSession {
+    let own = Identity::own(folder).unwrap();
+    session_of(folder, Identity { start: own.start - 1, ..own })
+}
+
+fn session_of(folder: &Arc<Folder>, identity: Identity) -> OwnSession {
+    let session = identity.session();
     let file = sys::create(folder.dir(), file_name(session).as_str()).unwrap();
     assert!(sys::try_lock(&file, false).unwrap());
-    OwnSession { folder: Arc::clone(folder), file, session, temps: AtomicU64::new(0) }
+    OwnSession {
+        folder: Arc::clone(folder),
+        file,
+        session,
+        temps: AtomicU64::new(0),
+        named: AtomicBool::new(false),
+    }
 }
 
 #[test]
@@ -181,7 +197,13 @@ fn a_forked_copy_does_not_end_the_session_while_its_owner_runs() {
     drop(copy);
     assert_eq!(probe(&folder, session).unwrap(), Verdict::Alive);
     // Who became a daemon inherits what its parent held, and ends it.
-    let heir = OwnSession { folder, file: kept, session, temps: AtomicU64::new(0) };
+    let heir = OwnSession {
+        folder,
+        file: kept,
+        session,
+        temps: AtomicU64::new(0),
+        named: AtomicBool::new(false),
+    };
     owner.kill().unwrap();
     owner.wait().unwrap();
     assert_eq!(heir.ownership(), Ownership::Heir);
@@ -197,9 +219,7 @@ fn what_a_process_left_that_no_record_names_is_tidied_away() {
     let folder = scratch.open();
     let living = session_in(&folder);
     let leave = |group: u32| {
-        let dead = session_in(&folder);
-        let name = file_name(dead.session);
-        drop(dead);
+        let name = file_name(of_one_gone(&folder).session);
         std::fs::write(folder.path().join(&name), vec![0; 8]).unwrap();
         let file = sys::open(folder.dir(), name.as_str()).unwrap();
         sys::write_at(&file, &group.to_le_bytes(), GROUP_OFFSET).unwrap();

@@ -4,7 +4,7 @@ use tenure_core::{Patience, Timing};
 
 use super::*;
 use crate::testing::{Scratch, lock_in};
-use crate::{Folder, Settings};
+use crate::{Clock, Folder, Settings};
 
 fn lock(folder: &Arc<Folder>) -> Arc<LocalLock> {
     let store = Arc::new(LocalStore::in_folder(Arc::clone(folder)).unwrap());
@@ -58,4 +58,29 @@ fn what_cannot_be_ended_keeps_the_lock_and_is_named() {
     // Nor is it freed later.
     assert_eq!(claim.check().unwrap(), None);
     assert_eq!(claim.release().unwrap(), Some(Report::Released { confirmed: true }));
+}
+
+/// After a restart the numbers of processes begin anew, and a daemon may well start in the same
+/// hundredth of a second as another one did.
+#[test]
+fn a_number_from_another_boot_or_namespace_is_nobody() {
+    let scratch = Scratch::new();
+    let lock = lock(&scratch.open());
+    let mut stranger = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+    let start = process::stat_of(stranger.id()).unwrap().unwrap().start;
+    let here = Identity::of(lock.store.session("me").unwrap().session());
+    let numbers = Identity { pid: stranger.id(), start, ..here };
+    let elsewhere = Clock { boot: here.clock.boot ^ 1, ..here.clock };
+    for identity in [
+        Identity { clock: elsewhere, ..numbers },
+        Identity { pid_namespace: here.pid_namespace ^ 1, ..numbers },
+    ] {
+        let mut kill = Kill { of: Mark::from_u128(1), killed: Vec::new() };
+        kill.end_owner(&lock.store, identity.session());
+        assert!(kill.killed.is_empty() && stranger.try_wait().unwrap().is_none(), "{identity:?}");
+    }
+    let mut kill = Kill { of: Mark::from_u128(1), killed: Vec::new() };
+    kill.end_owner(&lock.store, numbers.session());
+    assert_eq!(kill.killed, [stranger.id()]);
+    stranger.wait().unwrap();
 }

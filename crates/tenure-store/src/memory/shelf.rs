@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use tenure_core::{Change, Probed, Record, Session, Token, Version};
 
-use crate::{Listed, Name, Snapshot, Stored};
+use crate::{Listed, Name, Origin, Snapshot, Stored};
 
 /// Whom to wake once the mutex is given back.
 pub(super) type Wakers = Vec<Waker>;
@@ -185,12 +185,17 @@ impl Register {
         let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
         let (record, version) = (Arc::new(record), Version { incarnation, revision });
         self.stored = Some((Arc::clone(&record), version));
-        (Stored { record, version, age: None }, self.wakers())
+        (Stored { record, version, age: None, origin: Origin::default() }, self.wakers())
     }
 
     fn stored(&self) -> Option<Stored> {
         let (record, version) = self.stored.as_ref()?;
-        Some(Stored { record: Arc::clone(record), version: *version, age: None })
+        Some(Stored {
+            record: Arc::clone(record),
+            version: *version,
+            age: None,
+            origin: Origin::default(),
+        })
     }
 
     fn wakers(&mut self) -> Wakers {

@@ -130,6 +130,7 @@ impl Hand {
         Change::Renew {
             of: held(&judged.record),
             mark: mark(),
+            token: judged.record.holder.as_ref().map_or(Token::default(), |h| h.token),
             term: self.term(),
             session: self.session,
             renewed: wall(),

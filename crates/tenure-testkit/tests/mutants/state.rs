@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tenure_core::{Change, Liveness, Record, Session, Token, Version};
-use tenure_store::{Conditional, Detail, Error, Listed, Name, Result, Snapshot, Stored};
+use tenure_store::{Conditional, Detail, Error, Listed, Name, Origin, Result, Snapshot, Stored};
 
 use crate::bug::Bug;
 
@@ -322,7 +322,8 @@ impl Register {
             self.written = Some(Instant::now());
         }
         let version = Version { incarnation, revision: self.revision };
-        let stored = Stored { record: Arc::new(record), version, age: None };
+        let stored =
+            Stored { record: Arc::new(record), version, age: None, origin: Origin::default() };
         self.before = self.now.replace(stored.clone());
         stored
     }

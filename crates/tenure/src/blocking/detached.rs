@@ -15,14 +15,14 @@
 //! let client = connect(&url)?;
 //! let key = client.hold_key()?;
 //! let written_down = key.to_string(); // before the lock is asked for
-//! let mut pending = client.lock("deploy").start_with_key(&key, Patience::Now)?;
+//! let mut pending = client.lock("deploy")?.start_with_key(&key, Patience::Now)?;
 //! let Some(Step::Acquired(guard)) = pending.poll()? else { panic!("it is free") };
 //! let token = guard.token();
 //! let _ = guard.release_after(Duration::from_secs(600))?;
 //!
 //! // A later process, which knows what was written down.
 //! let (client, key) = (connect(&url)?, HoldKey::parse(&written_down)?);
-//! let lock = client.lock("deploy");
+//! let lock = client.lock("deploy")?;
 //! assert_eq!(lock.renew_hold(&key, None)?, Kept::Done { token });
 //! assert_eq!(lock.release_hold(&key)?, Kept::Done { token });
 //! assert!(matches!(lock.release_hold(&key)?, Kept::Lost(_)));
@@ -37,13 +37,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::pending::patience;
+use super::client::Backend;
+use super::lock::{Kind, wrong};
 use super::{Client, Lock, Patience, Pending};
 use crate::{Error, Lost};
 
 /// What proves a hold to later processes. Whoever has it can renew and release.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HoldKey(tenure_local::HoldKey);
+pub struct HoldKey(pub(super) tenure_local::HoldKey);
 
 impl HoldKey {
     /// Reads what [`Display`](fmt::Display) wrote.
@@ -90,7 +91,10 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`] if the system has no random numbers.
     pub fn hold_key(&self) -> Result<HoldKey, Error> {
-        Ok(HoldKey(self.store.hold_key()?))
+        Ok(HoldKey(match &self.backend {
+            Backend::Local(store) => store.hold_key()?,
+            Backend::Remote(_) => tenure_local::HoldKey::anywhere()?,
+        }))
     }
 }
 
@@ -100,9 +104,7 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn start_with_key(&self, key: &HoldKey, want: Patience) -> Result<Pending, Error> {
-        let lock = self.local()?;
-        let claim = tenure_local::LocalClaim::with_key(lock, patience(lock, want), &key.0)?;
-        Ok(Pending::of(claim))
+        self.begin(want, Some(key))
     }
 
     /// Renews the hold with this key: it lives for `ttl` from now, or for as long as it was last
@@ -111,7 +113,11 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`].
     pub fn renew_hold(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
-        Ok(kept(self.local()?.renew_detached(&key.0, ttl)?))
+        match &self.kind {
+            Kind::Local(lock) => Ok(kept(lock.renew_detached(&key.0, ttl)?)),
+            Kind::Remote(lock) => lock.renew_hold(key, ttl),
+            Kind::Wrong(problem) => Err(wrong(problem)),
+        }
     }
 
     /// Gives back the hold with this key, to the next in line where there is one. It cannot free
@@ -120,7 +126,11 @@ impl Lock {
     /// # Errors
     /// As [`Pending::poll`]; [`Error::Invalid`] while the process that takes the lock still runs.
     pub fn release_hold(&self, key: &HoldKey) -> Result<Kept, Error> {
-        Ok(kept(self.local()?.release_detached(&key.0)?))
+        match &self.kind {
+            Kind::Local(lock) => Ok(kept(lock.release_detached(&key.0)?)),
+            Kind::Remote(lock) => lock.release_hold(key),
+            Kind::Wrong(problem) => Err(wrong(problem)),
+        }
     }
 }
 

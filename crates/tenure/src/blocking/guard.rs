@@ -6,59 +6,129 @@ use std::time::Duration;
 use tenure_core::Report;
 use tenure_local::LocalClaim;
 
-use crate::{Error, Lost, Released};
+use super::remote::RemoteGuard;
+use crate::{Deadline, Error, Lost, Released};
 
 /// A held lock. Dropping it releases it.
 ///
 /// On the embedded store a hold ends with its release or with the death of everything that carries
-/// its session: never by time.
+/// its session: never by time. Elsewhere a thread renews it, and it is lost at its
+/// [`deadline`](Self::deadline) at the latest: look at that before each action, or let
+/// [`news`](Self::news) tell you.
 #[derive(Debug)]
 #[must_use = "a dropped guard releases its lock"]
 pub struct Guard {
-    claim: Box<LocalClaim>,
-    token: u64,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Local { claim: Box<LocalClaim>, token: u64 },
+    Remote(Box<RemoteGuard>),
+}
+
+/// What happened to a hold that does not stand by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// It was renewed: [`Guard::deadline`] has moved.
+    Renewed,
+    /// The work under it must come to its end: the grace before the deadline has come, or the hold
+    /// is lost. This is not taken back, even if a renewal comes through after all.
+    Stopping,
+    /// It is lost.
+    Lost(Lost),
 }
 
 impl Guard {
-    pub(crate) fn new(claim: Box<LocalClaim>) -> Option<Self> {
+    pub(super) fn local(claim: Box<LocalClaim>) -> Option<Self> {
         let token = claim.token()?.get();
-        Some(Self { claim, token })
+        Some(Self { kind: Kind::Local { claim, token } })
+    }
+
+    pub(super) fn remote(guard: RemoteGuard) -> Self {
+        Self { kind: Kind::Remote(Box::new(guard)) }
     }
 
     /// The fencing token: larger than that of every earlier hold of this lock. Give it to what you
     /// write to, and let that refuse smaller ones.
     #[must_use]
-    pub const fn token(&self) -> u64 {
-        self.token
+    pub fn token(&self) -> u64 {
+        match &self.kind {
+            Kind::Local { token, .. } => *token,
+            Kind::Remote(guard) => guard.token(),
+        }
     }
 
     /// The identity that holds the lock.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.claim.id()
+        match &self.kind {
+            Kind::Local { claim, .. } => claim.id(),
+            Kind::Remote(guard) => guard.id(),
+        }
     }
 
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.claim.name()
+        match &self.kind {
+            Kind::Local { claim, .. } => claim.name(),
+            Kind::Remote(guard) => guard.name(),
+        }
     }
 
-    /// Looks whether the record still names this hold. One read, no write.
+    /// When the hold ends unless it is renewed by then; `None` on the embedded store, where it does
+    /// not end by time. Every renewal moves it: ask again before each action.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        match &self.kind {
+            Kind::Local { .. } => None,
+            Kind::Remote(guard) => guard.deadline(),
+        }
+    }
+
+    /// What has happened to the hold since it was asked last, in order, without blocking. There is
+    /// none on the embedded store.
+    #[must_use]
+    pub fn news(&self) -> Option<News> {
+        match &self.kind {
+            Kind::Local { .. } => None,
+            Kind::Remote(guard) => guard.news(),
+        }
+    }
+
+    /// Descriptors that are readable while there are [`news`](Self::news).
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        match &self.kind {
+            Kind::Local { .. } => None,
+            Kind::Remote(guard) => Some(guard.fd()),
+        }
+        .into_iter()
+    }
+
+    /// Looks whether the hold is lost. On the embedded store that is one read of the record;
+    /// elsewhere what the thread knows, and the clock.
     ///
     /// # Errors
     /// As [`Pending::poll`](super::Pending::poll); the hold then counts as held.
     pub fn check(&mut self) -> Result<Option<Lost>, Error> {
-        Ok(self.claim.check()?.map(Lost::from))
+        match &mut self.kind {
+            Kind::Local { claim, .. } => Ok(claim.check()?.map(Lost::from)),
+            Kind::Remote(guard) => Ok(guard.look()),
+        }
     }
 
     /// Gives the lock back, to the next in line where there is one, and wakes it.
     ///
     /// # Errors
     /// As [`Pending::poll`](super::Pending::poll). The hold is over for the caller all the same; if
-    /// the record still names it, it ends with this process.
-    pub fn release(mut self) -> Result<Released, Error> {
-        released(self.claim.release()?)
+    /// the record still names it, it ends with this process, or elsewhere by its ttl.
+    pub fn release(self) -> Result<Released, Error> {
+        match self.kind {
+            Kind::Local { mut claim, .. } => released(claim.release()?),
+            Kind::Remote(guard) => Ok(guard.release(None)?.into()),
+        }
     }
 
     /// Ends the hold, but leaves it in the record for `ttl` with nobody behind it: the lock stays
@@ -66,15 +136,21 @@ impl Guard {
     ///
     /// # Errors
     /// As [`release`](Self::release).
-    pub fn release_after(mut self, ttl: Duration) -> Result<Released, Error> {
-        released(self.claim.detach(ttl)?)
+    pub fn release_after(self, ttl: Duration) -> Result<Released, Error> {
+        match self.kind {
+            Kind::Local { mut claim, .. } => released(claim.detach(ttl)?),
+            Kind::Remote(guard) => Ok(guard.release(Some(ttl))?.into()),
+        }
     }
 
-    /// The descriptor whose lock says that this process lives. A child that inherits it keeps the
-    /// hold alive.
+    /// The descriptor whose lock says that this process lives: a child that inherits it keeps the
+    /// hold alive. `None` where a hold ends by time.
     #[must_use]
-    pub fn session_fd(&self) -> BorrowedFd<'_> {
-        self.claim.session_fd()
+    pub fn session_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.kind {
+            Kind::Local { claim, .. } => Some(claim.session_fd()),
+            Kind::Remote(_) => None,
+        }
     }
 
     /// Where in that descriptor's file a child's process group is recorded: its number as four
@@ -92,3 +168,4 @@ fn released(report: Option<Report>) -> Result<Released, Error> {
         _ => Released::Released,
     })
 }
+

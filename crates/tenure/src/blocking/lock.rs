@@ -6,21 +6,26 @@ use std::time::Duration;
 use tenure_core::Timing;
 use tenure_local::{LocalLock, LocalStore, LockName, Settings};
 
-use super::{Guard, Patience, Pending, Step};
+use super::pending::patience;
+use super::remote::{RemoteLock, RemotePending};
+use super::{Guard, HoldKey, Patience, Pending, Step};
 use crate::lock::check_tags;
 use crate::{Error, HeldBy, Released};
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same process waits for the first.
-///
-/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
-/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
-    name: Arc<str>,
-    /// What is wrong first, if anything is.
-    lock: Result<Arc<LocalLock>, Arc<str>>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Local(Arc<LocalLock>),
+    Remote(Box<RemoteLock>),
+    /// What is wrong first with the name or an option.
+    Wrong(Arc<str>),
 }
 
 /// What [`Lock::try_acquire`] found.
@@ -34,19 +39,29 @@ pub enum Attempt {
 }
 
 impl Lock {
-    pub(crate) fn new(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Self {
+    pub(super) fn local(store: Arc<LocalStore>, id: Arc<str>, name: &str) -> Self {
         let timing = Timing::default();
         let settings = Settings { id, timing, tags: Vec::new(), durable: false };
         let lock = LockName::new(name).map(|name| Arc::new(LocalLock::new(store, name, settings)));
-        let lock = lock.map_err(|error| error.to_string().into());
-        let name = if lock.is_ok() { name.into() } else { "".into() };
-        Self { name, lock }
+        Self { kind: lock.map_or_else(|e| Kind::Wrong(e.to_string().into()), Kind::Local) }
+    }
+
+    pub(super) fn remote(lock: RemoteLock) -> Self {
+        let kind = match lock.lock.check() {
+            Err(Error::Invalid(problem)) => Kind::Wrong(problem.into()),
+            _ => Kind::Remote(Box::new(lock)),
+        };
+        Self { kind }
     }
 
     /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        match &self.kind {
+            Kind::Local(lock) => lock.name().as_str(),
+            Kind::Remote(lock) => lock.lock.name(),
+            Kind::Wrong(_) => "",
+        }
     }
 
     /// Says what is wrong with the name or an option, before anything is asked of the store.
@@ -54,52 +69,78 @@ impl Lock {
     /// # Errors
     /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
     pub fn check(&self) -> Result<(), Error> {
-        self.local().map(drop)
+        match &self.kind {
+            Kind::Wrong(problem) => Err(wrong(problem)),
+            _ => Ok(()),
+        }
     }
 
     /// Lease timing: on the embedded store a hold ends with its process and never by time, so only
     /// the stop grace has an effect there. Default: [`Timing::default`].
     pub fn timing(self, timing: Timing) -> Self {
-        self.with(|settings| settings.timing = timing)
+        self.with(|settings| settings.timing = timing, |lock| lock.timing(timing))
     }
 
     /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
     /// control characters. They stay with the lock until a hold brings others.
-    pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         match check_tags(tags) {
-            Ok(tags) => self.with(|settings| settings.tags = tags),
-            Err(problem) => {
-                self.lock = self.lock.and(Err(problem.into()));
-                self
+            Ok(tags) => {
+                self.with(|settings| settings.tags.clone_from(&tags), |lock| lock.tags(&tags))
             }
+            Err(_) if matches!(self.kind, Kind::Wrong(_)) => self,
+            Err(problem) => Self { kind: Kind::Wrong(problem.into()) },
         }
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
     /// Fencing tokens survive one in any case. Default: off.
     pub fn durable(self, durable: bool) -> Self {
-        self.with(|settings| settings.durable = durable)
+        self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
 
-    pub(super) fn local(&self) -> Result<&Arc<LocalLock>, Error> {
-        self.lock.as_ref().map_err(|problem| Error::invalid(&**problem))
+    /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
+    /// Default: ten seconds.
+    pub fn contact_within(self, limit: Duration) -> Self {
+        self.with(|_| {}, |lock| lock.set(|settings| settings.first_contact = limit))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        if let Ok(lock) = &mut self.lock {
-            let mut settings = lock.settings().clone();
-            change(&mut settings);
-            *lock = Arc::new(lock.with(settings));
-        }
-        self
+    fn with(
+        &self,
+        local: impl FnOnce(&mut Settings),
+        remote: impl FnOnce(crate::Lock) -> crate::Lock,
+    ) -> Self {
+        let kind = match &self.kind {
+            Kind::Local(lock) => {
+                let mut settings = lock.settings().clone();
+                local(&mut settings);
+                Kind::Local(Arc::new(lock.with(settings)))
+            }
+            Kind::Remote(lock) => Kind::Remote(Box::new(lock.with(remote))),
+            Kind::Wrong(problem) => Kind::Wrong(Arc::clone(problem)),
+        };
+        Self { kind }
     }
 
     /// Begins to want the lock without blocking; drive what it returns.
     ///
     /// # Errors
     /// As [`Pending::poll`].
-    pub fn start(&self, patience: Patience) -> Result<Pending, Error> {
-        Pending::new(self.local()?, patience)
+    pub fn start(&self, want: Patience) -> Result<Pending, Error> {
+        self.begin(want, None)
+    }
+
+    pub(super) fn begin(&self, want: Patience, key: Option<&HoldKey>) -> Result<Pending, Error> {
+        match &self.kind {
+            Kind::Local(lock) => Ok(Pending::local(match key {
+                None => tenure_local::LocalClaim::new(lock, patience(lock, want))?,
+                Some(key) => {
+                    tenure_local::LocalClaim::with_key(lock, patience(lock, want), &key.0)?
+                }
+            })),
+            Kind::Remote(lock) => Ok(Pending::remote(RemotePending::new(lock, key, want)?)),
+            Kind::Wrong(problem) => Err(wrong(problem)),
+        }
     }
 
     /// Takes the lock if it is free, else says who has it.
@@ -169,4 +210,9 @@ impl Lock {
             Ok(Released::Released) | Err(_) => Ok(output),
         }
     }
+}
+
+/// What a handle that was made wrongly says to everything.
+pub(super) fn wrong(problem: &str) -> Error {
+    Error::invalid(problem)
 }

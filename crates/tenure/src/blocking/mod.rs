@@ -1,9 +1,7 @@
-//! Locks for programs without async, over the synchronous heart of the embedded store.
+//! Locks for programs without async: the embedded store in place, any other by a thread.
 //!
 //! [`connect`] gives a [`Client`], which gives a [`Lock`], which gives a [`Guard`]. A program with
-//! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking. What is
-//! the same with and without async has one type: [`HeldBy`](crate::HeldBy), [`Lost`](crate::Lost),
-//! [`Released`](crate::Released), [`Error`].
+//! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking.
 //!
 //! ```
 //! # let folder = tenure_doc_folder();
@@ -11,12 +9,12 @@
 //! use tenure::blocking::{connect, Attempt};
 //!
 //! let client = connect(&url)?; // "local:" for the default folder
-//! let lock = client.lock("nightly-backup");
+//! let lock = client.lock("nightly-backup")?;
 //! let guard = lock.acquire()?;
 //! assert!(guard.token() > 0); // hand it to what you write to: it refuses older ones
 //!
 //! // Somebody else is told who holds it, at once.
-//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup").try_acquire()? else {
+//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup")?.try_acquire()? else {
 //!     panic!("two holders");
 //! };
 //! assert_eq!(held.id, guard.id());
@@ -35,11 +33,12 @@ mod guard;
 mod lock;
 mod onlooker;
 mod pending;
+mod remote;
 mod repair;
 
 pub use client::Client;
 pub use detached::{HoldKey, Kept};
-pub use guard::Guard;
+pub use guard::{Guard, News};
 pub use lock::{Attempt, Lock};
 pub use onlooker::{Onlooker, Seen, Theft};
 pub use pending::{Patience, Pending, Step, Waiting};

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use tenure_local::{LockName, Target};
 
+use super::client::Backend;
+use super::lock::Kind as LockKind;
+use super::remote::{RemoteOnlooker, RemoteTarget};
 use super::{Client, Lock};
 use crate::{Error, HeldBy, LockInfo, LockState, Lost};
 
 /// Looks on at one lock, for programs with an event loop of their own.
 #[derive(Debug)]
-pub struct Onlooker {
-    inner: tenure_local::Onlooker,
-    store: String,
+pub struct Onlooker(Looks);
+
+#[derive(Debug)]
+enum Looks {
+    Local { inner: Box<tenure_local::Onlooker>, store: String },
+    Remote(RemoteOnlooker),
 }
 
 /// A lock as it was seen: what an operator acts upon.
@@ -20,7 +26,14 @@ pub struct Onlooker {
 pub struct Seen {
     /// What its record said.
     pub lock: LockInfo,
-    target: Option<Target>,
+    target: Option<Aim>,
+}
+
+/// The hold that was seen.
+#[derive(Clone, Debug)]
+enum Aim {
+    Local(Target),
+    Remote(RemoteTarget),
 }
 
 /// What came of a theft.
@@ -44,40 +57,73 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] for a name that no lock can have.
     pub fn look_on(&self, name: &str) -> Result<Onlooker, Error> {
-        let inner = tenure_local::Onlooker::new(self.store.clone(), LockName::new(name)?);
-        Ok(Onlooker { inner, store: self.store() })
+        Ok(Onlooker(match &self.backend {
+            Backend::Local(store) => {
+                let inner = tenure_local::Onlooker::new(store.clone(), LockName::new(name)?);
+                Looks::Local { inner: Box::new(inner), store: self.store() }
+            }
+            Backend::Remote(remote) => Looks::Remote(RemoteOnlooker::new(remote, name)?),
+        }))
     }
 }
 
 impl Onlooker {
     /// How the lock stands now. Look again once one of [`fds`](Self::fds) is readable or
-    /// [`wake_after`](Self::wake_after) has passed: a free lock is then seen at once.
+    /// [`wake_after`](Self::wake_after) has passed: a free lock is then seen at once. A hold counts
+    /// as expired as it does for a contender: where the store cannot tell, once it was seen
+    /// unchanged for its ttl.
     ///
     /// # Errors
-    /// [`Error::Damaged`] and [`Error::Unsupported`] for a record that cannot be read.
+    /// [`Error::Damaged`] and [`Error::Unsupported`] for a record that cannot be read; from the
+    /// first look also [`Error::Unavailable`] and [`Error::Denied`] where the store is elsewhere.
     pub fn look(&mut self) -> Result<Seen, Error> {
-        let shown = self.inner.look()?;
-        let target = Target::of(&shown);
-        Ok(Seen { lock: crate::info::of_local(shown, self.store.clone()), target })
+        match &mut self.0 {
+            Looks::Local { inner, store } => {
+                let shown = inner.look()?;
+                let target = Target::of(&shown).map(Aim::Local);
+                Ok(Seen { lock: crate::info::of_local(shown, store.clone()), target })
+            }
+            Looks::Remote(looks) => {
+                let (lock, target) = looks.look()?;
+                Ok(Seen { lock, target: target.map(Aim::Remote) })
+            }
+        }
     }
 
     /// Descriptors that become readable when there is something to see.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.inner.fds()
+        let (local, remote) = match &self.0 {
+            Looks::Local { inner, .. } => (Some(inner.fds()), None),
+            Looks::Remote(looks) => (None, Some(looks.fd())),
+        };
+        local.into_iter().flatten().chain(remote)
     }
 
     /// Look again after this long at the latest.
     #[must_use]
     pub const fn wake_after(&self) -> Duration {
-        self.inner.wake_after()
+        match &self.0 {
+            Looks::Local { inner, .. } => inner.wake_after(),
+            Looks::Remote(looks) => looks.wake_after(),
+        }
     }
 }
 
 impl Seen {
-    /// Whether the hold lives as long as its processes, and never ends by time.
+    /// Whether the hold lives as long as its processes on this machine, which a theft kills.
     #[must_use]
     pub fn is_bound(&self) -> bool {
-        self.target.is_some_and(|target| target.is_bound())
+        matches!(&self.target, Some(Aim::Local(target)) if target.is_bound())
+    }
+
+    /// Whether the hold ends by itself if nothing is heard of its holder.
+    #[must_use]
+    pub fn ends_by_time(&self) -> bool {
+        match &self.target {
+            None => false,
+            Some(Aim::Local(_)) => self.lock.ttl.is_some(),
+            Some(Aim::Remote(target)) => target.ends_by_time(),
+        }
     }
 
     /// Who has the lock, if its record names somebody.
@@ -98,14 +144,20 @@ impl Seen {
     /// Whether both times the same hold was seen, not renewed in between.
     #[must_use]
     pub fn is_same_hold(&self, other: &Self) -> bool {
-        self.target.is_some() && self.target == other.target
+        match (&self.target, &other.target) {
+            (Some(Aim::Local(a)), Some(Aim::Local(b))) => a == b,
+            (Some(Aim::Remote(a)), Some(Aim::Remote(b))) => a.is_same_entry(b),
+            _ => false,
+        }
     }
 }
 
 impl Lock {
     /// Takes away the hold that was `seen`, and no other. `reason` is kept with the lock's last
-    /// holds. A hold that is bound to processes is freed once they were killed: that of the holder,
-    /// and the group of its command.
+    /// holds where the store has room for them. A hold of the embedded store that is bound to
+    /// processes is freed once they were killed: that of the holder, and the group of its command.
+    /// Elsewhere **nothing ends the holder's work**, and only the fencing token protects against
+    /// it. A hold that was seen to have expired is left alone if it was renewed since.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a reason that is not 1 to 255 bytes of text without control
@@ -118,11 +170,17 @@ impl Lock {
                 "reason: give 1 to 255 bytes of text without control characters",
             ));
         }
-        let Some(target) = seen.target else { return Ok(Theft::NotHeld) };
-        Ok(match self.local()?.steal(target, reason.into())? {
-            Local::Freed { killed } => Theft::Freed { killed },
-            Local::Changed(cause) => Theft::Changed(cause.into()),
-            _ => Theft::NotHeld,
+        Ok(match (&seen.target, &self.kind) {
+            (Some(Aim::Local(target)), LockKind::Local(lock)) => {
+                match lock.steal(*target, reason.into())? {
+                    Local::Freed { killed } => Theft::Freed { killed },
+                    Local::Changed(cause) => Theft::Changed(cause.into()),
+                    _ => Theft::NotHeld,
+                }
+            }
+            (Some(Aim::Remote(target)), LockKind::Remote(lock)) => lock.steal(target, reason)?,
+            (None, _) => Theft::NotHeld,
+            _ => return Err(Error::invalid("the hold was seen in another store")),
         })
     }
 }

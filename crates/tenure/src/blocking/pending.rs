@@ -1,13 +1,13 @@
 //! Wanting a lock, for programs with an event loop of their own.
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::Report;
+use tenure_core::{Report, Term};
 use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
+use super::remote::{RemotePending, Told};
 use crate::{Error, HeldBy};
 
 /// How long to want a lock.
@@ -52,17 +52,25 @@ pub enum Step {
 #[derive(Debug)]
 #[must_use = "a dropped contender leaves the line"]
 pub struct Pending {
-    claim: Option<Box<LocalClaim>>,
+    kind: Kind,
     last: Option<Waiting>,
 }
 
+#[derive(Debug)]
+enum Kind {
+    Local(Box<LocalClaim>),
+    Remote(Box<RemotePending>),
+    /// The wait has ended.
+    Over,
+}
+
 impl Pending {
-    pub(crate) fn new(lock: &Arc<LocalLock>, want: Patience) -> Result<Self, Error> {
-        Ok(Self::of(LocalClaim::new(lock, patience(lock, want))?))
+    pub(super) fn local(claim: LocalClaim) -> Self {
+        Self { kind: Kind::Local(Box::new(claim)), last: None }
     }
 
-    pub(super) fn of(claim: LocalClaim) -> Self {
-        Self { claim: Some(Box::new(claim)), last: None }
+    pub(super) fn remote(pending: RemotePending) -> Self {
+        Self { kind: Kind::Remote(Box::new(pending)), last: None }
     }
 
     /// Does what can be done now, without waiting for anybody. `None`: nothing new; wait for
@@ -71,47 +79,59 @@ impl Pending {
     /// # Errors
     /// [`Error::Damaged`] and [`Error::Unsupported`] for a record that cannot be read,
     /// [`Error::Unavailable`] where the disk cannot be used or another process is stuck in the
-    /// middle of a change. Nothing is held then.
+    /// middle of a change; where the store is elsewhere, also if it did not answer at all for ten
+    /// seconds (later outages are waited out), and [`Error::Denied`]. Nothing is held then, and the
+    /// next call tries anew.
     ///
     /// # Panics
     /// Never; after a final step it returns `None`.
     pub fn poll(&mut self) -> Result<Option<Step>, Error> {
-        let Some(claim) = &mut self.claim else { return Ok(None) };
-        loop {
-            let Some(report) = claim.step()? else { return Ok(None) };
-            let step = match report {
-                Report::Acquired { .. } => {
-                    let Some(claim) = self.claim.take() else { return Ok(None) };
-                    return Ok(Guard::new(claim).map(Step::Acquired));
-                }
-                Report::Waiting { place, ticket, by } => {
-                    let held_by = crate::local::held_by(claim, by);
-                    let waiting = Waiting { place, ticket, held_by };
-                    self.last = Some(waiting.clone());
-                    Step::Waiting(waiting)
-                }
-                Report::Busy(by) => Step::Busy(crate::local::held_by(claim, by)),
-                Report::TimedOut(Some(by)) => Step::TimedOut(crate::local::held_by(claim, by)),
-                Report::TimedOut(None) => {
-                    let text = "the limit passed before the store had answered".to_owned();
-                    return Err(Error::Unavailable(text, None));
-                }
-                // The rest are news of a hold, and there is none.
-                _ => continue,
-            };
-            return Ok(Some(step));
+        let step = match &mut self.kind {
+            Kind::Over => return Ok(None),
+            Kind::Local(claim) => poll_local(claim)?,
+            Kind::Remote(pending) => pending.poll()?.map(|told| match told {
+                Told::Waiting(waiting) => Polled::Step(Step::Waiting(waiting)),
+                Told::Acquired(guard) => Polled::Step(Step::Acquired(Guard::remote(guard))),
+                Told::Busy(by) => Polled::Step(Step::Busy(by)),
+                Told::TimedOut(by) => Polled::Step(Step::TimedOut(by)),
+            }),
+        };
+        let step = match step {
+            None => return Ok(None),
+            Some(Polled::Step(step)) => step,
+            Some(Polled::Acquired) => {
+                let Kind::Local(claim) = std::mem::replace(&mut self.kind, Kind::Over) else {
+                    return Ok(None);
+                };
+                return Ok(Guard::local(claim).map(Step::Acquired));
+            }
+        };
+        match (&step, &self.kind) {
+            (Step::Waiting(waiting), _) => self.last = Some(waiting.clone()),
+            // Of the embedded store something may be left to undo.
+            (_, Kind::Remote(_)) => self.kind = Kind::Over,
+            _ => {}
         }
+        Ok(Some(step))
     }
 
     /// Descriptors that become readable when there is something to do.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.claim.iter().flat_map(|claim| claim.wake_fds())
+        let (local, remote) = match &self.kind {
+            Kind::Local(claim) => (Some(claim.wake_fds()), None),
+            Kind::Remote(pending) => (None, Some(pending.fd())),
+            Kind::Over => (None, None),
+        };
+        local.into_iter().flatten().chain(remote)
     }
 
     /// Come back after this long at the latest.
     #[must_use]
     pub fn wake_after(&self) -> Option<Duration> {
-        self.claim.as_ref().and_then(|claim| claim.wake_after())
+        match &self.kind {
+            Kind::Local(claim) => claim.wake_after(),
+            Kind::Remote(_) | Kind::Over => None,
+        }
     }
 
     /// The latest news of the wait, if it has begun.
@@ -120,14 +140,16 @@ impl Pending {
         self.last.as_ref()
     }
 
-    /// Leaves the line and gives back what arrived meanwhile.
+    /// Leaves the line and gives back what arrived meanwhile. Where the store is elsewhere and does
+    /// not answer for two seconds the rest is left to the background.
     ///
     /// # Errors
     /// As [`poll`](Self::poll).
     pub fn cancel(mut self) -> Result<(), Error> {
-        match self.claim.take() {
-            Some(mut claim) => Ok(claim.cancel()?),
-            None => Ok(()),
+        match std::mem::replace(&mut self.kind, Kind::Over) {
+            Kind::Local(mut claim) => Ok(claim.cancel()?),
+            Kind::Remote(pending) => pending.cancel(),
+            Kind::Over => Ok(()),
         }
     }
 
@@ -136,9 +158,10 @@ impl Pending {
     /// # Errors
     /// [`Error::Unavailable`] if the system cannot wait.
     pub fn wait(&self) -> Result<(), Error> {
-        match &self.claim {
-            Some(claim) => Ok(claim.block()?),
-            None => Ok(()),
+        match &self.kind {
+            Kind::Local(claim) => Ok(claim.block()?),
+            Kind::Remote(pending) => pending.wait(),
+            Kind::Over => Ok(()),
         }
     }
 
@@ -148,12 +171,38 @@ impl Pending {
             match self.poll()? {
                 Some(Step::Waiting(_)) => {}
                 Some(step) => return Ok(step),
-                None if self.claim.is_none() => {
+                None if matches!(self.kind, Kind::Over) => {
                     return Err(Error::Unavailable("the wait was given up".into(), None));
                 }
                 None => self.wait()?,
             }
         }
+    }
+}
+
+/// What a claim has to say.
+enum Polled {
+    Step(Step),
+    Acquired,
+}
+
+fn poll_local(claim: &mut LocalClaim) -> Result<Option<Polled>, Error> {
+    loop {
+        let Some(report) = claim.step()? else { return Ok(None) };
+        return Ok(Some(Polled::Step(match report {
+            Report::Acquired { .. } => return Ok(Some(Polled::Acquired)),
+            Report::Waiting { place, ticket, by } => {
+                Step::Waiting(Waiting { place, ticket, held_by: held_by(claim, by) })
+            }
+            Report::Busy(by) => Step::Busy(held_by(claim, by)),
+            Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, by)),
+            Report::TimedOut(None) => {
+                let text = "the limit passed before the store had answered".to_owned();
+                return Err(Error::Unavailable(text, None));
+            }
+            // The rest are news of a hold, and there is none.
+            _ => continue,
+        })));
     }
 }
 
@@ -163,5 +212,15 @@ pub(super) fn patience(lock: &LocalLock, want: Patience) -> tenure_core::Patienc
         Patience::Now => tenure_core::Patience::Now,
         Patience::For(limit) => tenure_core::Patience::Until(lock.now().after(limit)),
         Patience::Forever => tenure_core::Patience::Forever,
+    }
+}
+
+fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
+    // A hold that ends by time outlives its process, whose number may be another's by now.
+    let session = (by.term == Term::Session).then_some(by.session);
+    HeldBy {
+        pid: session.and_then(tenure_local::pid_of),
+        orphan: session.and_then(|session| claim.store().orphan_of(session)),
+        ..by.into()
     }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use tenure_core::Wall;
-use tenure_local::LockName;
+use tenure_local::{LocalStore, LockName};
 
 use super::Client;
+use super::client::Backend;
 use crate::Error;
 
 /// A record that cannot be read. Its lock counts as held until it is repaired.
@@ -72,11 +73,11 @@ impl Client {
     /// newer format, a missing right); of the lock `name` alone if it is given.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that no lock can have, [`Error::Denied`] or
-    /// [`Error::Unavailable`] if the folder cannot be read.
+    /// [`Error::Unsupported`] for any but the embedded store; [`Error::Invalid`] for a name that no
+    /// lock can have, [`Error::Denied`] or [`Error::Unavailable`] if the folder cannot be read.
     pub fn damages(&self, name: Option<&str>) -> Result<Vec<Result<Damage, Error>>, Error> {
         let name = name.map(LockName::new).transpose()?;
-        let found = self.store.damages(name.as_ref())?;
+        let found = self.embedded()?.damages(name.as_ref())?;
         Ok(found.into_iter().map(|d| Ok(Damage(d?))).collect())
     }
 
@@ -87,6 +88,17 @@ impl Client {
     /// [`Error::Unsupported`] for a record of a newer version; [`Error::Denied`] or
     /// [`Error::Unavailable`] where the disk cannot be used.
     pub fn repair(&self, damage: &Damage) -> Result<bool, Error> {
-        Ok(self.store.repair(&damage.0)?)
+        Ok(self.embedded()?.repair(&damage.0)?)
+    }
+
+    fn embedded(&self) -> Result<&LocalStore, Error> {
+        match &self.backend {
+            Backend::Local(store) => Ok(store),
+            Backend::Remote(_) => {
+                let what = "only records of a local: store are repaired: elsewhere the store's own \
+                            tools show and delete what cannot be read";
+                Err(Error::Unsupported(what.into()))
+            }
+        }
     }
 }

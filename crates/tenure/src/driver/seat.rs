@@ -29,10 +29,8 @@ use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
 use crate::event::{About, EventKind};
 use crate::hold::Status;
+use crate::lock::Ears;
 use crate::{Error, HeldBy, Lost, Released};
-
-/// How long a store may be silent before a wait ends that it never answered.
-const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
@@ -58,7 +56,7 @@ struct Inner {
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// What the store last said instead of doing what it was asked.
-    trouble: Option<tenure_store::Error>,
+    trouble: Option<Box<tenure_store::Error>>,
     told: Told,
 }
 
@@ -123,14 +121,28 @@ impl Seat {
         })
     }
 
-    /// Acquires. The future undoes it when it is dropped first.
-    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Acquired, Error> {
+    /// Acquires, if the store answers anything by `contact_by`. The future undoes it when it is
+    /// dropped first.
+    pub(crate) async fn acquire(
+        self: Arc<Self>,
+        contact_by: Time,
+        ears: Option<&Ears>,
+    ) -> Result<Acquired, Error> {
+        let clock = Arc::clone(&self.shared.clock);
         let mut undo = UndoOnDrop(Some(self));
-        let output = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(cx),
+        let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
+            Some(seat) => seat.poll_acquire(cx, ears),
             None => Poll::Pending,
         });
-        let output = output.await?;
+        let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
+            Some(output) => output?,
+            None => {
+                if let Some(silent) = undo.0.as_ref().and_then(|seat| seat.silent()) {
+                    return Err(silent);
+                }
+                acquired.await?
+            }
+        };
         // Busy and timed out may have left something to undo.
         if let Acquired::Held(..) = output {
             undo.0 = None;
@@ -138,7 +150,11 @@ impl Seat {
         Ok(output)
     }
 
-    fn poll_acquire(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<Acquired, Error>> {
+    fn poll_acquire(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ears: Option<&Ears>,
+    ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
@@ -151,7 +167,7 @@ impl Seat {
                     return Poll::Ready(Err(error.into()));
                 }
                 Step::Failed(error) => {
-                    inner.trouble = Some(error);
+                    inner.trouble = Some(Box::new(error));
                     continue;
                 }
                 Step::Renewed(_) => continue,
@@ -163,16 +179,20 @@ impl Seat {
                 Report::Acquired { token } => {
                     return Poll::Ready(Ok(self.acquired(&mut inner, token)));
                 }
-                Report::Waiting { place, by, .. } => {
+                Report::Waiting { place, ticket, by } => {
                     inner.told = Told::Waiting;
-                    self.waits(by.into(), place);
+                    let by = HeldBy::from(by);
+                    if let Some(Ears(ears)) = ears {
+                        ears(by.clone(), place, ticket);
+                    }
+                    self.waits(by, place);
                 }
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
                 Report::TimedOut(Some(by)) => {
                     return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
                 }
                 Report::TimedOut(None) => {
-                    let said = inner.trouble.take().map(Error::from);
+                    let said = inner.trouble.take().map(|error| Error::from(*error));
                     let none = || Error::unavailable("the limit passed before the store answered");
                     return Poll::Ready(Err(said.unwrap_or_else(none)));
                 }
@@ -183,8 +203,16 @@ impl Seat {
 
     /// Whether a store's refusal ends the wait.
     fn is_final(&self, driver: &Driver, error: &tenure_store::Error) -> bool {
-        let silent = !driver.has_contact() && self.age() >= FIRST_CONTACT;
-        driver.state() == State::Contending && (driver.ends_wait(error) || silent)
+        driver.state() == State::Contending && driver.ends_wait(error)
+    }
+
+    /// What to say of a store that has never answered.
+    fn silent(&self) -> Option<Error> {
+        let mut inner = self.inner();
+        let silent = inner.driver.as_ref().is_some_and(|driver| !driver.has_contact());
+        let waited = Duration::from_secs(self.age().as_secs());
+        let none = || Error::unavailable(format!("the store did not answer within {waited:?}"));
+        silent.then(|| inner.trouble.take().map_or_else(none, |error| Error::from(*error)))
     }
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
@@ -262,7 +290,7 @@ impl Seat {
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
-                inner.trouble = Some(error);
+                inner.trouble = Some(Box::new(error));
                 continue;
             }
             if let Some(released) = self.ended(&mut inner, step) {
@@ -274,7 +302,7 @@ impl Seat {
     fn unanswered(&self) -> Error {
         let text = "the release was not answered; the hold ends with its ttl";
         match self.inner().trouble.take() {
-            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(Box::new(error))),
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
             None => Error::unavailable(text),
         }
     }

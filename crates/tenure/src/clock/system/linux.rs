@@ -126,7 +126,9 @@ impl<'f> Descriptor<'f> {
 #[cfg(feature = "local")]
 impl Drop for Descriptor<'_> {
     fn drop(&mut self) {
-        if let Some(lookout) = super::LOOKOUT.get() {
+        // A forked child that drops what its parent waits with must not take that out.
+        if let Some(lookout) = super::started().filter(|lookout| lookout.pid == std::process::id())
+        {
             // One that was never added is not there to be taken out.
             let _ = epoll::delete(&lookout.bell.epoll, self.fd);
             let waker = lookout.bell.readers().wakers.remove(&self.number);

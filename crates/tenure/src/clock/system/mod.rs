@@ -37,9 +37,17 @@ pub(crate) struct System;
 struct Lookout {
     schedule: Mutex<Schedule>,
     bell: sys::Bell,
+    /// The process whose thread it is. A forked child has the descriptors and not the thread: it
+    /// would wait for ever, and what it asks of the timer its parent would not get.
+    pid: u32,
+    /// That of a child which was forked since.
+    forked: Place,
 }
 
-static LOOKOUT: OnceLock<Arc<Lookout>> = OnceLock::new();
+/// Where a lookout is once it is needed.
+type Place = OnceLock<Arc<Lookout>>;
+
+static LOOKOUT: Place = Place::new();
 
 /// How often the wall clock is read for [`Clock::tick`], in microseconds.
 const WALL_EVERY: u64 = 100_000;
@@ -50,26 +58,51 @@ static READ_AT: AtomicU64 = AtomicU64::new(0);
 
 /// The process's lookout; starts it if need be.
 fn lookout() -> Result<&'static Arc<Lookout>, Error> {
+    lookout_of(std::process::id(), &LOOKOUT)
+}
+
+/// The lookout at `place` if it is that of process `pid`, which is this one, else the one behind it.
+fn lookout_of(pid: u32, mut place: &'static Place) -> Result<&'static Arc<Lookout>, Error> {
     static STARTING: Mutex<()> = Mutex::new(());
-    if let Some(lookout) = LOOKOUT.get() {
-        return Ok(lookout);
+    let mut starting = None;
+    loop {
+        match place.get() {
+            Some(lookout) if lookout.pid == pid => return Ok(lookout),
+            Some(parents) => place = &parents.forked,
+            // One at a time, and not if another one just did.
+            None if starting.is_none() => {
+                starting = Some(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            None => {
+                let lookout = Lookout::start(pid)?;
+                return Ok(place.get_or_init(|| lookout));
+            }
+        }
     }
-    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(lookout) = LOOKOUT.get() {
-        return Ok(lookout);
+}
+
+/// The lookout that was started last: this process's, as whoever asks has started it.
+fn started() -> Option<&'static Arc<Lookout>> {
+    let mut last = LOOKOUT.get()?;
+    while let Some(next) = last.forked.get() {
+        last = next;
     }
-    let fail = |e: std::io::Error| {
-        Error::Unavailable(format!("cannot start the timer thread: {e}"), Some(Box::new(e)))
-    };
-    let bell = sys::Bell::new().map_err(fail)?;
-    let lookout = Arc::new(Lookout { schedule: Mutex::default(), bell });
-    let theirs = Arc::clone(&lookout);
-    let thread = std::thread::Builder::new().name("tenure-clock".into());
-    thread.spawn(move || theirs.run()).map_err(fail)?;
-    Ok(LOOKOUT.get_or_init(|| lookout))
+    Some(last)
 }
 
 impl Lookout {
+    fn start(pid: u32) -> Result<Arc<Self>, Error> {
+        let fail = |e: std::io::Error| {
+            Error::Unavailable(format!("cannot start the timer thread: {e}"), Some(Box::new(e)))
+        };
+        let (schedule, bell) = (Mutex::default(), sys::Bell::new().map_err(fail)?);
+        let lookout = Arc::new(Self { schedule, bell, pid, forked: Place::new() });
+        let theirs = Arc::clone(&lookout);
+        let thread = std::thread::Builder::new().name("tenure-clock".into());
+        thread.spawn(move || theirs.run()).map_err(fail)?;
+        Ok(lookout)
+    }
+
     fn run(&self) {
         loop {
             self.bell.wait();
@@ -120,7 +153,7 @@ impl Clock for System {
     fn set(&self, at: Time, waker: Waker) -> u64 {
         // Whoever is woken at once looks, and waits again: where no thread can be started any more
         // that is a busy wait, but no missed deadline.
-        let Ok(lookout) = lookout() else {
+        let Some(lookout) = started().or_else(|| lookout().ok()) else {
             waker.wake();
             return 0;
         };
@@ -134,9 +167,38 @@ impl Clock for System {
     }
 
     fn clear(&self, at: Time, number: u64) {
-        if let Some(lookout) = LOOKOUT.get() {
+        if let Some(lookout) = started() {
             let waker = lookout.schedule().remove(at, number);
             drop(waker);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forked_child_gets_a_thread_of_its_own() {
+        // As after a fork: what the parent started is there, and its thread is not.
+        let parents = Lookout {
+            schedule: Mutex::default(),
+            bell: sys::Bell::new().unwrap(),
+            pid: std::process::id() + 1,
+            forked: Place::new(),
+        };
+        let place: &'static Place = Box::leak(Box::new(Place::from(Arc::new(parents))));
+        let own = lookout_of(std::process::id(), place).unwrap();
+        assert_eq!(own.pid, std::process::id());
+        assert!(Arc::ptr_eq(own, lookout_of(std::process::id(), place).unwrap()));
+        // The thread runs: it takes out what is due.
+        own.schedule().add(Time::ZERO, Waker::noop().clone());
+        own.bell.ring_at(Some(Time::ZERO));
+        let start = std::time::Instant::now();
+        while own.schedule().next().is_some() {
+            assert!(start.elapsed().as_secs() < 10, "nobody looks");
+            std::thread::yield_now();
+        }
+        assert!(place.get().unwrap().schedule().next().is_none());
     }
 }

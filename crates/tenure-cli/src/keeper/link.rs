@@ -1,0 +1,71 @@
+//! The messages between the two processes: one JSON text each, whole or not at all.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No message is longer: names and reasons are short.
+const LONGEST: usize = 64 << 10;
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Came<T> {
+    /// A message.
+    One(T),
+    /// Nothing yet.
+    Nothing,
+    /// The other process is gone.
+    Gone,
+}
+
+impl Link {
+    /// Both ends.
+    pub(super) fn pair() -> io::Result<(Self, Self)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// Sends a message; `false`: the other process is gone, or does not read any more.
+    pub(super) fn send(&self, message: &impl Serialize) -> bool {
+        let Ok(text) = serde_json::to_vec(message) else { return false };
+        loop {
+            match send(&self.0, &text, SendFlags::NOSIGNAL) {
+                Ok(_) => return true,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The next message that has come.
+    pub(super) fn receive<T: DeserializeOwned>(&self) -> Came<T> {
+        let mut text = vec![0; LONGEST];
+        loop {
+            return match recv(&self.0, &mut text[..], RecvFlags::empty()) {
+                Ok((0, _)) => Came::Gone,
+                // One of another version cannot be: both are one process image.
+                Ok((n, _)) => serde_json::from_slice(&text[..n]).map_or(Came::Gone, Came::One),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Came::Nothing,
+                Err(_) => Came::Gone,
+            };
+        }
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,213 @@
+//! One request, one answer, or the lines of one answer that goes on.
+//!
+//! Knows bytes and JSON; knows no resource. A client's own retries are off, so that one call is one
+//! request.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+/// A line of a watch is an object, and the largest object is smaller.
+const LINE_MAX: usize = 8 << 20;
+
+/// A refusal in the server's words.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+impl Status {
+    /// Reads the `Status` that an error or an event carries.
+    pub(crate) fn read(code: u16, object: &Value) -> Self {
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let said = object.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
+        let code = said.unwrap_or(code);
+        Self { code, reason: text("reason").to_owned(), message: text("message").to_owned() }
+    }
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) what: String,
+    /// Whether the server may have carried it out.
+    pub(crate) may_have_arrived: bool,
+}
+
+/// Why a request was not answered by what was asked for.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Refused(Status),
+    Broken(Broken),
+}
+
+/// A connection to one API server, usable from any thread: the runtime it was made on does the I/O.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: kube::Client,
+    runtime: Handle,
+}
+
+impl Http {
+    pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
+        Self { client, runtime }
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failed> {
+        self.on_runtime(async {
+            let (status, body) = self.send(method, path, body).await?;
+            let bytes = body.collect().await.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
+            let object = serde_json::from_slice(&bytes).unwrap_or_default();
+            match status {
+                200..300 => Ok(object),
+                code => Err(Failed::Refused(Status::read(code, &object))),
+            }
+        })
+        .await
+    }
+
+    /// Sends a request whose answer goes on, line by line.
+    pub(crate) async fn follow(&self, path: &str) -> Result<Lines, Failed> {
+        self.on_runtime(async {
+            let (status, body) = self.send(Method::GET, path, None).await?;
+            if status == 200 {
+                return Ok(Lines { body, read: Vec::new(), searched: 0 });
+            }
+            let bytes = body.collect().await.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
+            let object = serde_json::from_slice(&bytes).unwrap_or_default();
+            Err(Failed::Refused(Status::read(status, &object)))
+        })
+        .await
+    }
+
+    /// The next line; `None` at the end, which the server or the network decided. What does not come
+    /// within `patience` never comes.
+    pub(crate) async fn line(
+        &self,
+        lines: &mut Lines,
+        patience: Duration,
+    ) -> Result<Option<Value>, Broken> {
+        let next = async {
+            match tokio::time::timeout(patience, lines.next()).await {
+                Ok(line) => line,
+                Err(_) => Err(Broken {
+                    what: format!("the watch was silent for {patience:?}"),
+                    may_have_arrived: false,
+                }),
+            }
+        };
+        self.on_runtime(next).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Body), Failed> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
+            .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
+        let response = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
+        let status = response.status().as_u16();
+        Ok((status, response.into_body()))
+    }
+
+    /// Polls `future` as the runtime's own tasks are polled, whoever polls it.
+    fn on_runtime<F: Future>(&self, future: F) -> OnRuntime<F> {
+        OnRuntime { runtime: self.runtime.clone(), future: Box::pin(future) }
+    }
+}
+
+struct OnRuntime<F> {
+    runtime: Handle,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for OnRuntime<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let runtime = self.runtime.clone();
+        let _entered = runtime.enter();
+        self.future.as_mut().poll(cx)
+    }
+}
+
+/// The lines of an answer that goes on.
+pub(crate) struct Lines {
+    body: Body,
+    read: Vec<u8>,
+    /// How much of what was read is known to hold no end of a line.
+    searched: usize,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Value>, Broken> {
+        loop {
+            if let Some(end) = self.read[self.searched..].iter().position(|b| *b == b'\n') {
+                let end = self.searched + end;
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                self.searched = 0;
+                if line.len() > 1 {
+                    let garbled = |e: serde_json::Error| lost(format!("the watch is garbled: {e}"));
+                    return serde_json::from_slice(&line).map(Some).map_err(garbled);
+                }
+                continue;
+            }
+            self.searched = self.read.len();
+            if self.searched > LINE_MAX {
+                return Err(lost(format!("a line of the watch has over {LINE_MAX} bytes")));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(broken(&error)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.read.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lost(what: String) -> Broken {
+    Broken { what, may_have_arrived: false }
+}
+
+/// What a failed exchange says; it never arrived only where there was no connection to send it on.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Broken {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    let (mut what, mut may_have_arrived, mut next) = (error.to_string(), true, Some(error));
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !what.contains(&text) {
+            what = format!("{what}: {text}");
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            let nowhere = [ConnectionRefused, HostUnreachable, NetworkUnreachable];
+            may_have_arrived &= !nowhere.contains(&io.kind());
+        }
+        next = error.source();
+    }
+    Broken { what, may_have_arrived }
+}

@@ -1,0 +1,21 @@
+//! Internal to tenure: locks in Kubernetes, in the formats that Go programs keep there.
+//!
+//! ```text
+//! Store ──> store: which request ──> tenure-wire: which object ──> http: one request, one answer
+//!      └──> watch: one request, many answers, resumed
+//! ```
+//!
+//! Owns the requests to an API server and what their answers mean. Decides nothing about locks.
+//! **Every write names the object's `uid` and `resourceVersion`**: with the version alone, a PUT on
+//! an object that was deleted creates it again. No write is repeated behind the caller's back.
+
+mod config;
+mod error;
+mod http;
+mod names;
+mod store;
+mod watch;
+
+pub use config::{Access, client};
+pub use store::KubeStore;
+pub use tenure_store::Error;
