@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenure::blocking::{
-    Attempt, Client, Guard, HoldKey, Kept, Lost, News, Patience, Pending, Released, Step, Theft,
+    Attempt, Client, Guard, HoldKey, Kept, News, Patience, Pending, Step, Theft,
 };
 use tenure::store::{BoxFuture, Liveness, Memory};
-use tenure::{LockState, TimingSpec};
+use tenure::{LockState, Lost, Released, Timing, TimingSpec};
 use tenure_testkit::{Fate, Faulty, World};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -22,12 +22,12 @@ fn client(memory: &Memory) -> Client {
     Client::new(Arc::new(memory.open())).unwrap()
 }
 
-fn spec() -> TimingSpec {
-    TimingSpec::of(TTL)
+fn timing() -> Timing {
+    Timing::new(TimingSpec::of(TTL)).unwrap()
 }
 
 fn acquire(client: &Client, name: &str) -> Guard {
-    client.lock(name).unwrap().timing(spec()).unwrap().acquire().unwrap()
+    client.lock(name).timing(timing()).acquire().unwrap()
 }
 
 /// Waits until one of these is readable, or fails.
@@ -77,12 +77,11 @@ fn a_lock_is_taken_held_and_given_on() {
     let memory = Memory::new(Liveness::Observed);
     let (first, second) = (client(&memory), client(&memory));
     let guard = acquire(&first, "x");
-    let lock = second.lock("x").unwrap();
+    let lock = second.lock("x");
     let Attempt::HeldBy(by) = lock.try_acquire().unwrap() else { panic!("two holders") };
     assert_eq!((by.id.as_str(), by.token), (guard.id(), Some(guard.token())));
-    let Attempt::HeldBy(_) = lock.acquire_timeout(Duration::from_millis(50)).unwrap() else {
-        panic!("two holders")
-    };
+    let timed_out = lock.acquire_timeout(Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(timed_out, tenure::Error::TimedOut { .. }), "{timed_out}");
     let mut pending = lock.start(Patience::Forever).unwrap();
     let Step::Waiting(waiting) = next(&mut pending) else { panic!("it has to wait") };
     assert_eq!(waiting.held_by.id, guard.id());
@@ -118,7 +117,7 @@ fn dropping_everything_gives_back_before_the_thread_ends() {
     let (before, other) = (threads(), client(&memory));
     for _ in 0..20 {
         let client = client(&memory);
-        let guard = client.lock("x").unwrap().acquire().unwrap();
+        let guard = client.lock("x").acquire().unwrap();
         drop(client);
         drop(guard);
         assert_eq!(other.show("x").unwrap().state, LockState::Free);
@@ -132,10 +131,10 @@ fn who_is_cancelled_leaves_nothing() {
     let memory = Memory::new(Liveness::Observed);
     let (first, second) = (client(&memory), client(&memory));
     for n in 0..50_u64 {
-        let pending = first.lock("x").unwrap().start(Patience::Forever).unwrap();
+        let pending = first.lock("x").start(Patience::Forever).unwrap();
         std::thread::sleep(Duration::from_micros(n * 7));
         pending.cancel().unwrap();
-        let Attempt::Acquired(guard) = second.lock("x").unwrap().try_acquire().unwrap() else {
+        let Attempt::Acquired(guard) = second.lock("x").try_acquire().unwrap() else {
             panic!("round {n}: something was left")
         };
         drop(guard.release().unwrap());
@@ -152,7 +151,7 @@ fn a_stolen_hold_is_lost_at_once_and_no_other_is() {
     assert!(!seen.is_bound() && seen.ends_by_time());
     // Its renewals do not make it another hold.
     assert_eq!(news(&guard), News::Renewed);
-    let lock = second.lock("x").unwrap();
+    let lock = second.lock("x");
     assert_eq!(lock.steal(&seen, "why not").unwrap(), Theft::Freed { killed: vec![] });
     assert_eq!(news_of(&guard, |n| matches!(n, News::Lost(_))), News::Lost(Lost::Freed));
     assert_eq!(guard.check().unwrap(), Some(Lost::Freed));
@@ -183,7 +182,7 @@ fn a_dead_hold_expires_by_what_was_seen_and_is_then_stolen() {
     };
     assert!(start.elapsed() >= TTL, "{:?}", start.elapsed());
     assert!(expired.is_same_hold(&seen));
-    let lock = second.lock("x").unwrap();
+    let lock = second.lock("x");
     assert_eq!(lock.steal(&expired, "dead").unwrap(), Theft::Freed { killed: vec![] });
 }
 
@@ -201,9 +200,9 @@ fn what_was_renewed_since_it_seemed_dead_is_left_alone() {
         std::thread::sleep(Duration::from_millis(10));
     };
     // As one whose clock ran behind would.
-    drop(first.lock("x").unwrap().release_hold(&key));
+    drop(first.lock("x").release_hold(&key));
     let (_, token) = detached(&first, LONG);
-    let lock = second.lock("x").unwrap();
+    let lock = second.lock("x");
     assert!(matches!(lock.steal(&expired, "dead").unwrap(), Theft::Changed(_)));
     assert_eq!(second.show("x").unwrap().holders[0].token, token);
 }
@@ -211,7 +210,7 @@ fn what_was_renewed_since_it_seemed_dead_is_left_alone() {
 /// Takes the lock `x` and leaves it behind.
 fn detached(client: &Client, ttl: Duration) -> (HoldKey, u64) {
     let key = client.hold_key().unwrap();
-    let lock = client.lock("x").unwrap();
+    let lock = client.lock("x");
     let Step::Acquired(guard) = next(&mut lock.start_with_key(&key, Patience::Now).unwrap()) else {
         panic!("it is free")
     };
@@ -225,7 +224,7 @@ fn a_hold_is_renewed_and_released_by_whoever_has_its_key() {
     let memory = Memory::new(Liveness::Observed);
     let (key, token) = detached(&client(&memory), LONG);
     let client = client(&memory);
-    let lock = client.lock("x").unwrap();
+    let lock = client.lock("x");
     let other = client.hold_key().unwrap();
     assert!(matches!(lock.renew_hold(&other, None).unwrap(), Kept::Lost(Lost::Replaced { .. })));
     let key = HoldKey::parse(&key.to_string()).unwrap();
@@ -244,7 +243,7 @@ fn a_hold_with_a_key_is_not_renewed_after_its_end() {
     let client = client(&memory);
     let (key, _) = detached(&client, Duration::from_millis(50));
     std::thread::sleep(Duration::from_millis(60));
-    let lock = client.lock("x").unwrap();
+    let lock = client.lock("x");
     assert_eq!(lock.renew_hold(&key, None).unwrap(), Kept::Lost(Lost::Deadline));
     assert_eq!(lock.release_hold(&key).unwrap(), Kept::Lost(Lost::Deadline));
     assert_eq!(client.show("x").unwrap().state, LockState::Free, "nothing of it is left");
@@ -294,7 +293,7 @@ fn a_store_that_never_answers_is_given_up_in_time() {
     let memory = Memory::new(Liveness::Observed);
     let store = Faulty::new(Arc::new(memory.open()), Arc::new(Tasks), |_| Fate::Stalled);
     let client = Client::new(Arc::new(store)).unwrap();
-    let lock = client.lock("x").unwrap().contact_within(Duration::from_millis(300));
+    let lock = client.lock("x").contact_within(Duration::from_millis(300));
     let start = Instant::now();
     let error = lock.acquire().unwrap_err();
     assert!(error.is_retryable(), "{error}");
@@ -306,9 +305,47 @@ fn a_store_that_never_answers_is_given_up_in_time() {
 fn a_hold_of_the_embedded_store_has_no_news() {
     let folder = format!("{}/remote-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
     let client = tenure::blocking::connect(&format!("local:{folder}")).unwrap();
-    let guard = client.lock("x").unwrap().acquire().unwrap();
+    let guard = client.lock("x").acquire().unwrap();
     assert!(guard.fds().next().is_none() && guard.news().is_none());
     assert!(guard.session_fd().is_some() && guard.deadline().is_none());
     drop(guard.release().unwrap());
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn work_runs_under_a_hold_that_the_thread_renews() {
+    let memory = Memory::new(Liveness::Observed);
+    let (ours, other) = (client(&memory), client(&memory));
+    let token = ours.lock("x").timing(timing()).run(|guard| {
+        std::thread::sleep(TTL * 2);
+        assert!(!guard.deadline().unwrap().is_past());
+        assert!(matches!(other.lock("x").try_acquire().unwrap(), Attempt::HeldBy(_)));
+        guard.token()
+    });
+    assert!(other.lock("x").acquire().unwrap().token() > token.unwrap());
+}
+
+#[test]
+fn work_that_goes_on_past_the_deadline_ends_with_the_process() {
+    const ROLE: &str = "TENURE_TEST_BLOCKING_OVERRUN";
+    let name = "work_that_goes_on_past_the_deadline_ends_with_the_process";
+    if std::env::var_os(ROLE).is_some() {
+        let silent = Arc::new(AtomicBool::new(false));
+        let cut = Arc::clone(&silent);
+        let fate = move |_| if cut.load(Ordering::Relaxed) { Fate::Stalled } else { Fate::FINE };
+        let memory = Memory::new(Liveness::Observed);
+        let store = Arc::new(Faulty::new(Arc::new(memory), Arc::new(Tasks), fate));
+        drop(Client::new(store).unwrap().lock("x").timing(timing()).run(|_| {
+            silent.store(true, Ordering::Relaxed);
+            std::thread::sleep(LONG);
+            println!("went on");
+        }));
+        return;
+    }
+    let me = std::env::current_exe().unwrap();
+    let mut again = std::process::Command::new(me);
+    let out = again.args(["--exact", name, "--nocapture"]).env(ROLE, "1").output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(!out.status.success());
+    assert!(!said.contains("went on") && told.contains("aborting the process"), "{said}{told}");
 }

@@ -182,9 +182,11 @@ impl Lock {
 
     /// Waits for the lock, does `work`, and gives the lock back.
     ///
-    /// Work that runs in a thread cannot be stopped from outside. It need not be: a hold on the
-    /// embedded store never ends by time. Work that may last looks from time to time with
-    /// [`Guard::check`] whether an operator took the lock away.
+    /// Work that runs in a thread cannot be stopped from outside. On the embedded store it need not
+    /// be: a hold there never ends by time. Elsewhere a thread renews the hold as long as the work
+    /// runs, and **work that goes on past the [deadline](Guard::deadline) ends with the process,
+    /// which is aborted** before somebody else works beside it. So work that may last looks from
+    /// time to time at [`Guard::check`], and at [`Guard::news`] for the order to stop.
     ///
     /// ```
     /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
@@ -204,7 +206,9 @@ impl Lock {
     /// If the work does. The lock is given back.
     pub fn run<T>(&self, work: impl FnOnce(&mut Guard) -> T) -> Result<T, Error> {
         let mut guard = self.acquire()?;
+        let watchdog = guard.watchdog();
         let output = work(&mut guard);
+        drop(watchdog);
         match guard.release() {
             Ok(Released::Lost(cause)) => Err(Error::Lost(cause)),
             Ok(Released::Released) | Err(_) => Ok(output),
