@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tenure-core", &[]),
     ("tenure-wire", &["tenure-core"]),
     ("tenure-store", &["tenure-core"]),
+    ("tenure-servers", &[]),
     ("tenure-testkit", &["tenure-core", "tenure-store", "tenure-wire"]),
     ("tenure-local", &["tenure-core", "tenure-store"]),
     ("tenure-kube", &["tenure-core", "tenure-store", "tenure-wire"]),
@@ -33,6 +34,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tenure-bench", &["tenure", "tenure-core", "tenure-local", "tenure-store"]),
     ("xtask", &[]),
 ];
+
+/// Made for tests: every crate's tests may use them, and nothing else of it.
+const FOR_TESTS: &[&str] = &["tenure-servers", "tenure-testkit"];
 
 /// Crates from elsewhere that only some of ours may be built from, with who may.
 const ONLY_IN: &[(&str, &[&str])] = &[
@@ -82,8 +86,8 @@ fn own_arrows(workspace: &Workspace, package: &Package, findings: &mut Findings)
     for dependency in &package.dependencies {
         let Some(used) = workspace.package(&dependency.name) else { continue };
         let to = &used.name;
-        // Tests may use the kit, and a library's own command or examples may use the library.
-        let in_tests = dependency.dev && to == "tenure-testkit";
+        // Tests may use what was made for them.
+        let in_tests = dependency.dev && FOR_TESTS.contains(&to.as_str());
         if !allowed.contains(&to.as_str()) && !in_tests && to != name {
             findings.push(format!("{name}: must not know {to}; it may use {}", list(allowed)));
         }

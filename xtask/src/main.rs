@@ -13,6 +13,7 @@ mod files;
 mod packages;
 mod prove;
 mod purity;
+mod servers;
 mod steps;
 mod suite;
 mod workspace;

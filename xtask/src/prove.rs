@@ -32,6 +32,7 @@ Options:
   --from N      simulate, museum: the first seed (default: 1)
   --row NAME    museum: this bug alone; `--row list` names them
   --store NAME  simulate: only runs over this store: register, line, lease or server
+  --contenders N  simulate: only runs with exactly so many
   --trace       with --seed: print what happens";
 
 /// Runs the layer that `args` name.

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use crate::check::check;
 use crate::prove;
+use crate::servers::Servers;
 use crate::steps::stream;
-use crate::workspace::{Workspace, cargo, shown};
+use crate::workspace::{Package, Workspace, cargo, shown};
 
 /// What the test programs reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +25,11 @@ struct Counts {
 pub(crate) fn test(workspace: &Workspace) -> Result<(), String> {
     let begun = Instant::now();
     check(workspace).map_err(|why| format!("{why}; no test was run"))?;
+    Servers::prepare().map_err(|why| format!("{why}; no test was run"))?;
+    let mut servers = Servers::default();
     let mut all = Counts::default();
-    let outcome = workspace.packages.iter().try_for_each(|package| one(&package.name, &mut all));
+    let outcome =
+        workspace.packages.iter().try_for_each(|package| one(package, &mut servers, &mut all));
     let outcome = outcome.and_then(|()| prove::share());
     let took = begun.elapsed().as_secs_f64();
     println!("\n{} passed, {} failed in {took:.0} s", all.passed, all.failed);
@@ -35,9 +39,11 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), String> {
     }
 }
 
-fn one(package: &str, all: &mut Counts) -> Result<(), String> {
+fn one(package: &Package, servers: &mut Servers, all: &mut Counts) -> Result<(), String> {
+    let name = &package.name;
     let mut command = cargo();
-    command.args(["test", "-p", package]);
+    command.args(["test", "-p", name]);
+    servers.share(package, &mut command)?;
     println!("\n$ {}", shown(&command));
     let begun = Instant::now();
     let mut counts = Counts::default();
@@ -58,14 +64,14 @@ fn one(package: &str, all: &mut Counts) -> Result<(), String> {
         }
     })?;
     all.add(counts);
-    println!("{package}: {:.1} s", begun.elapsed().as_secs_f64());
+    println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
     if !ok {
         quiet.iter().for_each(|line| println!("{line}"));
         return Err(format!("failed: {}", shown(&command)));
     }
     if counts.ignored > 0 {
         return Err(format!(
-            "{package}: {} tests were ignored; nothing is skipped here",
+            "{name}: {} tests were ignored; nothing is skipped here",
             counts.ignored
         ));
     }

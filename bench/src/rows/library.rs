@@ -22,6 +22,19 @@ const BATCH: usize = 200;
 /// Acquire and release of a free lock; beside them flock(2) and its unlock on an open file.
 pub(super) fn uncontended(place: &Place<'_>) -> Result<Vec<Line>> {
     let lock = connect(&place.url)?.lock("L");
+    beside_flock(place, || batch(|| once(&lock)))
+}
+
+/// The same through the async library, in a task of a runtime with one thread, where programs do
+/// their work; it must not cost more than without a runtime.
+pub(super) fn uncontended_async(place: &Place<'_>) -> Result<Vec<Line>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let lock = runtime.block_on(tenure::connect(&place.url))?.lock("L");
+    beside_flock(place, || runtime.block_on(runtime.spawn(batch_async(lock.clone())))?)
+}
+
+/// How long many acquisitions and releases by `subject` take, and how long flock(2) does.
+fn beside_flock(place: &Place<'_>, subject: impl FnMut() -> Result<[f64; 2]>) -> Result<Vec<Line>> {
     let file = File::create(place.path("flock"))?;
     let peer = || {
         batch(|| {
@@ -32,8 +45,7 @@ pub(super) fn uncontended(place: &Place<'_>) -> Result<Vec<Line>> {
             Ok([locked, start.elapsed() - locked])
         })
     };
-    let [acquire, release] =
-        interleave(place.rounds(200, 1_000), Stat::Median, || batch(|| once(&lock)), peer)?;
+    let [acquire, release] = interleave(place.rounds(200, 1_000), Stat::Median, subject, peer)?;
     let line = |what, trio: &crate::pairs::Trio| {
         let (peer, goal) = (Some(trio.peer.as_slice()), Goal::AtMost(5.0));
         Line::own(place.row, what, Unit::Micros, &trio.subject, peer, Stat::Median, goal)
@@ -55,13 +67,27 @@ fn once(lock: &Lock) -> Result<[Duration; 2]> {
 
 /// The medians of many, in microseconds.
 fn batch(mut both: impl FnMut() -> Result<[Duration; 2]>) -> Result<[f64; 2]> {
-    let (mut first, mut second) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let took = (0..BATCH).map(|_| both()).collect::<Result<Vec<_>>>()?;
+    Ok(medians(&took))
+}
+
+async fn batch_async(lock: tenure::Lock) -> Result<[f64; 2]> {
+    let mut took = Vec::with_capacity(BATCH);
     for _ in 0..BATCH {
-        let [a, b] = both()?;
-        first.push(micros(a));
-        second.push(micros(b));
+        let start = Instant::now();
+        let guard = lock.acquire().await?;
+        let acquired = start.elapsed();
+        let _ = guard.release().await?;
+        took.push([acquired, start.elapsed() - acquired]);
     }
-    Ok([Stat::Median.of(&mut first), Stat::Median.of(&mut second)])
+    Ok(medians(&took))
+}
+
+fn medians(took: &[[Duration; 2]]) -> [f64; 2] {
+    [0, 1].map(|i| {
+        let mut all: Vec<f64> = took.iter().map(|both| micros(both[i])).collect();
+        Stat::Median.of(&mut all)
+    })
 }
 
 fn micros(d: Duration) -> f64 {

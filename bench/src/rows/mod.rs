@@ -40,6 +40,7 @@ pub const ROWS: &[Row] = &[
     ),
     ("five-hundred", "500 processes and a counter that loses counts", queue::five_hundred),
     ("library", "acquire and release in one process", library::uncontended),
+    ("library-async", "the same through the async library", library::uncontended_async),
     ("durable", "durable acquire beside one write and fdatasync", library::durable),
     ("parallel", "durable, 8-64 processes on locks of their own", crowd::parallel),
     ("wake-up", "from release in one process to acquired in another", library::wake_up),

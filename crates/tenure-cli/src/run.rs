@@ -10,6 +10,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use tenure::Timing;
 use tenure::blocking::{Client, Lock};
 
 use crate::args::RunArgs;
@@ -60,7 +61,10 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
 
 /// The lock with all that the options say of it.
 pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
-    let lock = client.lock(&options.want.name).timing(options.timing);
+    let lock = client.lock(&options.want.name);
+    // What nobody asked for is the store's to say.
+    let asked = options.timing != Timing::default();
+    let lock = if asked { lock.timing(options.timing) } else { lock };
     let lock = lock.tags(&options.tags).durable(options.durable);
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;

@@ -21,6 +21,9 @@ pub enum Term {
     Session,
     /// When it was not renewed for this long.
     Ttl(Duration),
+    /// At this moment of wall clocks, and no earlier than they may be apart after it: for formats of
+    /// others that store an end and no length. No hold of a claim has it.
+    Until(Wall),
     /// Never: only a release or an operator ends it.
     Forever,
 }
@@ -256,12 +259,19 @@ impl Record {
 
     fn end_hold(&mut self, end: End, until: Wall, reason: Option<Text>) {
         let Some(h) = self.holder.take() else { return };
-        let history = Arc::make_mut(&mut self.history);
-        while history.len() >= HISTORY_MAX {
-            history.pop_front();
-        }
         let Holder { id, token, ticket, since, .. } = h;
-        history.push_back(Past { id, token, ticket, since, until, end, reason });
+        let past = Past { id, token, ticket, since, until, end, reason };
+        let dropped = (self.history.len() + 1).saturating_sub(HISTORY_MAX);
+        if let Some(history) = Arc::get_mut(&mut self.history) {
+            history.drain(..dropped);
+            history.push_back(past);
+            return;
+        }
+        // Others still have it: copies what stays, once, with room for no more.
+        let mut history = VecDeque::with_capacity(HISTORY_MAX);
+        history.extend(self.history.iter().skip(dropped).cloned());
+        history.push_back(past);
+        self.history = Arc::new(history);
     }
 
     fn promote(&mut self, next: Option<Mark>, at: Wall, stamp: Time, token: Token) {

@@ -72,6 +72,12 @@ impl Wall {
         self.0
     }
 
+    /// This moment moved later by `by`.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// How long `self` is past `earlier`; zero if it is not.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -164,6 +164,27 @@ impl Timing {
         Self::new(TimingSpec { grace: Some(grace), ..spec })
     }
 
+    /// The same for a lock whose holds others end by their own wall clocks, which may be `skew`
+    /// apart from ours: its holder stops that much earlier.
+    ///
+    /// # Errors
+    /// As [`Timing::new`], and for a ttl of less than four times the skew.
+    pub fn for_wall_clocks(self, skew: Duration) -> Result<Self, TimingError> {
+        let spec = TimingSpec {
+            ttl: self.ttl(),
+            renew_every: Some(self.renew_every()),
+            grace: Some(self.grace()),
+            margin: Some(self.margin().saturating_add(skew)),
+            drift_ppm: self.drift_ppm,
+        };
+        let (least, ttl, grace) = (skew.saturating_mul(4), spec.ttl, self.grace());
+        if ttl < least {
+            let (largest_grace, smallest_ttl) = (spec.largest_grace(), Some(least));
+            return Err(TimingError::DoesNotFit { ttl, grace, largest_grace, smallest_ttl });
+        }
+        Self::new(spec)
+    }
+
     /// As Kubernetes' own components time their leader election: 15 s, told to stop after 10 s,
     /// renewed every 2 s.
     #[must_use]
@@ -391,6 +412,20 @@ mod tests {
         let bare = Timing::new(spec).unwrap();
         // One clock slow by a hundredth and one fast by one are apart by a little more than two.
         assert_eq!((bare.rate_limit_ppm(), bare.server_rate_limit_ppm()), (20_202, 20_408));
+    }
+
+    #[test]
+    fn where_wall_clocks_end_a_hold_its_holder_stops_earlier_by_their_difference() {
+        let skew = ms(5_000);
+        let t = Timing::new(TimingSpec::of(ms(60_000))).unwrap();
+        let earlier = t.for_wall_clocks(skew).unwrap();
+        assert_eq!(earlier.deadline(Time::ZERO), t.deadline(Time::ZERO).before(skew));
+        assert_eq!((earlier.ttl(), earlier.grace()), (t.ttl(), t.grace()));
+        assert_eq!(earlier.expiry(t.ttl()), t.expiry(t.ttl()), "others wait no less");
+        let of = |n| Timing::new(TimingSpec::of(ms(n))).unwrap().for_wall_clocks(skew);
+        assert!(of(20_000).is_ok());
+        let Err(TimingError::DoesNotFit { smallest_ttl, .. }) = of(19_999) else { panic!() };
+        assert_eq!(smallest_ttl, Some(ms(20_000)));
     }
 
     #[test]

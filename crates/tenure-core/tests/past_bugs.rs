@@ -54,6 +54,17 @@ fn a_late_unknown_of_an_old_write_leaves_the_new_one_under_way() {
 }
 
 #[test]
+fn a_late_refusal_of_an_old_write_does_not_hold_up_the_release() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let renewal = next_write(&mut a, 7.0, &reg);
+    a.release(at(7.1));
+    a.handle_written(at(7.2), renewal.attempt, Outcome::NotDone);
+    let release = next_write(&mut a, 7.2, &reg);
+    assert!(matches!(release.change, Change::Release { .. }), "{release:?}");
+}
+
+#[test]
 fn a_refused_leave_is_repeated_after_a_pause_until_it_is_done() {
     let (mut reg, mut a, mut b) = (Register::default(), local(1), local(2));
     start(&mut a, Patience::Forever, at(1.0), &mut reg);

@@ -347,3 +347,31 @@ fn whatever_a_holder_changes_of_its_entry_shows_that_it_lives() {
         assert!(acquired(&wake(&mut b, at(25.2), &mut reg).0).is_some(), "change {number}");
     }
 }
+
+#[test]
+fn an_end_by_wall_clocks_is_believed_when_they_cannot_be_that_far_apart() {
+    let (mut reg, mut a, mut b) = (Register::default(), observed(1), observed(2));
+    start(&mut a, Patience::Forever, at(1.0), &mut reg);
+    let holder = reg.record.as_mut().unwrap().holder.as_mut().unwrap();
+    // As a program that is not ours leaves it: an end, and no length.
+    (holder.term, holder.mark) = (Term::Until(Wall::from_micros(20_000_000)), Mark::from_u128(9));
+    b.acquire(Patience::Forever);
+    let (reports, until) = drive(&mut b, at(2.0), &mut reg);
+    assert!(matches!(reports[..], [Report::Waiting { .. }]), "{reports:?}");
+    assert_eq!(until, Some(at(25.0)), "the clocks' difference is added");
+    let (reports, until) = drive(&mut b, at(24.999), &mut reg);
+    assert_eq!((reports, until), (Vec::new(), Some(at(25.0))));
+    let (reports, _) = drive(&mut b, at(25.0), &mut reg);
+    assert!(matches!(reports[..], [Report::Acquired { .. }]), "{reports:?}");
+    // Who has no patience is told at once, and takes at once what has ended.
+    for (now, ended) in [(3.0, false), (25.0, true)] {
+        let holder = reg.record.as_mut().unwrap().holder.as_mut().unwrap();
+        (holder.term, holder.mark) =
+            (Term::Until(Wall::from_micros(20_000_000)), Mark::from_u128(8));
+        let mut c = observed(3);
+        c.acquire(Patience::Now);
+        let (reports, _) = drive(&mut c, at(now), &mut reg);
+        assert_eq!(matches!(reports[..], [Report::Acquired { .. }]), ended, "{reports:?}");
+        assert_eq!(matches!(reports[..], [Report::Busy(_)]), !ended, "{reports:?}");
+    }
+}

@@ -3,8 +3,12 @@
 use std::env::var_os;
 use std::path::PathBuf;
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tenure_store::{Detail, Error, Result};
+use tower::{BoxError, ServiceBuilder};
 
 use crate::error::STORE;
 
@@ -23,11 +27,32 @@ pub struct Access {
 /// # Errors
 /// [`Error::Invalid`] for a configuration that is missing or cannot be read.
 pub async fn client(access: &Access) -> Result<kube::Client> {
-    let mut config = config(access).await?;
-    // A write that is sent twice may be told of a conflict with itself.
-    config.default_retry = false;
+    let config = config(access).await?;
+    if let Some(proxy) = &config.proxy_url {
+        let what = format!("the proxy {proxy} is not used for locks: reach the server directly");
+        return Err(Error::Unsupported(Detail::new(STORE, what)));
+    }
     let invalid = |e: kube::Error| Error::Invalid(Detail::new(STORE, e.to_string()).because(e));
-    kube::Client::try_from(config).map_err(invalid)
+    connect(config).map_err(invalid)
+}
+
+/// The usual client with two differences. Nothing is sent twice: a write that is may be told of a
+/// conflict with itself. And a request is sent when it is made: without `TCP_NODELAY` the first one
+/// on each connection, and so each watch, waits 40 ms for an acknowledgement.
+fn connect(config: Config) -> kube::Result<kube::Client> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(config.extra_headers_layer()?)
+        .option_layer(config.auth_layer()?)
+        .map_err(BoxError::from)
+        .service(http.build::<_, Body>(connector));
+    Ok(kube::Client::new(service, config.default_namespace))
 }
 
 async fn config(access: &Access) -> Result<Config> {

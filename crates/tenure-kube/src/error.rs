@@ -9,6 +9,7 @@
 //! | 5xx, 408, a broken connection | **unknown** | unavailable |
 
 use tenure_store::{Detail, Error, Name};
+use tenure_wire::Refusal;
 
 use crate::http::{Broken, Status};
 
@@ -28,7 +29,7 @@ pub(crate) struct Asked<'a> {
 
 impl Asked<'_> {
     fn is_write(&self) -> bool {
-        matches!(self.verb, "create" | "update" | "delete")
+        matches!(self.verb, "create" | "update" | "patch" | "delete")
     }
 
     pub(crate) fn detail(&self, what: impl Into<tenure_core::Text>) -> Box<Detail> {
@@ -36,6 +37,17 @@ impl Asked<'_> {
         match self.name {
             Some(name) => detail.on(name),
             None => detail,
+        }
+    }
+
+    /// What cannot be sent, and why.
+    pub(crate) fn unsent(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Unreadable(what) => self.damaged(&what.0),
+            Refusal::Reserved(what) => Error::Unavailable(self.detail(what)),
+            Refusal::Unsupported(what) => Error::Unsupported(self.detail(what)),
+            Refusal::Invalid(what) => Error::Invalid(self.detail(what)),
+            other => Error::Invalid(self.detail(format!("{other:?}"))),
         }
     }
 
@@ -51,8 +63,18 @@ impl Asked<'_> {
             401 => Error::Denied(self.detail(format!(
                 "the server does not know who asks (401 {said}): renew the credentials"
             ))),
-            403 => Error::Denied(self.detail(format!(
-                "needs `{verb}` on {resource} in namespace {namespace}; `tenure rbac` prints the Role"
+            403 => {
+                let place = match *namespace {
+                    "" => "of the cluster".to_owned(),
+                    namespace => format!("in namespace {namespace}"),
+                };
+                Error::Denied(self.detail(format!(
+                    "needs `{verb}` on {resource} {place}; `tenure rbac` prints the Role"
+                )))
+            }
+            // A path that is none of its own is answered without an object.
+            404 if said.is_empty() => Error::Invalid(self.detail(format!(
+                "the server knows no {resource}: name another resource, or install what defines it"
             ))),
             404 => Error::Invalid(self.detail(format!("{said}: create it or name another"))),
             429 => Error::Unavailable(self.detail(format!("the server is busy (429 {said})"))),

@@ -119,11 +119,15 @@ impl Http {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Body), Failed> {
+        let content = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, content)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
         let response = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;

@@ -1,7 +1,8 @@
 //! Internal to tenure: locks in Kubernetes, in the formats that Go programs keep there.
 //!
 //! ```text
-//! Store ──> store: which request ──> tenure-wire: which object ──> http: one request, one answer
+//! Store ──> store: when ──> format: which request ──> tenure-wire: which object
+//!      │                └──> http: one request, one answer
 //!      └──> watch: one request, many answers, resumed
 //! ```
 //!
@@ -11,11 +12,12 @@
 
 mod config;
 mod error;
+mod format;
 mod http;
-mod names;
 mod store;
 mod watch;
 
 pub use config::{Access, client};
+pub use format::{Format, Object};
 pub use store::KubeStore;
 pub use tenure_store::Error;

@@ -1,16 +1,16 @@
-//! The lease format as a [`Store`]: which request each operation is.
+//! Objects of a cluster as a [`Store`]: when which request is sent.
 //!
 //! | operation | requests |
 //! |---|---|
 //! | read | GET |
-//! | write of what was absent | POST |
-//! | write of what was judged | PUT with its `uid` and `resourceVersion` |
-//! | delete | DELETE with both as preconditions |
+//! | write of what was absent | POST; of an annotation PATCH, and GET before it unless it is known |
+//! | write of what was judged | one, with its `uid` and `resourceVersion` |
+//! | delete | GET, then DELETE or PATCH with both |
 //! | list | GET, in pages |
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -19,27 +19,29 @@ use tenure_store::{
     BoxFuture, Capabilities, Conditional, Detail, Error, Listed, Name, Origin, Result, Snapshot,
     Store, Stored, Watch,
 };
-use tenure_wire::{Refusal, lease, meta};
+use tenure_wire::{Refusal, meta};
 
 use crate::error::{Asked, STORE};
+use crate::format::{Format, Request, Spot};
 use crate::http::{Failed, Http};
-use crate::{names, watch};
+use crate::watch;
 
 /// How many objects are asked for at once.
 const PAGE: usize = 500;
-/// The resource, as a Role names it.
-pub(crate) const RESOURCE: &str = "leases.coordination.k8s.io";
 
-/// Leases of one namespace. Cloning it gives the same store.
+/// Locks in one namespace, in one format. Cloning it gives the same store.
 #[derive(Clone)]
 pub struct KubeStore(Arc<Shared>);
 
 /// What a store and its watches share.
 pub(crate) struct Shared {
     pub(crate) http: Http,
-    pub(crate) namespace: String,
+    namespace: String,
+    format: Format,
     /// The server does not begin a watch with what stands there.
     pub(crate) plain_watches: AtomicBool,
+    /// The latest known state of the one object that has all the locks, where one has.
+    latest: Mutex<Option<Arc<Value>>>,
 }
 
 impl KubeStore {
@@ -53,7 +55,16 @@ impl KubeStore {
     /// [`Error::Invalid`] for what can be no namespace, and outside of a tokio runtime, which does
     /// the I/O for as long as the store is used.
     pub fn new(client: kube::Client, namespace: &str) -> Result<Self> {
-        if !names::is_label(namespace) {
+        Self::with_format(client, namespace, Format::Lease)
+    }
+
+    /// The locks of `namespace` in another format. Annotations may stand on an object of the whole
+    /// cluster: then the namespace is empty. For janus it is the one that a listing shows.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_format(client: kube::Client, namespace: &str, format: Format) -> Result<Self> {
+        if !(meta::is_label(namespace) || namespace.is_empty() && format.shares()) {
             return Err(Error::Invalid(Detail::new(
                 STORE,
                 format!("{namespace:?} is no namespace: give lower-case letters, digits and `-`"),
@@ -65,62 +76,98 @@ impl KubeStore {
         Ok(Self(Arc::new(Shared {
             http: Http::new(client, runtime),
             namespace: namespace.to_owned(),
+            format,
             plain_watches: AtomicBool::new(false),
+            latest: Mutex::new(None),
         })))
     }
 
-    /// The namespace.
+    /// The namespace; empty for an object of the whole cluster.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.0.namespace
+    }
+
+    /// What a lock is here.
+    #[must_use]
+    pub fn format(&self) -> &Format {
+        &self.0.format
     }
 }
 
 impl fmt::Debug for KubeStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubeStore").field("namespace", &self.0.namespace).finish_non_exhaustive()
+        let Shared { namespace, format, .. } = &*self.0;
+        f.debug_struct("KubeStore")
+            .field("namespace", namespace)
+            .field("format", format)
+            .finish_non_exhaustive()
     }
 }
 
+/// What is asked for, and where.
+pub(crate) fn asked<'a>(verb: &'static str, spot: &'a Spot, name: Option<&'a Name>) -> Asked<'a> {
+    Asked { verb, resource: &spot.resource, namespace: &spot.namespace, name }
+}
+
 impl Shared {
-    pub(crate) fn asked<'a>(&'a self, verb: &'static str, name: Option<&'a Name>) -> Asked<'a> {
-        Asked { verb, resource: RESOURCE, namespace: &self.namespace, name }
+    /// Where a lock is.
+    pub(crate) fn spot(&self, name: &Name) -> Result<Spot> {
+        let invalid = |what: String| Error::Invalid(Detail::new(STORE, what).on(name));
+        self.format.spot(&self.namespace, name).map_err(invalid)
     }
 
-    /// The path of all Leases.
-    pub(crate) fn all(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
-    }
-
-    fn one(&self, name: &Name) -> String {
-        format!("{}/{name}", self.all())
-    }
-
-    pub(crate) fn check(&self, name: &Name) -> Result<()> {
-        if names::is_subdomain(name.as_str()) {
-            return Ok(());
+    /// What an object says of a lock, which is something or nothing.
+    pub(crate) fn found(&self, name: &Name, asked: Asked<'_>, object: Value) -> Result<Snapshot> {
+        let read = self.format.read(name, &object).map_err(|e| asked.damaged(&e.0));
+        let object = Arc::new(object);
+        if self.format.shares() {
+            self.keep(&object);
         }
-        let what =
-            "is no name of a Lease: give at most 253 lower-case letters, digits, `-` and `.`";
-        Err(Error::Invalid(self.asked("get", Some(name)).detail(what)))
+        let (record, version) = read?;
+        Ok(match record {
+            None => Snapshot::Absent { revision: version.revision },
+            Some(record) => {
+                let (record, origin) = (Arc::new(record), Origin::new(object));
+                Snapshot::Is(Stored { record, version, age: None, origin })
+            }
+        })
     }
 
-    /// What an object says.
-    pub(crate) fn stored(&self, asked: Asked<'_>, object: Value) -> Result<Stored> {
-        let (record, version) = lease::read(&object).map_err(|e| asked.damaged(&e.0))?;
-        Ok(Stored { record: Arc::new(record), version, age: None, origin: Origin::new(object) })
+    /// Keeps a state of the one object unless a later one is known.
+    fn keep(&self, object: &Arc<Value>) {
+        let Ok(version) = meta::version(object) else { return };
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = latest.as_ref().and_then(|known| meta::version(known).ok());
+        if known.is_none_or(|known| version.revision > known.revision) {
+            *latest = Some(Arc::clone(object));
+        }
+    }
+
+    /// The one object as it was last seen, if this lock was not on it.
+    fn known_without(&self, name: &Name) -> Option<Arc<Value>> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (record, _) = self.format.read(name, &latest).ok()?;
+        record.is_none().then_some(latest)
+    }
+
+    /// The object that is there; `None` if there is none.
+    async fn get(&self, spot: &Spot, name: &Name) -> Result<Option<Value>> {
+        let asked = asked("get", spot, Some(name));
+        match self.http.ask(Method::GET, &spot.path(), None).await {
+            Ok(object) => Ok(Some(object)),
+            // Without the object that has the locks there is nothing to take, and nobody makes it.
+            Err(Failed::Refused(status)) if status.code == 404 && !self.format.shares() => Ok(None),
+            Err(Failed::Refused(status)) => Err(asked.refused(&status)),
+            Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
+        }
     }
 
     pub(crate) async fn read(&self, name: &Name) -> Result<Snapshot> {
-        self.check(name)?;
-        let asked = self.asked("get", Some(name));
-        match self.http.ask(Method::GET, &self.one(name), None).await {
-            Ok(object) => Ok(Snapshot::Is(self.stored(asked, object)?)),
-            Err(Failed::Refused(status)) if status.code == 404 => {
-                Ok(Snapshot::Absent { revision: 0 })
-            }
-            Err(Failed::Refused(status)) => Err(asked.refused(&status)),
-            Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
+        let spot = self.spot(name)?;
+        match self.get(&spot, name).await? {
+            Some(object) => self.found(name, asked("get", &spot, Some(name)), object),
+            None => Ok(Snapshot::Absent { revision: 0 }),
         }
     }
 
@@ -130,36 +177,93 @@ impl Shared {
         judged: Option<&Stored>,
         change: &Change,
     ) -> Result<Conditional<Stored>> {
-        self.check(name)?;
-        let verb = if judged.is_some() { "update" } else { "create" };
-        let asked = self.asked(verb, Some(name));
-        let object = match judged {
-            None => lease::created(&self.namespace, name.as_str(), change),
-            Some(stored) => match stored.origin.get::<Value>() {
-                Some(object) => lease::changed(object, change),
-                None => return Err(Error::Invalid(asked.detail("the record is another store's"))),
+        let spot = self.spot(name)?;
+        if judged.is_none() && self.format.shares() {
+            return self.write_on_shared(&spot, name, change).await;
+        }
+        let object = match judged.map(|stored| stored.origin.get::<Arc<Value>>()) {
+            None => None,
+            Some(Some(object)) => Some(&**object),
+            Some(None) => {
+                let what = "the record is another store's";
+                return Err(Error::Invalid(asked("update", &spot, Some(name)).detail(what)));
+            }
+        };
+        self.change(&spot, name, object, change).await
+    }
+
+    /// A write that expects nothing, where nothing is an object that does not have this lock: as it
+    /// was last seen, or if that has changed, as it is.
+    async fn write_on_shared(
+        &self,
+        spot: &Spot,
+        name: &Name,
+        change: &Change,
+    ) -> Result<Conditional<Stored>> {
+        if let Some(known) = self.known_without(name)
+            && let done @ Conditional::Done(_) =
+                self.change(spot, name, Some(&known), change).await?
+        {
+            return Ok(done);
+        }
+        match self.read(name).await? {
+            Snapshot::Is(_) => Ok(Conditional::Conflict),
+            Snapshot::Absent { .. } => match self.known_without(name) {
+                Some(known) => self.change(spot, name, Some(&known), change).await,
+                None => Ok(Conditional::Conflict),
             },
+        }
+    }
+
+    /// Carries out a change on this state of the object; on nothing where there is none.
+    async fn change(
+        &self,
+        spot: &Spot,
+        name: &Name,
+        object: Option<&Value>,
+        change: &Change,
+    ) -> Result<Conditional<Stored>> {
+        match self.format.request(spot, name, object, change) {
+            Ok(request) => self.send(spot, name, object, request).await,
+            Err(Refusal::Conflict) => Ok(Conditional::Conflict),
+            Err(refusal) => Err(asked("update", spot, Some(name)).unsent(refusal)),
+        }
+    }
+
+    async fn send(
+        &self,
+        spot: &Spot,
+        name: &Name,
+        object: Option<&Value>,
+        request: Request,
+    ) -> Result<Conditional<Stored>> {
+        let (verb, method, path, body) = match request {
+            Request::Create(body) => ("create", Method::POST, spot.all.clone(), body),
+            Request::Replace(body) => ("update", Method::PUT, spot.path(), body),
+            Request::Patch(body) => ("patch", Method::PATCH, spot.path(), body),
+            Request::Delete => ("delete", Method::DELETE, spot.path(), preconditions(object)),
         };
-        let object = match object {
-            Ok(object) => object,
-            Err(Refusal::Conflict) => return Ok(Conditional::Conflict),
-            Err(Refusal::Invalid(what)) => return Err(Error::Invalid(asked.detail(what))),
-            Err(Refusal::Unsupported(what)) => return Err(Error::Unsupported(asked.detail(what))),
-            Err(Refusal::Unreadable(what)) => return Err(asked.damaged(&what.0)),
-            Err(other) => return Err(Error::Invalid(asked.detail(format!("{other:?}")))),
-        };
-        let answer = match judged {
-            None => self.http.ask(Method::POST, &self.all(), Some(&object)).await,
-            Some(_) => self.http.ask(Method::PUT, &self.one(name), Some(&object)).await,
-        };
-        match answer {
+        let asked = asked(verb, spot, Some(name));
+        match self.http.ask(method, &path, Some(&body)).await {
+            Ok(_) if verb == "delete" => {
+                // When it was deleted is not told: later than what was deleted.
+                let was = object.and_then(|object| meta::version(object).ok()).unwrap_or_default();
+                let version = Version { revision: was.revision.saturating_add(1), ..was };
+                Ok(Conditional::Done(Stored::gone(version)))
+            }
             Ok(object) => {
                 // It was done, whatever is wrong with the answer.
                 let unknown = |e: Error| Error::OutcomeUnknown(e.detail().clone().into());
-                self.stored(asked, object).map(Conditional::Done).map_err(unknown)
+                let incarnation = meta::version(&object).map_or(0, |version| version.incarnation);
+                Ok(Conditional::Done(match self.found(name, asked, object).map_err(unknown)? {
+                    Snapshot::Is(stored) => stored,
+                    Snapshot::Absent { revision } => {
+                        Stored::gone(Version { incarnation, revision })
+                    }
+                }))
             }
             Err(Failed::Refused(status)) if status.code == 409 => Ok(Conditional::Conflict),
-            Err(Failed::Refused(status)) if status.code == 404 && judged.is_some() => {
+            Err(Failed::Refused(status)) if status.code == 404 && verb != "create" => {
                 Ok(Conditional::Conflict)
             }
             Err(Failed::Refused(status)) => Err(asked.refused(&status)),
@@ -168,43 +272,46 @@ impl Shared {
     }
 
     async fn delete(&self, name: &Name, expected: Version) -> Result<Conditional<()>> {
+        let spot = self.spot(name)?;
         // The condition names the uid, which a version holds the hash of.
         let Snapshot::Is(stored) = self.read(name).await? else {
             return Ok(Conditional::Conflict);
         };
-        let asked = self.asked("delete", Some(name));
-        let uid = stored.origin.get::<Value>().and_then(|object| meta::text(object, "uid"));
-        let (Some(uid), true) = (uid, stored.version == expected) else {
+        let (Some(object), true) = (stored.origin.get::<Arc<Value>>(), stored.version == expected)
+        else {
             return Ok(Conditional::Conflict);
         };
-        let revision = expected.revision.to_string();
-        let options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"uid": uid, "resourceVersion": revision},
-        });
-        match self.http.ask(Method::DELETE, &self.one(name), Some(&options)).await {
-            Ok(_) => Ok(Conditional::Done(())),
-            Err(Failed::Refused(status)) if matches!(status.code, 404 | 409) => {
-                Ok(Conditional::Conflict)
-            }
-            Err(Failed::Refused(status)) => Err(asked.refused(&status)),
-            Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
-        }
+        let request = self.format.deletion(name, object);
+        Ok(match self.send(&spot, name, Some(object), request).await? {
+            Conditional::Done(_) => Conditional::Done(()),
+            Conditional::Conflict => Conditional::Conflict,
+        })
     }
 
     async fn list(&self) -> Result<Vec<Listed>> {
-        let asked = self.asked("list", None);
-        let (mut listed, mut next) = (Vec::new(), String::new());
+        let field = self.format.field(&self.namespace);
+        if self.format.shares() {
+            let asked = asked("get", &field, None);
+            return match self.http.ask(Method::GET, &field.path(), None).await {
+                Ok(object) => Ok(self.listed(&field, &object)),
+                Err(Failed::Refused(status)) => Err(asked.refused(&status)),
+                Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
+            };
+        }
+        let asked = asked("list", &field, None);
+        let selector = self.format.selector();
+        let selector = selector.map(|s| format!("&labelSelector={}", encoded(&s)));
+        let (selector, mut listed) = (selector.unwrap_or_default(), Vec::new());
+        let mut next = String::new();
         loop {
-            let path = format!("{}?limit={PAGE}{next}", self.all());
+            let path = format!("{}?limit={PAGE}{selector}{next}", field.all);
             let page = match self.http.ask(Method::GET, &path, None).await {
                 Ok(page) => page,
                 Err(Failed::Refused(status)) => return Err(asked.refused(&status)),
                 Err(Failed::Broken(broken)) => return Err(asked.broken(&broken)),
             };
             let items = page.get("items").and_then(Value::as_array).into_iter().flatten();
-            listed.extend(items.filter_map(|object| self.listed(object)));
+            listed.extend(items.flat_map(|object| self.listed(&field, object)));
             match meta::text(&page, "continue").filter(|token| !token.is_empty()) {
                 Some(token) => next = format!("&continue={}", encoded(token)),
                 None => return Ok(listed),
@@ -212,14 +319,32 @@ impl Shared {
         }
     }
 
-    fn listed(&self, object: &Value) -> Option<Listed> {
-        let name = Name::new(meta::text(object, "name")?).ok()?;
-        let stored = self.stored(self.asked("list", Some(&name)), object.clone());
-        Some(Listed { name, stored })
+    /// The locks that an object has.
+    fn listed(&self, field: &Spot, object: &Value) -> Vec<Listed> {
+        let entry = |name: Name| {
+            let asked = asked("list", field, Some(&name));
+            let stored = match self.found(&name, asked, object.clone()) {
+                Ok(Snapshot::Absent { .. }) => return None,
+                Ok(Snapshot::Is(stored)) => Ok(stored),
+                Err(error) => Err(error),
+            };
+            Some(Listed { name, stored })
+        };
+        self.format.locks(object).into_iter().filter_map(entry).collect()
     }
 }
 
-/// Percent-encodes what stands behind a `=`.
+/// What makes a deletion that of this state and no other.
+fn preconditions(object: Option<&Value>) -> Value {
+    let of = |field| object.and_then(|object| meta::text(object, field)).unwrap_or_default();
+    json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": {"uid": of("uid"), "resourceVersion": of("resourceVersion")},
+    })
+}
+
+/// Percent-encodes what stands behind a `=` or between two `/`.
 pub(crate) fn encoded(text: &str) -> String {
     use fmt::Write;
     let mut out = String::with_capacity(text.len());
@@ -235,7 +360,12 @@ pub(crate) fn encoded(text: &str) -> String {
 
 impl Store for KubeStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { liveness: Liveness::Observed, queue: false }
+        let (wall_clocks, adopts) = match self.0.format {
+            Format::Lease => (false, false),
+            Format::Annotation(_) | Format::ConfigMap => (true, false),
+            Format::Janus => (true, true),
+        };
+        Capabilities { liveness: Liveness::Observed, queue: false, wall_clocks, adopts }
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session>> {

@@ -18,8 +18,9 @@ use tenure_store::{Error, Name, Result, Snapshot, Watch};
 use tenure_wire::meta;
 
 use crate::error::Asked;
+use crate::format::Spot;
 use crate::http::{Failed, Lines, Status};
-use crate::store::{Shared, encoded};
+use crate::store::{Shared, asked, encoded};
 
 /// After how many seconds the server is to cut a watch off, so that both sides tidy up.
 const SECONDS: u64 = 300;
@@ -60,23 +61,23 @@ enum Event {
 
 impl Watching {
     async fn next(&mut self) -> Result<Snapshot> {
-        self.shared.check(&self.name)?;
+        let spot = self.shared.spot(&self.name)?;
         loop {
             let Some(lines) = &mut self.lines else {
-                if let Some(news) = self.open().await? {
+                if let Some(news) = self.open(&spot).await? {
                     return Ok(news);
                 }
                 continue;
             };
             let patience = Duration::from_secs(SECONDS) + SLACK;
-            let asked = self.shared.asked("watch", Some(&self.name));
+            let asked = asked("watch", &spot, Some(&self.name));
             let line = self.shared.http.line(lines, patience).await;
             let Some(line) = line.map_err(|broken| asked.broken(&broken))? else {
                 // Cut off, as asked for: goes on where it was, or from the start if it was nowhere.
                 self.lines = None;
                 continue;
             };
-            match read(&self.shared, asked, line)? {
+            match read(&self.shared, &self.name, asked, line)? {
                 Event::News(news) => {
                     self.at = Some(news.revision());
                     self.begun = true;
@@ -95,9 +96,9 @@ impl Watching {
     }
 
     /// Opens the watch; what stands there, if the server does not begin with it.
-    async fn open(&mut self) -> Result<Option<Snapshot>> {
+    async fn open(&mut self, spot: &Spot) -> Result<Option<Snapshot>> {
         let shared = Arc::clone(&self.shared);
-        let asked = shared.asked("watch", Some(&self.name));
+        let asked = asked("watch", spot, Some(&self.name));
         let plain = shared.plain_watches.load(Ordering::Relaxed);
         let from = match self.at {
             Some(at) => format!("&resourceVersion={at}"),
@@ -107,11 +108,11 @@ impl Watching {
         if self.at.is_none() {
             self.begun = false;
         }
-        let selector = encoded(&format!("metadata.name={}", self.name));
+        let selector = encoded(&format!("metadata.name={}", spot.object));
         let path = format!(
             "{}?watch=true&allowWatchBookmarks=true&fieldSelector={selector}\
              &timeoutSeconds={SECONDS}{from}",
-            shared.all()
+            spot.all
         );
         match shared.http.follow(&path).await {
             Ok(lines) => self.lines = Some(lines),
@@ -138,10 +139,10 @@ fn is_too_much(status: &Status) -> bool {
     matches!(status.code, 400 | 422) && status.message.contains("sendInitialEvents")
 }
 
-fn read(shared: &Shared, asked: Asked<'_>, mut event: Value) -> Result<Event> {
+fn read(shared: &Shared, name: &Name, asked: Asked<'_>, mut event: Value) -> Result<Event> {
     let object = event.get_mut("object").map(Value::take).unwrap_or_default();
     match event.get("type").and_then(Value::as_str).unwrap_or_default() {
-        "ADDED" | "MODIFIED" => Ok(Event::News(Snapshot::Is(shared.stored(asked, object)?))),
+        "ADDED" | "MODIFIED" => shared.found(name, asked, object).map(Event::News),
         "DELETED" => Ok(Event::News(Snapshot::Absent { revision: revision(asked, &object)? })),
         "BOOKMARK" => {
             let told = meta::annotation(&object, INITIAL_END) == Some("true");

@@ -1,36 +1,144 @@
-//! The contract of a store, kept by Leases on a real API server.
+//! The contract of a store, kept by each format on a real API server.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::json;
-use tenure_kube::{Access, KubeStore, client};
-use tenure_store::Store;
+use serde_json::{Value, json};
+use tenure_core::{Change, Probed, Session, Version};
+use tenure_kube::{Access, Format, KubeStore, Object, client};
+use tenure_store::{
+    BoxFuture, Capabilities, Conditional, Detail, Error, Listed, Name, Result, Snapshot, Store,
+    Stored, Watch,
+};
 use tenure_testkit::contract::{Subject, run};
 
-#[test]
-fn leases_keep_the_contract() {
+/// How many namespaces were made for tests of this process.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Runs the contract on stores of this format, each in a namespace of its own.
+fn keeps_the_contract(format: &Format) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     let kubeconfig = std::env::var_os("TENURE_TEST_KUBECONFIG").unwrap().into();
     let access = Access { kubeconfig: Some(kubeconfig), context: None };
     let admin = runtime.block_on(client(&access)).unwrap();
-    let number = AtomicU32::new(0);
     let handle = runtime.handle().clone();
-    run(move || {
-        let n = number.fetch_add(1, Ordering::Relaxed);
+    let post = |path: String, body: Value| {
+        let request = http::Request::post(path).body(body.to_string().into_bytes()).unwrap();
+        handle.block_on(admin.request::<Value>(request)).unwrap();
+    };
+    run(|| {
+        let n = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("contract-{}-{n}", std::process::id());
-        let body = json!({"metadata": {"name": namespace}}).to_string().into_bytes();
-        let request = http::Request::post("/api/v1/namespaces").body(body).unwrap();
-        handle.block_on(admin.request::<serde_json::Value>(request)).unwrap();
-        let (handle, access) = (handle.clone(), access.clone());
+        post("/api/v1/namespaces".into(), json!({"metadata": {"name": namespace}}));
+        let target = json!({"metadata": {"name": "target"}, "data": {"k": "v"}});
+        post(format!("/api/v1/namespaces/{namespace}/configmaps"), target);
+        let (handle, access, format) = (handle.clone(), access.clone(), format.clone());
         Subject::new(move || {
             let _entered = handle.enter();
             let (send, receive) = std::sync::mpsc::channel();
             let access = access.clone();
             handle.spawn(async move { send.send(client(&access).await) });
             let client = receive.recv().unwrap().unwrap();
-            Arc::new(KubeStore::new(client, &namespace).unwrap()) as Arc<dyn Store>
+            let store = KubeStore::with_format(client, &namespace, format.clone()).unwrap();
+            match format {
+                Format::Janus => {
+                    let prefix = format!("{namespace}/pod/");
+                    Arc::new(Under { store, prefix }) as Arc<dyn Store>
+                }
+                _ => Arc::new(store),
+            }
         })
     });
+}
+
+#[test]
+fn leases_keep_the_contract() {
+    keeps_the_contract(&Format::Lease);
+}
+
+#[test]
+fn annotations_keep_the_contract() {
+    keeps_the_contract(&Format::Annotation(Object::new("v1/configmaps", "target").unwrap()));
+}
+
+#[test]
+fn config_maps_keep_the_contract() {
+    keeps_the_contract(&Format::ConfigMap);
+}
+
+#[test]
+fn transactions_keep_the_contract() {
+    keeps_the_contract(&Format::Janus);
+}
+
+/// Names as resources of one kind, for a format whose names are resources. Names that differ in case
+/// only are one there, so that this has none in upper case.
+struct Under {
+    store: KubeStore,
+    prefix: String,
+}
+
+impl Under {
+    fn full(&self, name: &Name) -> Result<Name> {
+        let plain = !name.as_str().contains(char::is_uppercase);
+        let full = Name::new(&format!("{}{name}", self.prefix)).ok().filter(|_| plain);
+        full.ok_or_else(|| Error::Invalid(Detail::new("kube:", "no name of the test's").on(name)))
+    }
+}
+
+impl fmt::Debug for Under {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.store.fmt(f)
+    }
+}
+
+impl Store for Under {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn session(&self) -> BoxFuture<'_, Result<Session>> {
+        self.store.session()
+    }
+
+    fn probe(&self, session: Session) -> BoxFuture<'_, Result<Probed>> {
+        self.store.probe(session)
+    }
+
+    fn read<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Snapshot>> {
+        Box::pin(async { self.store.read(&self.full(name)?).await })
+    }
+
+    fn write_if<'a>(
+        &'a self,
+        name: &'a Name,
+        judged: Option<&'a Stored>,
+        change: &'a Change,
+    ) -> BoxFuture<'a, Result<Conditional<Stored>>> {
+        Box::pin(async move { self.store.write_if(&self.full(name)?, judged, change).await })
+    }
+
+    fn delete_if<'a>(
+        &'a self,
+        name: &'a Name,
+        expected: Version,
+    ) -> BoxFuture<'a, Result<Conditional<()>>> {
+        Box::pin(async move { self.store.delete_if(&self.full(name)?, expected).await })
+    }
+
+    fn watch(&self, name: &Name) -> Watch {
+        self.store.watch(&self.full(name).unwrap())
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>>> {
+        Box::pin(async {
+            let short = |listed: Listed| {
+                let name = listed.name.as_str().strip_prefix(&self.prefix)?;
+                Some(Listed { name: Name::new(name).ok()?, ..listed })
+            };
+            Ok(self.store.list().await?.into_iter().filter_map(short).collect())
+        })
+    }
 }

@@ -177,7 +177,8 @@ impl Writer<'_> {
                 self.number(ttl.as_secs());
                 self.number(u64::from(ttl.subsec_nanos()));
             }
-            Term::Forever => self.byte(2),
+            // An end by wall clocks is other formats' own: here it is never believed to have come.
+            Term::Until(_) | Term::Forever => self.byte(2),
         }
     }
 }

@@ -230,7 +230,7 @@ impl LocalLock {
                 let over = same && self.store.now().since(holder.stamp) >= ttl;
                 if over { Standing::Expired(holder) } else { Standing::Held(holder) }
             }
-            Term::Forever => Standing::Held(holder),
+            Term::Until(_) | Term::Forever => Standing::Held(holder),
         })
     }
 }

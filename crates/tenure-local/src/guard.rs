@@ -459,3 +459,5 @@ fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust;

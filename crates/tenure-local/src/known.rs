@@ -2,8 +2,21 @@
 //! decoded again.
 //!
 //! Owns those bytes and what they mean; knows nothing of files and guards. **A record is given out
-//! only for bytes that are, one by one, those it was decoded from or encoded to**, so it does not
-//! matter how old it is: no reading is saved, only decoding.
+//! only for bytes that are, one by one, those it was decoded from or encoded to.**
+//!
+//! So it can never be trusted over the file:
+//! - No reading is saved, only decoding. A reader has the guard, has read the first page anew, has
+//!   checked all headers in it and chosen the newest slot; the bytes of that slot are what is
+//!   compared. Whatever another process wrote, deleted or damaged meanwhile is in that page.
+//! - The bytes begin with the header: sequence, checksum of the body, and what is durable; and the
+//!   body names the incarnation of the file. No two writes that worked make the same bytes, even of
+//!   the same record, and those of a file that was deleted and born again differ too. So the version that is
+//!   given out is the version in the page.
+//! - Decoding is a function of these bytes and of the lock's name, and one `Known` belongs to one
+//!   name. Equal bytes mean an equal record, however old the first look is, also in a forked child.
+//! - Bytes outside the page, of a long record, are never known.
+//! - The record is away from here while somebody works with it. Who fails does not bring it back,
+//!   so a write that failed halfway leaves nothing to be found.
 
 use tenure_core::{Record, Version};
 
@@ -62,6 +75,12 @@ impl Known {
             debug_assert_eq!(self.decoded().as_ref(), Some(&record), "not what these bytes say");
             self.record = Some(record);
         }
+    }
+
+    /// Makes the record another than the bytes say, to show who takes it from here.
+    #[cfg(test)]
+    pub(crate) fn forge(&mut self, record: Record) {
+        self.record = Some(record);
     }
 
     fn decoded(&self) -> Option<Record> {

@@ -125,7 +125,7 @@ impl LocalStore {
                 Some(ttl.saturating_sub(self.now().since(h.stamp)))
             }
             Term::Ttl(ttl) => Some(ttl),
-            Term::Session | Term::Forever => None,
+            Term::Session | Term::Until(_) | Term::Forever => None,
         };
         let expired = remaining == Some(Duration::ZERO);
         ShownHolder { host: None, pid: None, orphan: None, remaining, expired }

@@ -320,3 +320,71 @@ fn own_driver(folder: &Path, work: impl Fn()) {
         drop(claim);
     }
 }
+
+const TURNS: usize = 20;
+
+#[test]
+fn who_held_before_reads_what_another_process_wrote_since() {
+    if let Some(folder) = folder_from_elsewhere() {
+        return be_a_holder(&folder);
+    }
+    let scratch = Scratch::new();
+    let (one, two) = (own_lock(&scratch.0, "between"), own_lock(&scratch.0, "between"));
+    let mut command = scratch.elsewhere("who_held_before_reads_what_another_process_wrote_since");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Killed).unwrap();
+    let mut orders = child.0.stdin.take().unwrap();
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut told = lines.map_while(Result::ok).filter_map(|line| {
+        line.strip_prefix("token ").map(|token| Token::new(token.parse().unwrap()))
+    });
+    let mut last = Token::default();
+    for turn in 0..TURNS {
+        // Both handles know the record that they left behind.
+        for lock in [&one, &two, &one, &two] {
+            let token = hold_for_a_moment(lock).unwrap();
+            assert!(token > last, "turn {turn}: {token} after {last}");
+            last = token;
+        }
+        writeln!(orders, "take").unwrap();
+        let foreign = told.next().unwrap();
+        assert!(foreign > last, "turn {turn}: {foreign} after {last}");
+        last = foreign;
+        for lock in [&one, &two] {
+            assert_eq!(hold_for_a_moment(lock), Err(foreign), "turn {turn}");
+        }
+        writeln!(orders, "give back").unwrap();
+        assert_eq!(told.next(), Some(foreign));
+    }
+}
+
+/// Takes the lock and gives it back, whenever it is told to.
+fn be_a_holder(folder: &Path) {
+    println!();
+    let lock = own_lock(folder, "between");
+    let mut held = None;
+    for _order in std::io::stdin().lines().map_while(Result::ok) {
+        if let Some((mut claim, token)) = held.take() {
+            LocalClaim::release(&mut claim).unwrap();
+            println!("token {token}");
+        } else {
+            let mut claim = LocalClaim::new(&lock, Patience::Now).unwrap();
+            let Some(Report::Acquired { token, .. }) = claim.step().unwrap() else {
+                panic!("the lock is free");
+            };
+            println!("token {token}");
+            held = Some((claim, token));
+        }
+    }
+}
+
+/// The token of a hold that is given back at once, or of the one who has the lock.
+fn hold_for_a_moment(lock: &Arc<LocalLock>) -> Result<Token, Token> {
+    let mut claim = LocalClaim::new(lock, Patience::Now).unwrap();
+    let report = claim.step().unwrap();
+    match report {
+        Some(Report::Acquired { token, .. }) => Ok(token),
+        Some(Report::Busy(by)) => Err(by.token),
+        other => panic!("{other:?}"),
+    }
+}

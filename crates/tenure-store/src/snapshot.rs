@@ -42,6 +42,33 @@ impl Origin {
     }
 }
 
+/// Nothing is left to be written on.
+struct Gone;
+
+impl Stored {
+    /// What a write leaves that takes the record away: nobody holds, and a read finds nothing.
+    #[must_use]
+    pub fn gone(version: Version) -> Self {
+        Self { record: Arc::default(), version, age: None, origin: Origin::new(Gone) }
+    }
+
+    /// Whether the write that gave this took the record away.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.origin.get::<Gone>().is_some()
+    }
+}
+
+impl From<Stored> for Snapshot {
+    fn from(stored: Stored) -> Self {
+        if stored.is_gone() {
+            Self::Absent { revision: stored.version.revision }
+        } else {
+            Self::Is(stored)
+        }
+    }
+}
+
 impl PartialEq for Origin {
     fn eq(&self, _: &Self) -> bool {
         true

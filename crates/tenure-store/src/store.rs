@@ -26,6 +26,12 @@ pub struct Capabilities {
     /// Whether waiters stand in the record. If not, what would put one there is
     /// [`Error::Unsupported`](crate::Error::Unsupported).
     pub queue: bool,
+    /// Whether others end its holds by their wall clocks, so that a holder has to end them earlier
+    /// by as much as clocks may be apart.
+    pub wall_clocks: bool,
+    /// Whether an identity is unique wherever it is used, and what it holds is its own after a
+    /// restart, too: the name of a transaction, not of a process.
+    pub adopts: bool,
 }
 
 /// What [`Store::watch`] gives. See there.
@@ -93,7 +99,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Snapshot>>;
 
     /// Carries out `change` if what stands under `name` is `judged` (`None`: nothing), and gives
-    /// the record as it then stands.
+    /// the record as it then stands. A format may have no place for a free lock: what a release
+    /// gives there is [`Stored::gone`], and a read then finds nothing.
     ///
     /// # Errors
     /// [`OutcomeUnknown`](crate::Error::OutcomeUnknown) if it may have happened; every other error

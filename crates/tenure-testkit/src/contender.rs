@@ -136,7 +136,7 @@ impl Contender {
             Some(Ok(answer)) => {
                 let outcome = answer.outcome();
                 if let Conditional::Done(stored) = answer {
-                    self.seen = Some(Snapshot::Is(stored));
+                    self.seen = Some(stored.into());
                 }
                 outcome
             }

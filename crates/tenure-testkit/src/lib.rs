@@ -9,6 +9,7 @@
 
 pub mod contract;
 pub mod prove;
+pub mod schedule;
 pub mod sim;
 
 mod clock;

@@ -22,6 +22,8 @@ pub enum Refusal {
     Conflict,
     /// The object cannot be read.
     Unreadable(Unreadable),
+    /// Somebody else is in the middle of writing: who, and until when. It may pass.
+    Reserved(String),
     /// The format has no place for it: what, and what would do.
     Unsupported(String),
     /// What is to be written is not valid in this format: what, and what would be right.

@@ -14,103 +14,18 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use tenure_core::{Change, Holder, Mark, Record, Session, Term, Time, Token, Version, Wall};
+use serde_json::{Value, json};
+use tenure_core::{Change, Record, Term, Version, Wall};
 
-use crate::time::{Fraction, micro, parse};
-use crate::{Refusal, Unreadable, meta, seal};
+use crate::spec::{Entry, SECONDS_MAX, seconds};
+use crate::{Refusal, Unreadable, meta, spec};
 
 /// Where the mark stands.
-pub const MARK: &str = "tenure.dev/mark";
+pub const MARK: &str = spec::MARK;
 /// Where the token stands.
-pub const TOKEN: &str = "tenure.dev/token";
-/// The longest duration the format has.
-const SECONDS_MAX: u64 = i32::MAX as u64;
+pub const TOKEN: &str = spec::TOKEN;
 /// What a release leaves as duration, as client-go does.
 const RELEASED_SECONDS: u64 = 1;
-
-/// The part of the spec that says who holds, and how long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Entry {
-    holder: String,
-    seconds: Option<u64>,
-    acquired: Option<Wall>,
-    renewed: Option<Wall>,
-    transitions: i64,
-}
-
-impl Entry {
-    fn read(object: &Value) -> Result<Self, Unreadable> {
-        let spec = match object.get("spec") {
-            None | Some(Value::Null) => return Ok(Self::default()),
-            Some(Value::Object(spec)) => spec,
-            Some(_) => return Err(Unreadable("its spec is no object".into())),
-        };
-        Ok(Self {
-            holder: text(spec, "holderIdentity")?.unwrap_or_default().to_owned(),
-            seconds: match number(spec, "leaseDurationSeconds")? {
-                None | Some(0) => None,
-                Some(n) => Some(u64::try_from(n).map_err(|_| wrong("leaseDurationSeconds"))?),
-            },
-            acquired: moment(spec, "acquireTime")?,
-            renewed: moment(spec, "renewTime")?,
-            transitions: number(spec, "leaseTransitions")?.unwrap_or(0),
-        })
-    }
-
-    fn write(&self, object: &mut Value) {
-        let Some(spec) = meta::member(object, "spec") else { return };
-        let time = |at: Option<Wall>| at.map_or(Value::Null, |at| micro(at).into());
-        spec.insert("holderIdentity".into(), self.holder.clone().into());
-        spec.insert("leaseDurationSeconds".into(), self.seconds.into());
-        spec.insert("acquireTime".into(), time(self.acquired));
-        spec.insert("renewTime".into(), time(self.renewed));
-        spec.insert("leaseTransitions".into(), self.transitions.into());
-    }
-
-    /// What a mark is sealed to.
-    fn sealed(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.holder.len() + 40);
-        let micros = |at: Option<Wall>| at.map_or(u64::MAX, Wall::as_micros);
-        for part in [
-            self.seconds.unwrap_or(0),
-            micros(self.acquired),
-            micros(self.renewed),
-            self.transitions.cast_unsigned(),
-        ] {
-            bytes.extend_from_slice(&part.to_le_bytes());
-        }
-        bytes.extend_from_slice(self.holder.as_bytes());
-        bytes
-    }
-
-    fn mark(&self, object: &Value) -> Option<Mark> {
-        seal::read(meta::annotation(object, MARK)?, &self.sealed())
-    }
-
-    fn record(&self, object: &Value, version: Version) -> Record {
-        if self.holder.is_empty() {
-            return Record::default();
-        }
-        let own = self.mark(object);
-        let token = own.map_or(0, |_| {
-            let written = meta::annotation(object, TOKEN).and_then(|token| token.parse().ok());
-            written.unwrap_or(version.revision)
-        });
-        let holder = Holder {
-            id: self.holder.as_str().into(),
-            mark: own.unwrap_or_else(|| seal::foreign(&self.sealed())),
-            session: Session::NONE,
-            token: Token::new(token),
-            term: self.seconds.map_or(Term::Forever, |s| Term::Ttl(Duration::from_secs(s))),
-            ticket: 0,
-            since: self.acquired.unwrap_or_default(),
-            renewed: self.renewed.unwrap_or_default(),
-            stamp: Time::ZERO,
-        };
-        Record { holder: Some(holder), ..Record::default() }
-    }
-}
 
 /// What a Lease says.
 ///
@@ -120,7 +35,13 @@ impl Entry {
 /// Fields of another type than the API's, and a `resourceVersion` that is no number.
 pub fn read(object: &Value) -> Result<(Record, Version), Unreadable> {
     let version = meta::version(object)?;
-    Ok((Entry::read(object)?.record(object, version), version))
+    let entry = Entry::read(object)?;
+    if entry.holder.is_empty() {
+        return Ok((Record::default(), version));
+    }
+    let term = entry.seconds.map_or(Term::Forever, |s| Term::Ttl(Duration::from_secs(s)));
+    let holder = Some(entry.holder(object, version, term));
+    Ok((Record { holder, ..Record::default() }, version))
 }
 
 /// The Lease to create for `change`, which takes a lock that has none.
@@ -134,7 +55,7 @@ pub fn created(namespace: &str, name: &str, change: &Change) -> Result<Value, Re
         "metadata": {"name": name, "namespace": namespace},
     });
     let Change::Take { .. } = change else { return Err(Refusal::Conflict) };
-    let first = Entry { transitions: -1, ..Entry::default() };
+    let first = Entry { transitions: Some(-1), ..Entry::default() };
     put(&mut object, &first, change)?;
     Ok(object)
 }
@@ -147,15 +68,13 @@ pub fn created(namespace: &str, name: &str, change: &Change) -> Result<Value, Re
 pub fn changed(object: &Value, change: &Change) -> Result<Value, Refusal> {
     let entry = Entry::read(object)?;
     let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
+    meta::lighten(&mut object);
     put(&mut object, &entry, change)?;
     Ok(object)
 }
 
 fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal> {
-    let standing = entry.mark(object).unwrap_or_else(|| seal::foreign(&entry.sealed()));
+    let standing = entry.standing(object);
     let (entry, mark, token) = match change {
         Change::Take { tags, .. } if !tags.is_empty() => {
             return Err(Refusal::Unsupported(
@@ -169,10 +88,7 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
                 seconds: Some(seconds(holder.term)?),
                 acquired: Some(holder.since),
                 renewed: Some(after(entry.renewed, holder.renewed)),
-                transitions: entry
-                    .transitions
-                    .saturating_add(i64::from(!again))
-                    .min(SECONDS_MAX as i64),
+                transitions: Some(counted(entry, again)),
             };
             (taken, Some(holder.mark), None)
         }
@@ -182,7 +98,7 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
             }
             let seconds = Some(seconds(*term)?);
             let renewed = Some(after(entry.renewed, *renewed));
-            (Entry { seconds, renewed, ..entry.clone() }, Some(*mark), Some(*token))
+            (Entry { seconds, renewed, ..counting(entry) }, Some(*mark), Some(*token))
         }
         Change::Release { of, next: None, at, .. } => {
             if entry.holder.is_empty() || standing != *of {
@@ -190,8 +106,8 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
             }
             let at = Some(after(entry.renewed, *at));
             let (holder, seconds) = (String::new(), Some(RELEASED_SECONDS));
-            let transitions = entry.transitions;
-            (Entry { holder, seconds, acquired: at, renewed: at, transitions }, None, None)
+            let free = Entry { holder, seconds, acquired: at, renewed: at, ..counting(entry) };
+            (free, None, None)
         }
         Change::Join { .. } | Change::Leave { .. } | Change::Release { .. } => {
             return Err(Refusal::Unsupported(
@@ -199,10 +115,19 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
             ));
         }
     };
-    entry.write(object);
-    meta::set_annotation(object, MARK, mark.map(|mark| seal::write(mark, &entry.sealed())));
-    meta::set_annotation(object, TOKEN, token.filter(|t| t.get() > 0).map(|t| t.to_string()));
+    entry.put(object, mark, token);
     Ok(())
+}
+
+/// The transitions after a take, by the holder of before or another.
+fn counted(entry: &Entry, again: bool) -> i64 {
+    let before = entry.transitions.unwrap_or(0);
+    before.saturating_add(i64::from(!again)).min(SECONDS_MAX as i64)
+}
+
+/// The same entry, with its transitions written down.
+fn counting(entry: &Entry) -> Entry {
+    Entry { transitions: Some(entry.transitions.unwrap_or(0)), ..entry.clone() }
 }
 
 /// `now`, but a whole second after `last` at least, or nobody might see that anything moved.
@@ -217,44 +142,4 @@ fn identity(id: &str) -> Result<String, Refusal> {
         return Err(Refusal::Invalid("an empty identity means a free Lease: give one".into()));
     }
     Ok(id.to_owned())
-}
-
-/// The ttl in whole seconds, rounded up: never less than was asked for.
-fn seconds(term: Term) -> Result<u64, Refusal> {
-    let Term::Ttl(ttl) = term else {
-        return Err(Refusal::Unsupported("a Lease always ends by time: give a ttl".into()));
-    };
-    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-    if !(1..=SECONDS_MAX).contains(&seconds) {
-        let what = format!("a ttl of {ttl:?}: a Lease stores 1 s to {SECONDS_MAX} s");
-        return Err(Refusal::Invalid(what));
-    }
-    Ok(seconds)
-}
-
-fn wrong(field: &str) -> Unreadable {
-    Unreadable(format!("its spec.{field} is not what a Lease has there"))
-}
-
-fn text<'a>(spec: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>, Unreadable> {
-    match spec.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(wrong(field)),
-    }
-}
-
-fn number(spec: &Map<String, Value>, field: &str) -> Result<Option<i64>, Unreadable> {
-    match spec.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            let n = value.as_i64().filter(|n| i32::try_from(*n).is_ok());
-            n.map(Some).ok_or_else(|| wrong(field))
-        }
-    }
-}
-
-fn moment(spec: &Map<String, Value>, field: &str) -> Result<Option<Wall>, Unreadable> {
-    let moment = |text| parse(text, Fraction::Six).ok_or_else(|| wrong(field));
-    text(spec, field)?.map(moment).transpose()
 }

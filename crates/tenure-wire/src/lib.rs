@@ -9,10 +9,15 @@
 //! nothing does I/O. **What cannot be read is an error, never a free lock**; what others keep on
 //! the same object is carried over untouched.
 
+pub mod annotation;
+pub mod configmap;
 mod error;
+mod go;
+pub mod janus;
 pub mod lease;
 pub mod meta;
 mod seal;
+mod spec;
 pub mod time;
 
 pub use error::{Refusal, Unreadable};

@@ -55,6 +55,73 @@ pub fn set_annotation(object: &mut Value, key: &str, value: Option<String>) {
     }
 }
 
+/// A label of the object.
+#[must_use]
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    member_of(object, "metadata", "labels")?.get(key)?.as_str()
+}
+
+/// Sets a label, or takes it away.
+pub(crate) fn set_label(object: &mut Value, key: &str, value: Option<&str>) {
+    let Some(metadata) = member(object, "metadata") else { return };
+    let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
+    if !labels.is_object() {
+        *labels = Value::Object(Map::new());
+    }
+    let Some(map) = labels.as_object_mut() else { return };
+    match value {
+        Some(value) => drop(map.insert(key.to_owned(), value.into())),
+        None => drop(map.remove(key)),
+    }
+}
+
+/// The object under a field of a field, if there is one.
+pub(crate) fn member_of<'a>(
+    object: &'a Value,
+    outer: &str,
+    inner: &str,
+) -> Option<&'a Map<String, Value>> {
+    object.get(outer)?.get(inner)?.as_object()
+}
+
+/// Whether this can be the name of an object: a DNS subdomain of at most 253 characters.
+#[must_use]
+pub fn is_subdomain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 253 && name.split('.').all(is_part)
+}
+
+/// Whether this can be the name of a namespace: a DNS label.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_part(name)
+}
+
+fn is_part(part: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = part.as_bytes();
+    bytes.first().is_some_and(|b| plain(*b))
+        && bytes.last().is_some_and(|b| plain(*b))
+        && bytes.iter().all(|b| plain(*b) || *b == b'-')
+}
+
+/// Whether this can be the last part of an annotation's key, or a label's value that says something.
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    bytes.len() <= 63
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+/// Leaves out what only the server writes and nobody has to send back.
+pub(crate) fn lighten(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+}
+
 /// The object under this field, made if it is not there.
 pub(crate) fn member<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Map<String, Value>> {
     let map = object.as_object_mut()?;
@@ -82,6 +149,23 @@ mod tests {
             assert!(version(&object("u", rv)).is_err(), "{rv}");
         }
         assert!(version(&json!({})).is_err());
+    }
+
+    #[test]
+    fn what_the_server_accepts_and_what_not() {
+        let longest = "x".repeat(253);
+        for name in ["a", "a.b", "a-b.c-9", "0", &longest] {
+            assert!(is_subdomain(name), "{name}");
+        }
+        let long = "x".repeat(254);
+        for name in ["", "A", "a b", "-a", "a-", "a..b", ".a", "a.", "a/b", "é", "a_b", &long] {
+            assert!(!is_subdomain(name), "{name}");
+        }
+        assert!(is_label("default") && !is_label("a.b") && !is_label(&"x".repeat(64)));
+        assert!(is_label_value("A_b.c-9") && is_label_value(&"x".repeat(63)));
+        for value in ["", "-a", "a-", "a/b", "é", &"x".repeat(64)] {
+            assert!(!is_label_value(value), "{value}");
+        }
     }
 
     #[test]

@@ -10,12 +10,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use tenure_core::{Marks, Text};
 use tenure_store::{Name, Store};
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, System};
+use crate::clock::{Clock, System, within};
 use crate::driver::{Keeper, Line};
 use crate::event::{About, EventKind, Teller};
 use crate::identity;
@@ -23,6 +24,9 @@ use crate::identity;
 use crate::testing::ManualClock;
 use crate::url::check_id;
 use crate::{Error, Events, Lock, LockInfo};
+
+/// How long an answer to a question is waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A connection to a store. Cheap to clone; all clones are one client.
 ///
@@ -56,6 +60,8 @@ pub(crate) struct Shared {
     marks: Result<u128, String>,
     /// How many acquisitions there were.
     acquisitions: AtomicU64,
+    /// Whether the store has ever answered.
+    pub(crate) contact: AtomicBool,
     closed: AtomicBool,
     closing: Notify,
 }
@@ -93,6 +99,7 @@ impl Client {
             lines: Mutex::default(),
             marks: identity::random_u128(),
             acquisitions: AtomicU64::new(0),
+            contact: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
         };
@@ -110,12 +117,7 @@ impl Client {
     /// [`Error::Invalid`] unless it is 1 to 255 bytes of text without control characters.
     pub fn with_id(&self, id: &str) -> Result<Self, Error> {
         check_id(id)?;
-        Ok(self.under(id.into()))
-    }
-
-    /// The same for an identity that was checked.
-    pub(crate) fn under(&self, id: Text) -> Self {
-        Self { shared: Arc::clone(&self.shared), id }
+        Ok(Self { shared: Arc::clone(&self.shared), id: id.into() })
     }
 
     /// This client's identity.
@@ -151,7 +153,7 @@ impl Client {
         let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
-                let snapshot = store.read(&name).await?;
+                let snapshot = self.shared.asked(store.read(&name)).await?;
                 let stored = snapshot.stored();
                 Ok(crate::info::of_stored(&name, stored, url(), self.shared.clock.wall()))
             }
@@ -172,7 +174,7 @@ impl Client {
         let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
-                let mut listed = store.list().await?;
+                let mut listed = self.shared.asked(store.list()).await?;
                 listed.sort_by(|a, b| a.name.cmp(&b.name));
                 let wall = self.shared.clock.wall();
                 let info = |l: tenure_store::Listed| {
@@ -279,6 +281,18 @@ impl Shared {
             closed.as_mut().poll(cx).map(|()| Err(Error::Closed))
         })
         .await
+    }
+
+    /// What the store answers to a question, unless it is silent for too long: a connection that is
+    /// half open never says so.
+    async fn asked<T>(
+        &self,
+        question: impl Future<Output = tenure_store::Result<T>>,
+    ) -> Result<T, Error> {
+        self.clock.start()?;
+        let limit = self.clock.now().after(SILENCE_MAX);
+        let silent = || Error::unavailable(format!("no answer within {SILENCE_MAX:?}"));
+        Ok(within(&self.clock, Some(limit), question).await.ok_or_else(silent)??)
     }
 
     fn close(&self) {

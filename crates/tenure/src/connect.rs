@@ -13,7 +13,12 @@ use crate::{Client, Error, StoreUrl};
 /// Opens the store that `url` names: `local:` for the default folder of this machine and user,
 /// `local:/absolute/path`; `kube:NAMESPACE` for Leases of a Kubernetes cluster, found as kubectl finds
 /// it, with `?context=` and `?kubeconfig=`; `memory:` for a new store in this program's memory, to
-/// which nobody else has access. `?id=NAME` sets the identity; the default is `<hostname>_<uuid>`, new each time.
+/// which nobody else has access. `?id=NAME` sets the identity; the default is `<hostname>_<uuid>`, new
+/// each time.
+///
+/// Other formats in Kubernetes, each read and written by a Go program, too:
+/// `kube:NAMESPACE?format=annotation&resource=GROUP/VERSION/PLURAL&object=NAME` (kubelock),
+/// `kube:NAMESPACE?format=configmap` (lockheed), `kube:?format=janus&id=TRANSACTION` (janus).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -62,13 +67,24 @@ fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
 #[cfg(feature = "kube")]
 async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
     use crate::url::KubeFormat;
-    use tenure_kube::{Access, KubeStore, client};
+    use tenure_kube::{Access, Format, KubeStore, Object, client};
     let access = Access { kubeconfig: url.kubeconfig.clone(), context: url.context.clone() };
     let client = client(&access).await?;
-    let namespace = url.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let store = match url.format {
-        KubeFormat::Lease => KubeStore::new(client, &namespace)?,
+    let format = match &url.format {
+        KubeFormat::Lease => Format::Lease,
+        KubeFormat::Annotation { resource, object } => {
+            Format::Annotation(Object::new(resource, object)?)
+        }
+        KubeFormat::ConfigMap => Format::ConfigMap,
+        KubeFormat::Janus => Format::Janus,
     };
+    let namespace = match (&url.namespace, &format) {
+        (Some(namespace), _) => namespace.clone(),
+        // An object of the whole cluster.
+        (None, Format::Annotation(_)) => String::new(),
+        (None, _) => client.default_namespace().to_owned(),
+    };
+    let store = KubeStore::with_format(client, &namespace, format)?;
     let shown = KubeUrl { namespace: Some(namespace), ..url.clone() }.to_string();
     Ok((Backend::Store(Arc::new(store)), shown))
 }

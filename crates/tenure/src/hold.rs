@@ -113,13 +113,19 @@ impl Status {
 
     /// Its user gave it back; whether it still was held.
     pub(crate) fn give_back(&self, now: Time) -> bool {
-        self.look_at(now);
         let mut phase = self.phase();
-        let held = matches!(*phase, Phase::Held { .. });
-        if held {
-            *phase = Phase::Over;
+        match &*phase {
+            Phase::Held { until, .. } if until.is_none_or(|until| now < until) => {
+                *phase = Phase::Over;
+                return true;
+            }
+            Phase::Held { .. } => {}
+            Phase::Lost { .. } | Phase::Over => return false,
         }
-        held
+        drop(phase);
+        // Too late: what it is given back for is lost.
+        self.look_at(now);
+        false
     }
 
     /// Whether and why the hold is lost, by the clock if nobody noticed yet.

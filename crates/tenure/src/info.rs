@@ -102,7 +102,7 @@ pub(crate) fn of_stored(
     let holder = record.and_then(|record| record.holder.as_ref());
     let ttl = holder.and_then(|h| match h.term {
         Term::Ttl(ttl) => Some(ttl),
-        Term::Session | Term::Forever => None,
+        Term::Session | Term::Until(_) | Term::Forever => None,
     });
     let age = stored.and_then(|stored| stored.age);
     let holders = holder.map(|h| HolderInfo {
@@ -196,7 +196,7 @@ pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
     };
     let ttl = record.holder.as_ref().and_then(|h| match h.term {
         Term::Ttl(ttl) => Some(ttl),
-        Term::Session | Term::Forever => None,
+        Term::Session | Term::Until(_) | Term::Forever => None,
     });
     let holders = record.holder.iter().zip(shown.holder).map(|(h, known)| HolderInfo {
         id: h.id.to_string(),

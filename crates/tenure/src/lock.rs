@@ -1,6 +1,7 @@
 //! A lock by name, and how to take it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tenure_core::{
@@ -17,6 +18,8 @@ use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// How long a hold lives by default where wall clocks end it.
+const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,12 @@ pub(crate) struct Handle {
     pub(crate) id: Text,
     line: Result<Arc<Line>, String>,
     pub(crate) settings: Settings,
+    /// Told of every wait, for whoever cannot await.
+    pub(crate) ears: Option<Ears>,
+    /// How long the first answer of a store is waited for.
+    pub(crate) first_contact: Duration,
+    /// Where the marks of its contenders begin, instead of among the client's own.
+    pub(crate) marks: Option<u128>,
     #[cfg(feature = "local")]
     pub(crate) local: std::sync::OnceLock<Arc<tenure_local::LocalLock>>,
 }
@@ -46,12 +55,6 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) tags: Vec<Text>,
     pub(crate) durable: bool,
-    /// Told of every wait, for whoever cannot await.
-    pub(crate) ears: Option<Ears>,
-    /// How long the first answer of a store is waited for.
-    pub(crate) first_contact: Duration,
-    /// Where the marks of its contenders begin, instead of among the client's own.
-    pub(crate) marks: Option<u128>,
     /// The first input that is wrong.
     problem: Option<String>,
 }
@@ -75,12 +78,21 @@ pub(crate) enum Got {
 
 impl Lock {
     pub(crate) fn new(shared: &Arc<Shared>, id: Text, line: Result<Arc<Line>, String>) -> Self {
-        let settings = Settings::default();
+        let timing = match &shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                Timing::new(TimingSpec::of(WALL_CLOCK_TTL)).unwrap_or_default()
+            }
+            _ => Timing::default(),
+        };
+        let settings = Settings { timing, tags: Vec::new(), durable: false, problem: None };
         Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
             line,
             settings,
+            ears: None,
+            first_contact: FIRST_CONTACT,
+            marks: None,
             #[cfg(feature = "local")]
             local: std::sync::OnceLock::new(),
         }))
@@ -94,7 +106,8 @@ impl Lock {
 
     /// How long a hold lives without renewal; everything else follows from it: renewed every third
     /// of it, at most every 5 s, and work is told to stop a fifth of it, at most 10 s, before the
-    /// end. Default: 15 s. On `local:` a hold ends with its process and never by time.
+    /// end. Default: 15 s, and 60 s in formats whose holds others end by their wall clocks, where it
+    /// is at least 20 s. On `local:` a hold ends with its process and never by time.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.timing_of(Timing::new(TimingSpec::of(ttl)))
     }
@@ -127,7 +140,7 @@ impl Lock {
     }
 
     /// Changes the settings of this handle, which is the only one while it is built.
-    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let handle = Arc::make_mut(&mut self.0);
         change(&mut handle.settings);
         #[cfg(feature = "local")]
@@ -201,27 +214,15 @@ impl Lock {
         self.0.valid().map(drop)
     }
 
-    #[cfg(feature = "blocking")]
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
     pub(crate) fn handle(&self) -> Arc<Handle> {
         Arc::clone(&self.0)
     }
-}
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            timing: Timing::default(),
-            tags: Vec::new(),
-            durable: false,
-            ears: None,
-            first_contact: FIRST_CONTACT,
-            marks: None,
-            problem: None,
-        }
+    /// The same with something that only this crate sets.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn tuned(mut self, change: impl FnOnce(&mut Handle)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 }
 
@@ -266,12 +267,12 @@ impl Handle {
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
-                let session = self.session(store, patience, since).await?;
-                let mut claim = Claim::new(self.config(store, session, number)?);
-                claim.acquire(patience);
+                let session = self.session(store, patience, since);
+                let session = self.shared.unless_closed(session).await??;
+                let claim = self.claim(store, session, patience, number)?;
                 let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
-                let limit = since.after(self.settings.first_contact);
-                let acquired = seat.acquire(limit, self.settings.ears.as_ref());
+                let limit = since.after(self.first_contact);
+                let acquired = seat.acquire(limit, self.ears.as_ref());
                 Ok(match self.shared.unless_closed(acquired).await?? {
                     Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
                     Acquired::Busy(by) => Got::Busy(by),
@@ -325,7 +326,7 @@ impl Handle {
             return Ok(Err(Got::Busy(by)));
         }
         self.shared.clock.start()?;
-        if let Some(Ears(ears)) = &self.settings.ears {
+        if let Some(Ears(ears)) = &self.ears {
             ears(by.clone(), None, None);
         }
         waiting.tell(&by, None);
@@ -340,21 +341,64 @@ impl Handle {
         }
     }
 
-    /// What the store knows about whether this process lives.
-    pub(crate) async fn session(
+    /// What the store knows about whether this process lives. Asked again while the store fails, for
+    /// as long as an outage is waited out.
+    async fn session(
         &self,
         store: &Arc<dyn Store>,
         patience: Patience,
         since: Time,
     ) -> Result<Session, Error> {
-        let clock = &self.shared.clock;
-        let limit = since.after(self.settings.first_contact);
+        let (clock, contact) = (&self.shared.clock, &self.shared.contact);
+        let first =
+            Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
         let limit = match patience {
-            Patience::Until(own) => own.min(limit),
-            Patience::Now | Patience::Forever => limit,
+            Patience::Until(own) => Some(first.map_or(own, |first| own.min(first))),
+            Patience::Now => Some(since.after(self.first_contact)),
+            Patience::Forever => first,
         };
-        let unanswered = || Error::unavailable("the store did not say how it knows who lives");
-        Ok(within(clock, Some(limit), store.session()).await.ok_or_else(unanswered)??)
+        let until = |time: Duration| {
+            let at = clock.now().after(time);
+            Some(limit.map_or(at, |limit| limit.min(at)))
+        };
+        let attempt = self.settings.timing.attempt();
+        let mut said = "the store did not say how it knows who lives".to_owned();
+        loop {
+            match within(clock, until(attempt), store.session()).await {
+                Some(Ok(session)) => {
+                    contact.store(true, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Some(Err(error)) if patience == Patience::Now || !error.is_retryable() => {
+                    return Err(error.into());
+                }
+                Some(Err(error)) => {
+                    said = error.to_string();
+                    within(clock, until(attempt / 2), std::future::pending::<()>()).await;
+                }
+                None => {}
+            }
+            if limit.is_some_and(|limit| clock.now() >= limit) {
+                return Err(Error::unavailable(said));
+            }
+        }
+    }
+
+    /// A contender for the lock in the store.
+    fn claim(
+        &self,
+        store: &Arc<dyn Store>,
+        session: Session,
+        patience: Patience,
+        number: u64,
+    ) -> Result<Claim, Error> {
+        let marks = match self.marks {
+            Some(start) => Marks::new(start),
+            None => self.shared.marks(number)?,
+        };
+        let mut claim = Claim::new(self.config(store, session, marks)?);
+        claim.acquire(patience);
+        Ok(claim)
     }
 
     /// What a claim of this lock is told once.
@@ -362,13 +406,16 @@ impl Handle {
         &self,
         store: &Arc<dyn Store>,
         session: Session,
-        number: u64,
+        marks: Marks,
     ) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
-        let marks = match self.settings.marks {
-            Some(start) => Marks::new(start),
-            None => self.shared.marks(number)?,
+        let timing = match can.wall_clocks {
+            true => {
+                let earlier = timing.for_wall_clocks(MAX_CLOCK_SKEW);
+                earlier.map_err(|error| Error::Invalid(error.to_string()))?
+            }
+            false => *timing,
         };
         Ok(Config {
             id: self.id.clone(),
@@ -377,10 +424,10 @@ impl Handle {
                 Liveness::Process => Term::Session,
                 Liveness::Server | Liveness::Observed => Term::Ttl(timing.ttl()),
             },
-            timing: *timing,
+            timing,
             liveness: can.liveness,
             queue: can.queue,
-            adopt: false,
+            adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks,

@@ -36,11 +36,22 @@ pub(crate) struct KubeUrl {
 }
 
 /// What a lock is in Kubernetes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KubeFormat {
     /// A Lease, as client-go keeps it.
     #[default]
     Lease,
+    /// An annotation on an object, as kubelock keeps it.
+    Annotation {
+        /// `GROUP/VERSION/PLURAL`, or `VERSION/PLURAL` in the core group.
+        resource: String,
+        /// The object's name.
+        object: String,
+    },
+    /// A ConfigMap, as lockheed keeps it.
+    ConfigMap,
+    /// A Lease for a resource of a transaction, as janus keeps it.
+    Janus,
 }
 
 /// What the errors call known.
@@ -77,6 +88,9 @@ impl StoreUrl {
             } else {
                 parsed.place.option(key, value).map_err(in_url)?;
             }
+        }
+        if let Place::Kube(kube) = &parsed.place {
+            kube.format.check().map_err(in_url)?;
         }
         Ok(parsed)
     }
@@ -150,6 +164,7 @@ impl Place {
                     url.format = KubeFormat::parse(value)?;
                     return Ok(());
                 }
+                ("resource" | "object", _) => return url.format.option(key, value),
                 ("context" | "kubeconfig", "") => return Err(format!("`{key}=` is empty")),
                 ("context", _) => {
                     url.context = Some(value.to_owned());
@@ -159,7 +174,7 @@ impl Place {
                     url.kubeconfig = Some(value.into());
                     return Ok(());
                 }
-                _ => ("kube", "format=, context=, kubeconfig=, id="),
+                _ => ("kube", "format=, resource=, object=, context=, kubeconfig=, id="),
             },
         };
         Err(format!("unknown option `{key}`; {scheme}: knows {knows}"))
@@ -170,7 +185,41 @@ impl KubeFormat {
     fn parse(name: &str) -> Result<Self, String> {
         match name {
             "lease" => Ok(Self::Lease),
-            _ => Err(format!("unknown format `{name}`; known: lease")),
+            "annotation" => Ok(Self::Annotation { resource: String::new(), object: String::new() }),
+            "configmap" => Ok(Self::ConfigMap),
+            "janus" => Ok(Self::Janus),
+            _ => {
+                Err(format!("unknown format `{name}`; known: lease, annotation, configmap, janus"))
+            }
+        }
+    }
+
+    fn option(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let Self::Annotation { resource, object } = self else {
+            return Err(format!("`{key}=` belongs behind format=annotation"));
+        };
+        *(if key == "object" { object } else { resource }) = value.to_owned();
+        Ok(())
+    }
+
+    /// What is missing.
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Annotation { resource, object } if resource.is_empty() || object.is_empty() => {
+                Err("format=annotation needs &resource=GROUP/VERSION/PLURAL&object=NAME, such as \
+                 &resource=v1/configmaps&object=settings"
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Annotation { .. } => "annotation",
+            Self::ConfigMap => "configmap",
+            Self::Janus => "janus",
         }
     }
 }
@@ -178,10 +227,10 @@ impl KubeFormat {
 impl std::fmt::Display for KubeUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "kube:{}", self.namespace.as_deref().unwrap_or_default())?;
-        let format = match self.format {
-            KubeFormat::Lease => "lease",
-        };
-        write!(f, "?format={format}")?;
+        write!(f, "?format={}", self.format.name())?;
+        if let KubeFormat::Annotation { resource, object } = &self.format {
+            write!(f, "&resource={resource}&object={object}")?;
+        }
         if let Some(context) = &self.context {
             write!(f, "&context={context}")?;
         }
@@ -216,6 +265,14 @@ mod tests {
         let text = "kube:jobs?format=lease&context=c&kubeconfig=/k";
         let url = StoreUrl::parse(&format!("{text}&id=me")).unwrap();
         assert_eq!((url.without_id().as_str(), url.id()), (text, Some("me")));
+        for text in [
+            "kube:jobs?format=annotation&resource=apps/v1/deployments&object=web",
+            "kube:?format=annotation&resource=v1/namespaces&object=jobs",
+            "kube:jobs?format=configmap",
+            "kube:?format=janus",
+        ] {
+            assert_eq!(StoreUrl::parse(text).unwrap().without_id(), text);
+        }
         assert_eq!(StoreUrl::parse("kube:").unwrap().without_id(), "kube:?format=lease");
     }
 
@@ -230,6 +287,9 @@ mod tests {
             ("/var/lib", "no scheme"),
             ("kube:a/b", "is a namespace"),
             ("kube:a?format=x", "unknown format `x`"),
+            ("kube:a?format=annotation", "needs &resource=GROUP/VERSION/PLURAL&object=NAME"),
+            ("kube:a?format=annotation&object=x", "needs &resource="),
+            ("kube:a?object=x", "`object=` belongs behind format=annotation"),
             ("kube:a?context=", "`context=` is empty"),
             ("kube:a?ttl=5", "kube: knows format="),
             ("memory:/x", "takes no path"),

@@ -309,6 +309,7 @@ impl Store for Liar {
             let other = Name::new("other").unwrap();
             match self.lie {
                 Lie::AlwaysConflict => Ok(Conditional::Conflict),
+                Lie::Panics => panic!("a store that panics"),
                 Lie::OtherRecord | Lie::NothingWritten => {
                     let Snapshot::Is(stored) = self.inner.read(&other).await? else {
                         return Ok(Conditional::Conflict);

@@ -12,7 +12,7 @@ use tenure::blocking::{
     Attempt, Client, Guard, HoldKey, Kept, News, Patience, Pending, Step, Theft,
 };
 use tenure::store::{BoxFuture, Liveness, Memory};
-use tenure::{LockState, Lost, Released, Timing, TimingSpec};
+use tenure::{Error, LockState, Lost, Released, Timing, TimingSpec};
 use tenure_testkit::{Fate, Faulty, World};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -80,8 +80,8 @@ fn a_lock_is_taken_held_and_given_on() {
     let lock = second.lock("x");
     let Attempt::HeldBy(by) = lock.try_acquire().unwrap() else { panic!("two holders") };
     assert_eq!((by.id.as_str(), by.token), (guard.id(), Some(guard.token())));
-    let timed_out = lock.acquire_timeout(Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(timed_out, tenure::Error::TimedOut { .. }), "{timed_out}");
+    let waited = lock.acquire_timeout(Duration::from_millis(50));
+    assert!(matches!(waited, Err(Error::TimedOut { .. })), "{waited:?}");
     let mut pending = lock.start(Patience::Forever).unwrap();
     let Step::Waiting(waiting) = next(&mut pending) else { panic!("it has to wait") };
     assert_eq!(waiting.held_by.id, guard.id());

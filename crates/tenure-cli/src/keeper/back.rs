@@ -7,9 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tenure::Released;
-use tenure::blocking::{
-    Client, Guard, Lock, News as LockNews, Patience, Pending, connect,
-};
+use tenure::blocking::{Client, Guard, Lock, News as LockNews, Patience, Pending, connect};
 
 use super::board::Board;
 use super::link::{Came, Link};

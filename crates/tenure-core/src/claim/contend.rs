@@ -337,6 +337,14 @@ impl Claim {
         }
         match h.term {
             Term::Forever => Gone::No { until: None },
+            Term::Until(end) => {
+                let over = end.after(self.config.max_clock_skew);
+                if wall >= over {
+                    Gone::Yes(End::Expired)
+                } else {
+                    Gone::No { until: Some(now.after(over.since(wall))) }
+                }
+            }
             Term::Session => match self.probed(h.session) {
                 None => Gone::Ask,
                 Some(Probed::Dead) => Gone::Yes(End::Died),

@@ -299,11 +299,15 @@ impl Claim {
                 self.need_read = true;
             }
             Outcome::Conflict => {}
+            // Late, of one that is in doubt or settled by now, it says nothing of the store as it is.
             Outcome::NotDone => {
+                let late = self.attempts.flight().is_none_or(|a| a.mark != attempt);
                 if self.attempts.take(attempt).is_some() {
                     self.not_sent();
                 }
-                self.retry_at = now.after(self.pause());
+                if !late {
+                    self.retry_at = now.after(self.pause());
+                }
             }
             Outcome::Done { version, token } => {
                 if let Some(mut a) = self.attempts.take(attempt) {
@@ -445,7 +449,7 @@ impl Claim {
                 let error = if server { self.config.timing.error(ttl) } else { Duration::ZERO };
                 Some(deadline.before(error))
             }
-            Term::Session | Term::Forever => None,
+            Term::Session | Term::Until(_) | Term::Forever => None,
         }
     }
 
@@ -474,7 +478,7 @@ impl Claim {
     fn nothing_left_at(&self, now: Time, term: Term) -> Time {
         match term {
             Term::Ttl(ttl) => now.after(self.config.timing.expiry(ttl)),
-            Term::Session | Term::Forever => Time::MAX,
+            Term::Session | Term::Until(_) | Term::Forever => Time::MAX,
         }
     }
 

@@ -72,7 +72,8 @@ impl Adaptor {
 
 impl Store for Adaptor {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { liveness: Liveness::Process, queue: true }
+        let liveness = Liveness::Process;
+        Capabilities { liveness, queue: true, wall_clocks: false, adopts: false }
     }
 
     fn session(&self) -> BoxFuture<'_, Answer<Session>> {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tenure_core::{Record, Term, Token};
 
 use super::disk::{Dice, Disk};
+use crate::guard::Stored;
 use crate::sys::record::{self, Step};
 use crate::testing::{Scratch, held, lock_in, open_in, session_in};
 use crate::{Error, Folder, LockFile, OwnSession};
@@ -88,7 +89,8 @@ impl Author {
             let result = lock.create(&self.session, keep).map(|_| ());
             return self.note(name, made, true, began, result);
         };
-        let last = guard.read()?.record.last_token;
+        let stored = guard.read()?;
+        let last = stored.record.last_token;
         if self.dice.below(12) == 0 {
             let result = guard.delete();
             return self.note(name, None, true, began, result);
@@ -102,7 +104,10 @@ impl Author {
             Record { last_token: last, ..Record::default() }
         };
         let record = numbered(record, self.serial, size);
-        let result = guard.write(&record, synced).map(|_| ());
+        let result = guard.write(&record, synced).map(|version| {
+            // So that a process that goes on meets what it knows, also after others were killed.
+            guard.bring_back(Stored { record: record.clone(), version, ..stored });
+        });
         self.note(name, Some(record), synced, began, result)
     }
 

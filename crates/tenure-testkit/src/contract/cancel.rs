@@ -80,7 +80,13 @@ fn current(hand: &Hand) -> Result<Stored, String> {
 
 /// The record is what it was, or what `change` makes of it.
 fn whole(hand: &Hand, stood: &Stored, change: &Change) -> Verdict {
-    let found = hand.stored()?;
+    let found = hand.read()?;
+    let Snapshot::Is(found) = found else {
+        // A release may leave nothing; no other write does.
+        let released = matches!(change, Change::Release { .. });
+        ensure!(released, "{change:?} was dropped and left nothing");
+        return Ok(());
+    };
     let token = found.record.holder.as_ref().map_or_else(Default::default, |h| h.token);
     let done = after(Some(stood), change, token);
     ensure!(

@@ -56,6 +56,8 @@ impl Hand {
         judged: Option<&Stored>,
         change: &Change,
     ) -> Result<Conditional<Stored>, String> {
+        // A release may have left nothing, and that is then what is judged.
+        let judged = judged.filter(|stored| !stored.is_gone());
         answered(self.patience, "write_if", self.store.write_if(&self.name, judged, change))
     }
 
@@ -223,6 +225,9 @@ impl News {
 
     /// Reads on until this very state comes; gives back what came before it.
     pub(super) fn until_is(&mut self, stored: &Stored) -> Result<Vec<Snapshot>, String> {
+        if stored.is_gone() {
+            return self.until_absent();
+        }
         let version = stored.version;
         self.until(|news| news.stored().is_some_and(|s| s.version == version))
             .map_err(|e| format!("{e} while revision {} stood", version.revision))

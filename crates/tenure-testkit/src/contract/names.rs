@@ -34,11 +34,14 @@ pub(super) fn names_have_nothing_to_do_with_each_other(subject: &Subject) -> Ver
         let (found, ours) = (held(&read.record), held(&stored.record));
         ensure!(found == ours, "under {:?} stands the record of another name", hand.name);
     }
-    let (first, stored) = &written[0];
-    first.deleted(stored)?;
+    let first = &written[0].0;
+    first.deleted(&first.stored()?)?;
     for (hand, stored) in &written[1..] {
         let read = hand.stored()?;
-        ensure!(read.version == stored.version, "deleting {} changed {}", first.name, hand.name);
+        // Where names share an object its revision moves with all of them, and nothing else.
+        let same = held(&read.record) == held(&stored.record)
+            && read.version.incarnation == stored.version.incarnation;
+        ensure!(same, "deleting {} changed {}", first.name, hand.name);
     }
     Ok(())
 }
@@ -66,8 +69,8 @@ pub(super) fn a_listing_names_exactly_what_has_a_record(subject: &Subject) -> Ve
             1 => hand.deleted(&stored)?,
             _ => {}
         }
-        if i % 3 != 1 {
-            records.insert(hand.name.clone(), stored);
+        if i % 3 != 1 && !stored.is_gone() {
+            records.insert(hand.name.clone(), (hand, stored));
         }
     }
     // Looking at a name, or watching it, makes no record.
@@ -77,9 +80,14 @@ pub(super) fn a_listing_names_exactly_what_has_a_record(subject: &Subject) -> Ve
     let all = listed(&hands[0])?;
     for Listed { name, stored } in &all {
         let found = stored.as_ref().map_err(|e| format!("the entry of {name} is an error: {e}"))?;
-        let Some(expected) = records.get(name) else {
+        let Some((hand, written)) = records.get(name) else {
             return Err(format!("{name} is listed but has no record"));
         };
+        let expected = hand.stored()?;
+        ensure!(
+            held(&found.record) == held(&written.record),
+            "{name} is listed as {found:?} where {written:?} was written"
+        );
         ensure!(
             found.version == expected.version && found.record == expected.record,
             "{name} is listed as {found:?} where {expected:?} stands"

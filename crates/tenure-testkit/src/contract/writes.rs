@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use tenure_core::{Change, Mark, Record};
-use tenure_store::{Conditional, Stored};
+use tenure_store::{Conditional, Snapshot, Stored};
 
 use super::hand::{Hand, held, releasing, token};
 use super::{Subject, Verdict, ensure};
@@ -50,7 +50,12 @@ pub(super) fn done_whole(
         "{change:?} gives {:?} instead of {wanted:?}",
         done.record
     );
-    let read = hand.stored()?;
+    let read = hand.read()?;
+    let Snapshot::Is(read) = read else {
+        ensure!(done.is_gone(), "a write gives {done:?} and a read then finds nothing");
+        return Ok(done);
+    };
+    ensure!(!done.is_gone(), "a write leaves nothing and a read then finds {read:?}");
     ensure!(
         read.version == done.version && read.record == done.record,
         "a write gives {done:?} and a read then {read:?}"

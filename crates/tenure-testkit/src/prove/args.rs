@@ -10,10 +10,12 @@ use crate::sim::StoreKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) seed: Option<u64>,
+    pub(crate) cut: u64,
     pub(crate) from: u64,
     pub(crate) budget: Duration,
     pub(crate) runs: Option<u64>,
     pub(crate) store: Option<StoreKind>,
+    pub(crate) contenders: Option<u64>,
     pub(crate) row: Option<String>,
     pub(crate) trace: bool,
 }
@@ -22,10 +24,12 @@ impl Args {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let mut parsed = Self {
             seed: None,
+            cut: 0,
             from: 1,
             budget: Duration::from_secs(60),
             runs: None,
             store: None,
+            contenders: None,
             row: None,
             trace: false,
         };
@@ -38,9 +42,11 @@ impl Args {
             let value = args.next().ok_or_else(|| format!("{arg}: give a value, or see --help"))?;
             match arg.as_str() {
                 "--seed" => parsed.seed = Some(number(arg, value)?),
+                "--cut" => parsed.cut = number(arg, value)?,
                 "--from" => parsed.from = number(arg, value)?,
                 "--runs" => parsed.runs = Some(number(arg, value)?),
                 "--budget" => parsed.budget = duration(value)?,
+                "--contenders" => parsed.contenders = Some(number(arg, value)?),
                 "--row" => parsed.row = Some(value.clone()),
                 "--store" => parsed.store = Some(store(value)?),
                 _ => return Err(format!("{arg}: no such option; see cargo xtask prove --help")),

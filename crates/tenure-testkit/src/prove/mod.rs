@@ -4,12 +4,15 @@
 //! finding again. Progress goes to stderr and only to a terminal; the result goes to stdout.
 
 mod args;
+mod driver;
 #[cfg(feature = "museum")]
 mod museum;
 mod progress;
 mod simulate;
 
 use std::process::ExitCode;
+
+pub use driver::{Ran, Runner, driver};
 
 use crate::sim::limit;
 use args::Args;

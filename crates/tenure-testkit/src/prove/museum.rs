@@ -68,6 +68,8 @@ fn rows() -> Vec<Row> {
         ("left-in-line", "handed over to a waiter that left", Core(C::LeftInLine)),
         ("silent-watch", "a watch that silently stopped", Around(Bug::WatchNotReopened)),
         ("resumes-late", "a watch resumed after a gap", Around(Bug::WatchResumesLate)),
+        ("same-second", "a renewal that moves no whole second", Around(Bug::SameSecond)),
+        ("uid-not-compared", "a write makes a deleted object anew", Around(Bug::UidNotCompared)),
         ("ttl-zero", "a ttl of zero after rounding", Around(Bug::TtlRounded)),
     ]
 }

@@ -58,7 +58,7 @@ fn many(args: &Args) -> bool {
         None => began.elapsed() >= args.budget,
     };
     while !over(&sum) {
-        if args.store.is_none_or(|store| sim::store_of(seed) == store) {
+        if wanted(args, seed) {
             let before = cpu_time();
             let run = sim::run(seed, Telling::Nothing);
             sum.cpu += cpu_time().saturating_sub(before);
@@ -80,6 +80,15 @@ fn many(args: &Args) -> bool {
     progress.done();
     println!("{}", sum.json(None, None, true));
     true
+}
+
+/// Whether this seed's run is one of those that were asked for.
+fn wanted(args: &Args, seed: u64) -> bool {
+    if args.store.is_none() && args.contenders.is_none() {
+        return true;
+    }
+    let (store, contenders) = sim::kind_of(seed);
+    args.store.is_none_or(|s| s == store) && args.contenders.is_none_or(|n| n == contenders)
 }
 
 /// Names what was broken, and the command that shows it again.

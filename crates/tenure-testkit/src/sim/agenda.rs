@@ -38,6 +38,11 @@ pub(crate) enum Kind {
     Meddle,
     /// Another controller changes a label.
     Label,
+    /// A Go program is to look; its read reaches the store, comes back; its write reaches it.
+    GoDue,
+    GoLook,
+    GoFound,
+    GoLand,
     /// What a bug of two steps does first: clears whatever stands there.
     Clear,
     /// A keep-alive is due; reaches the server; its reply reaches the client.

@@ -42,6 +42,10 @@ pub enum Bug {
     StaleSession,
     /// The reply to a keep-alive is taken for the answer to the newest one.
     ReplyOfNewest,
+    /// A renewal writes the wall clock's time, though Go may see the same second as before.
+    SameSecond,
+    /// A conditional write names the version alone, so that it makes a deleted object anew.
+    UidNotCompared,
     /// A watch that is opened anew does not begin with what stands there.
     WatchResumesLate,
 }

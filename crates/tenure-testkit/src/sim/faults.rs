@@ -133,16 +133,18 @@ impl World {
         self.again(Kind::Meddle, self.plan.meddle_every);
         let how = self.dice.pick(&[
             Meddling::Label,
-            Meddling::Label,
             Meddling::Blank,
             Meddling::Take,
             Meddling::Delete,
+            Meddling::Delete,
+            Meddling::Delete,
+            Meddling::Recreate,
         ]);
         if self.calm || !self.outsider(how) || how == Meddling::Label {
             return;
         }
         self.judges.outsiders.revision = self.shelf.revision();
-        self.judges.outsiders.deleted |= how == Meddling::Delete;
+        self.judges.outsiders.deleted |= matches!(how, Meddling::Delete | Meddling::Recreate);
     }
 
     /// Somebody who is no contender changes the record; whether there was one.

@@ -15,6 +15,7 @@ mod bug;
 mod dice;
 mod driver;
 mod faults;
+mod go;
 mod judge;
 mod lease;
 pub mod limit;
@@ -30,6 +31,18 @@ pub use judge::Broken;
 pub use plan::StoreKind;
 pub use trace::Telling;
 pub use world::Counts;
+
+/// What schedules share with it.
+pub(crate) mod internals {
+    pub(crate) use super::dice::Dice;
+    pub(crate) use super::judge::deadline::{attempt, valid_for};
+    pub(crate) use super::judge::fence::Fence;
+    pub(crate) use super::judge::order;
+    pub(crate) use super::judge::tokens::Tokens;
+    pub(crate) use super::plan::{MILLI, Net, Plan, SECOND};
+    pub(crate) use super::shelf::{Meddling, Shelf};
+    pub(crate) use super::trace::Trace;
+}
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -77,10 +90,11 @@ pub fn run_with(seed: u64, telling: Telling, bug: Option<Bug>) -> Finished {
     }
 }
 
-/// The store that this seed's run is over.
+/// The store that this seed's run is over, and how many contend.
 #[must_use]
-pub fn store_of(seed: u64) -> StoreKind {
-    plan::Plan::draw(&mut dice::Dice::new(seed)).store
+pub fn kind_of(seed: u64) -> (StoreKind, u64) {
+    let plan = plan::Plan::draw(&mut dice::Dice::new(seed));
+    (plan.store, plan.contenders as u64)
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ impl World {
         let ghost = self.plan.store == StoreKind::Server && write.expected.is_none();
         let leaves = Shelf::leaves_something(&write.change) && !ghost;
         if let Some(turn) = turn.filter(|_| leaves) {
-            let late = self.judges.dropped.landed(peer, turn, self.judges.outsiders);
+            let creates = write.expected.is_none();
+            let late = self.judges.dropped.landed(peer, turn, creates, self.judges.outsiders);
             self.judged("dropped", late);
         }
         if self.plan.store == StoreKind::Line && write.change.begins_hold() {

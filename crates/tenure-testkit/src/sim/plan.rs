@@ -89,6 +89,8 @@ pub(crate) struct Plan {
     pub(crate) margin: u64,
     pub(crate) rates_ppm: [i64; PEERS_MAX],
     pub(crate) wall_skew: [i64; PEERS_MAX],
+    /// Whose wall clock stands still.
+    pub(crate) wall_stuck: [bool; PEERS_MAX],
     /// The server's clock, and how late it may end a session.
     pub(crate) server_ppm: i64,
     pub(crate) revoke_late: u64,
@@ -103,6 +105,9 @@ pub(crate) struct Plan {
     pub(crate) meddle_every: u64,
     /// How often another controller changes a label of the object, in the calm too.
     pub(crate) label_every: u64,
+    /// How often a Go program looks, where there is one, and how far its clock goes in a million.
+    pub(crate) go_every: u64,
+    pub(crate) go_rate: u64,
     pub(crate) freeze_max: u64,
     /// How late a timer may fire.
     pub(crate) timer_late: u64,
@@ -135,6 +140,10 @@ impl Plan {
             rates_ppm = rates_ppm.map(|_| dice.pick(&[-edge, -edge, edge, edge, 0, 5_000, -100]));
             wall_skew = wall_skew.map(|_| dice.pick(&[0, 0, 1, -3, 40, -3_600]) * SECOND as i64);
         }
+        let mut wall_stuck = [false; PEERS_MAX];
+        if store == Lease {
+            wall_stuck = wall_stuck.map(|_| dice.chance(150));
+        }
         let mut storm_net = net(dice, ttl);
         if store == Server {
             // One stream of requests in order, and no client there sends a write twice.
@@ -145,7 +154,7 @@ impl Plan {
             Net { base: MILLI, jitter: storm_net.jitter.min(20 * MILLI), ..Net::default() };
         // Few runs are all hand-over, and those are short: a ttl of them has a thousand times as many
         // events as one that is held through.
-        let busy = dice.chance(80);
+        let busy = dice.chance(50);
         let (hold, rest) = if busy {
             (50 * MILLI, dice.pick(&[0, 50 * MILLI]))
         } else {
@@ -162,6 +171,7 @@ impl Plan {
             margin,
             rates_ppm,
             wall_skew,
+            wall_stuck,
             server_ppm: dice.pick(&[edge, edge, -edge, 0]),
             revoke_late: dice.pick(&[1, 600 * MILLI]),
             leader_every: if store == Server { often(dice, &[2 * ttl, 10 * ttl]) } else { 0 },
@@ -173,6 +183,8 @@ impl Plan {
             deafen_every: often(dice, &[ttl, 4 * ttl]),
             meddle_every: if store == Lease { often(dice, &[ttl, 5 * ttl, 20 * ttl]) } else { 0 },
             label_every: if store == Lease { often(dice, &[ttl / 4, ttl]) } else { 0 },
+            go_every: if store == Lease && margin > 0 && dice.chance(800) { ttl / 7 } else { 0 },
+            go_rate: dice.pick(&[990_000, 1_000_000, 1_010_000, 1_010_000]),
             freeze_max,
             timer_late: dice.pick(&[0, MILLI, 300 * MILLI]),
             hold,

@@ -15,6 +15,9 @@ use super::bug::Bug;
 use super::peer::Snapshot;
 use super::plan::StoreKind;
 
+/// A second of a wall clock.
+const SECOND_US: u64 = 1_000_000;
+
 /// One record of a store.
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -23,6 +26,8 @@ pub(crate) struct Shelf {
     token: u64,
     foreign: u64,
     no_history: Arc<VecDeque<Past>>,
+    /// The object as it was when it was deleted.
+    deleted: Option<Record>,
     bug: Option<Bug>,
 }
 
@@ -37,11 +42,21 @@ pub(crate) enum Meddling {
     Take,
     /// Somebody deletes the object.
     Delete,
+    /// Somebody deletes it and makes it anew as it was: it is another object.
+    Recreate,
 }
 
 impl Shelf {
     pub(crate) fn new(kind: StoreKind, bug: Option<Bug>) -> Self {
-        Self { kind, now: Rc::default(), token: 0, foreign: 0, no_history: Arc::default(), bug }
+        Self {
+            kind,
+            now: Rc::default(),
+            token: 0,
+            foreign: 0,
+            no_history: Arc::default(),
+            deleted: None,
+            bug,
+        }
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {
@@ -59,14 +74,16 @@ impl Shelf {
     /// Carries out a conditional write, or refuses it.
     pub(crate) fn write(&mut self, write: &Write) -> Outcome {
         let current = self.record().map(|_| self.now.version);
-        if current != write.expected && !self.unconditional(&write.change) {
+        let anew = self.makes_anew(write);
+        if current != write.expected && !anew && !self.unconditional(&write.change) {
             return Outcome::Conflict;
         }
         let token = self.next_token(&write.change);
-        let mut record = self.record().cloned().unwrap_or_default();
+        let before = if anew { self.deleted.as_ref() } else { self.record() };
+        let mut record = before.cloned().unwrap_or_default();
         self.overwrite(&mut record, &write.change);
         record.apply(&write.change, token);
-        self.keep_what_the_format_has(&mut record);
+        self.keep_what_the_format_has(&mut record, matches!(write.change, Change::Renew { .. }));
         if self.kind == StoreKind::Server {
             self.number(&mut record, &write.change);
         }
@@ -101,6 +118,14 @@ impl Shelf {
             }
             _ => false,
         }
+    }
+
+    /// Whether a bug makes a deleted object anew with what was to be put into it.
+    fn makes_anew(&self, write: &Write) -> bool {
+        self.bug == Some(Bug::UidNotCompared)
+            && self.record().is_none()
+            && self.deleted.is_some()
+            && write.expected.is_some()
     }
 
     /// What an unconditional change takes away from whoever it belongs to.
@@ -165,15 +190,20 @@ impl Shelf {
     }
 
     /// What a write of this kind does not leave in a store of this kind.
-    fn keep_what_the_format_has(&self, record: &mut Record) {
+    fn keep_what_the_format_has(&self, record: &mut Record, renewal: bool) {
         if self.kind != StoreKind::Line {
             record.history = Arc::clone(&self.no_history);
         }
         if self.kind == StoreKind::Lease
             && let Some(holder) = &mut record.holder
         {
-            // Boot-time stamps have no place there.
+            // Boot-time stamps have no place there, and Go compares whole seconds: a renewal within
+            // one would be silence to it.
             holder.stamp = Time::ZERO;
+            let shown = holder.renewed.as_micros() / SECOND_US * SECOND_US;
+            let before = self.holder().filter(|_| renewal && self.bug != Some(Bug::SameSecond));
+            let least = before.map_or(0, |h| h.renewed.as_micros() + SECOND_US);
+            holder.renewed = Wall::from_micros(shown.max(least));
             if self.bug == Some(Bug::TtlRounded) {
                 holder.term = Term::Ttl(std::time::Duration::ZERO);
             }
@@ -200,7 +230,9 @@ impl Shelf {
         match how {
             Meddling::Label => {}
             Meddling::Blank => record.holder = None,
+            Meddling::Recreate => self.put(None),
             Meddling::Delete => {
+                self.deleted = Some(record);
                 self.put(None);
                 return true;
             }

@@ -11,6 +11,7 @@ use tenure_core::{Claim, Config, Mark, Marks, Session, Token};
 use super::agenda::{Agenda, Entry, Kind, Slab};
 use super::bug::Bug;
 use super::dice::Dice;
+use super::go::Go;
 use super::judge::{Broken, Each, Judges};
 use super::lease::{Lease, Line};
 use super::network::{Answer, Sent};
@@ -51,6 +52,7 @@ pub(crate) struct World {
     /// Over a server: each client's connection, and the sessions the server knows.
     pub(super) lines: Each<Line>,
     pub(super) leases: Vec<Lease>,
+    pub(super) go: Go,
     pub(super) sent: Slab<Sent>,
     pub(super) answers: Slab<Answer>,
     pub(super) news: Slab<(Known, u32)>,
@@ -78,6 +80,7 @@ impl World {
             judges: Judges::new(&plan),
             lines: Each::default(),
             leases: Vec::new(),
+            go: Go::default(),
             sent: Slab::default(),
             answers: Slab::default(),
             news: Slab::default(),
@@ -180,6 +183,7 @@ impl World {
             (plan.meddle_every, Kind::Meddle),
             (plan.label_every, Kind::Label),
             (plan.leader_every, Kind::Leader),
+            (plan.go_every, Kind::GoDue),
         ];
         self.agenda.put(plan.storm, Kind::Phase, 0, 0, 1);
         if plan.store == StoreKind::Server {
@@ -206,6 +210,10 @@ impl World {
                 self.again(Kind::Label, self.plan.label_every);
                 let _ = self.outsider(Meddling::Label);
             }
+            Kind::GoDue => self.go_due(),
+            Kind::GoLook => self.go_looks(),
+            Kind::GoFound => self.go_found(entry),
+            Kind::GoLand => self.go_lands(entry),
             Kind::Clear => drop(self.outsider(Meddling::Blank)),
             Kind::Beat => self.beat_lands(entry),
             Kind::Revoke => self.revoke(),
@@ -277,7 +285,8 @@ impl World {
     }
 
     pub(super) fn wall(&self, peer: usize) -> tenure_core::Wall {
-        let base = 1_000_000 * SECOND + self.now;
+        let passed = if self.plan.wall_stuck[peer] { 0 } else { self.now };
+        let base = 1_000_000 * SECOND + passed;
         let shown = base.saturating_add_signed(self.plan.wall_skew[peer]);
         tenure_core::Wall::from_micros(shown / 1_000)
     }

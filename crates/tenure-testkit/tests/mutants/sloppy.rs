@@ -51,7 +51,8 @@ impl Drop for Sloppy {
 
 impl Store for Sloppy {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { liveness: self.shared.liveness, queue: self.shared.queue() }
+        let (liveness, queue) = (self.shared.liveness, self.shared.queue());
+        Capabilities { liveness, queue, wall_clocks: false, adopts: false }
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session>> {

@@ -15,14 +15,14 @@
 //! let client = connect(&url)?;
 //! let key = client.hold_key()?;
 //! let written_down = key.to_string(); // before the lock is asked for
-//! let mut pending = client.lock("deploy")?.start_with_key(&key, Patience::Now)?;
+//! let mut pending = client.lock("deploy").start_with_key(&key, Patience::Now)?;
 //! let Some(Step::Acquired(guard)) = pending.poll()? else { panic!("it is free") };
 //! let token = guard.token();
 //! let _ = guard.release_after(Duration::from_secs(600))?;
 //!
 //! // A later process, which knows what was written down.
 //! let (client, key) = (connect(&url)?, HoldKey::parse(&written_down)?);
-//! let lock = client.lock("deploy")?;
+//! let lock = client.lock("deploy");
 //! assert_eq!(lock.renew_hold(&key, None)?, Kept::Done { token });
 //! assert_eq!(lock.release_hold(&key)?, Kept::Done { token });
 //! assert!(matches!(lock.release_hold(&key)?, Kept::Lost(_)));
@@ -38,7 +38,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::client::Backend;
-use super::lock::{Kind, wrong};
+use super::lock::Kind;
 use super::{Client, Lock, Patience, Pending};
 use crate::{Error, Lost};
 
@@ -114,9 +114,8 @@ impl Lock {
     /// As [`Pending::poll`].
     pub fn renew_hold(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
         match &self.kind {
-            Kind::Local(lock) => Ok(kept(lock.renew_detached(&key.0, ttl)?)),
+            Kind::Local(_) => Ok(kept(self.embedded()?.renew_detached(&key.0, ttl)?)),
             Kind::Remote(lock) => lock.renew_hold(key, ttl),
-            Kind::Wrong(problem) => Err(wrong(problem)),
         }
     }
 
@@ -127,9 +126,8 @@ impl Lock {
     /// As [`Pending::poll`]; [`Error::Invalid`] while the process that takes the lock still runs.
     pub fn release_hold(&self, key: &HoldKey) -> Result<Kept, Error> {
         match &self.kind {
-            Kind::Local(lock) => Ok(kept(lock.release_detached(&key.0)?)),
+            Kind::Local(_) => Ok(kept(self.embedded()?.release_detached(&key.0)?)),
             Kind::Remote(lock) => lock.release_hold(key),
-            Kind::Wrong(problem) => Err(wrong(problem)),
         }
     }
 }

@@ -137,7 +137,7 @@ impl Guard {
     pub fn release(self) -> Result<Released, Error> {
         match self.kind {
             Kind::Local { mut claim, .. } => released(claim.release()?),
-            Kind::Remote(guard) => Ok(guard.release(None)?.into()),
+            Kind::Remote(guard) => guard.release(None),
         }
     }
 
@@ -149,7 +149,7 @@ impl Guard {
     pub fn release_after(self, ttl: Duration) -> Result<Released, Error> {
         match self.kind {
             Kind::Local { mut claim, .. } => released(claim.detach(ttl)?),
-            Kind::Remote(guard) => Ok(guard.release(Some(ttl))?.into()),
+            Kind::Remote(guard) => guard.release(Some(ttl)),
         }
     }
 

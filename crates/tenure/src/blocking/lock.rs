@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::Timing;
-use tenure_local::{LocalLock, LocalStore, LockName, Settings};
+use tenure_local::{LocalClaim, LocalLock, LocalStore, LockName, Settings};
 
 use super::pending::patience;
 use super::remote::{RemoteLock, RemotePending};
@@ -14,18 +14,21 @@ use crate::{Error, HeldBy, Released};
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
 /// second one in the same process waits for the first.
+///
+/// What is wrong with a name or an option is said by the acquisition, as [`Error::Invalid`], or
+/// before it by [`check`](Self::check).
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
+    name: Arc<str>,
     pub(super) kind: Kind,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Local(Arc<LocalLock>),
+    /// Or what is wrong first.
+    Local(Result<Arc<LocalLock>, Arc<str>>),
     Remote(Box<RemoteLock>),
-    /// What is wrong first with the name or an option.
-    Wrong(Arc<str>),
 }
 
 /// What [`Lock::try_acquire`] found.
@@ -43,25 +46,19 @@ impl Lock {
         let timing = Timing::default();
         let settings = Settings { id, timing, tags: Vec::new(), durable: false };
         let lock = LockName::new(name).map(|name| Arc::new(LocalLock::new(store, name, settings)));
-        Self { kind: lock.map_or_else(|e| Kind::Wrong(e.to_string().into()), Kind::Local) }
+        let lock = lock.map_err(|error| error.to_string().into());
+        let name = if lock.is_ok() { name.into() } else { "".into() };
+        Self { name, kind: Kind::Local(lock) }
     }
 
     pub(super) fn remote(lock: RemoteLock) -> Self {
-        let kind = match lock.lock.check() {
-            Err(Error::Invalid(problem)) => Kind::Wrong(problem.into()),
-            _ => Kind::Remote(Box::new(lock)),
-        };
-        Self { kind }
+        Self { name: lock.lock.name().into(), kind: Kind::Remote(Box::new(lock)) }
     }
 
     /// The lock's name; empty if it is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.kind {
-            Kind::Local(lock) => lock.name().as_str(),
-            Kind::Remote(lock) => lock.lock.name(),
-            Kind::Wrong(_) => "",
-        }
+        &self.name
     }
 
     /// Says what is wrong with the name or an option, before anything is asked of the store.
@@ -70,12 +67,12 @@ impl Lock {
     /// [`Error::Invalid`] names the first input that is wrong and says what would be right.
     pub fn check(&self) -> Result<(), Error> {
         match &self.kind {
-            Kind::Wrong(problem) => Err(wrong(problem)),
-            _ => Ok(()),
+            Kind::Local(_) => self.embedded().map(drop),
+            Kind::Remote(lock) => lock.lock.check(),
         }
     }
 
-    /// Lease timing: on the embedded store a hold ends with its process and never by time, so only
+    /// Lease timing. On the embedded store a hold ends with its process and never by time, so only
     /// the stop grace has an effect there. Default: [`Timing::default`].
     pub fn timing(self, timing: Timing) -> Self {
         self.with(|settings| settings.timing = timing, |lock| lock.timing(timing))
@@ -83,18 +80,25 @@ impl Lock {
 
     /// Tags of the lock from when it is taken: at most 64, each 1 to 255 bytes of text without
     /// control characters. They stay with the lock until a hold brings others.
-    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
-        match check_tags(tags) {
-            Ok(tags) => {
+    pub fn tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        match (&mut self.kind, check_tags(tags)) {
+            (_, Ok(tags)) => {
                 self.with(|settings| settings.tags.clone_from(&tags), |lock| lock.tags(&tags))
             }
-            Err(_) if matches!(self.kind, Kind::Wrong(_)) => self,
-            Err(problem) => Self { kind: Kind::Wrong(problem.into()) },
+            (Kind::Local(lock), Err(problem)) => {
+                if lock.is_ok() {
+                    *lock = Err(problem.into());
+                }
+                self
+            }
+            // A tag that is none, so that the lock says so itself.
+            (Kind::Remote(_), Err(_)) => self.with(|_| {}, |lock| lock.tags([""])),
         }
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.
-    /// Fencing tokens survive one in any case. Default: off.
+    /// Only the embedded store makes a difference; fencing tokens survive one in any case. Default:
+    /// off.
     pub fn durable(self, durable: bool) -> Self {
         self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
@@ -102,24 +106,32 @@ impl Lock {
     /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
     /// Default: ten seconds.
     pub fn contact_within(self, limit: Duration) -> Self {
-        self.with(|_| {}, |lock| lock.set(|settings| settings.first_contact = limit))
+        self.with(|_| {}, |lock| lock.tuned(|handle| handle.first_contact = limit))
+    }
+
+    /// The lock of the embedded store.
+    pub(super) fn embedded(&self) -> Result<&Arc<LocalLock>, Error> {
+        match &self.kind {
+            Kind::Local(lock) => lock.as_ref().map_err(|problem| Error::invalid(&**problem)),
+            Kind::Remote(_) => Err(Error::Unsupported("only a local: store can do that".into())),
+        }
     }
 
     fn with(
-        &self,
+        mut self,
         local: impl FnOnce(&mut Settings),
         remote: impl FnOnce(crate::Lock) -> crate::Lock,
     ) -> Self {
-        let kind = match &self.kind {
-            Kind::Local(lock) => {
+        match &mut self.kind {
+            Kind::Local(Ok(lock)) => {
                 let mut settings = lock.settings().clone();
                 local(&mut settings);
-                Kind::Local(Arc::new(lock.with(settings)))
+                *lock = Arc::new(lock.with(settings));
             }
-            Kind::Remote(lock) => Kind::Remote(Box::new(lock.with(remote))),
-            Kind::Wrong(problem) => Kind::Wrong(Arc::clone(problem)),
-        };
-        Self { kind }
+            Kind::Local(Err(_)) => {}
+            Kind::Remote(lock) => **lock = lock.with(remote),
+        }
+        self
     }
 
     /// Begins to want the lock without blocking; drive what it returns.
@@ -131,16 +143,15 @@ impl Lock {
     }
 
     pub(super) fn begin(&self, want: Patience, key: Option<&HoldKey>) -> Result<Pending, Error> {
-        match &self.kind {
-            Kind::Local(lock) => Ok(Pending::local(match key {
-                None => tenure_local::LocalClaim::new(lock, patience(lock, want))?,
-                Some(key) => {
-                    tenure_local::LocalClaim::with_key(lock, patience(lock, want), &key.0)?
-                }
-            })),
-            Kind::Remote(lock) => Ok(Pending::remote(RemotePending::new(lock, key, want)?)),
-            Kind::Wrong(problem) => Err(wrong(problem)),
+        if let Kind::Remote(lock) = &self.kind {
+            return Ok(Pending::remote(RemotePending::new(lock, key, want)?));
         }
+        let lock = self.embedded()?;
+        let patience = patience(lock, want);
+        Ok(Pending::local(match key {
+            None => LocalClaim::new(lock, patience)?,
+            Some(key) => LocalClaim::with_key(lock, patience, &key.0)?,
+        }))
     }
 
     /// Takes the lock if it is free, else says who has it.
@@ -183,10 +194,11 @@ impl Lock {
     /// Waits for the lock, does `work`, and gives the lock back.
     ///
     /// Work that runs in a thread cannot be stopped from outside. On the embedded store it need not
-    /// be: a hold there never ends by time. Elsewhere a thread renews the hold as long as the work
-    /// runs, and **work that goes on past the [deadline](Guard::deadline) ends with the process,
-    /// which is aborted** before somebody else works beside it. So work that may last looks from
-    /// time to time at [`Guard::check`], and at [`Guard::news`] for the order to stop.
+    /// be: a hold there never ends by time, and work that may last looks from time to time with
+    /// [`Guard::check`] whether an operator took the lock away. Elsewhere a thread renews the hold as
+    /// long as the work runs, and **work that goes on past the [deadline](Guard::deadline) ends with
+    /// the process, which is aborted** before somebody else works beside it: look at
+    /// [`Guard::news`] for the order to stop, and fence what is written with the token.
     ///
     /// ```
     /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
@@ -214,9 +226,4 @@ impl Lock {
             Ok(Released::Released) | Err(_) => Ok(output),
         }
     }
-}
-
-/// What a handle that was made wrongly says to everything.
-pub(super) fn wrong(problem: &str) -> Error {
-    Error::invalid(problem)
 }

@@ -1,7 +1,9 @@
 //! Locks for programs without async: the embedded store in place, any other by a thread.
 //!
 //! [`connect`] gives a [`Client`], which gives a [`Lock`], which gives a [`Guard`]. A program with
-//! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking.
+//! an event loop of its own, as the command is, drives a [`Pending`] instead of blocking. What is
+//! the same with and without async has one type: [`HeldBy`](crate::HeldBy), [`Lost`](crate::Lost),
+//! [`Released`](crate::Released), [`Error`].
 //!
 //! ```
 //! # let folder = tenure_doc_folder();
@@ -9,12 +11,12 @@
 //! use tenure::blocking::{connect, Attempt};
 //!
 //! let client = connect(&url)?; // "local:" for the default folder
-//! let lock = client.lock("nightly-backup")?;
+//! let lock = client.lock("nightly-backup");
 //! let guard = lock.acquire()?;
 //! assert!(guard.token() > 0); // hand it to what you write to: it refuses older ones
 //!
 //! // Somebody else is told who holds it, at once.
-//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup")?.try_acquire()? else {
+//! let Attempt::HeldBy(held) = connect(&url)?.lock("nightly-backup").try_acquire()? else {
 //!     panic!("two holders");
 //! };
 //! assert_eq!(held.id, guard.id());

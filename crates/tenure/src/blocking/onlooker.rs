@@ -171,8 +171,8 @@ impl Lock {
             ));
         }
         Ok(match (&seen.target, &self.kind) {
-            (Some(Aim::Local(target)), LockKind::Local(lock)) => {
-                match lock.steal(*target, reason.into())? {
+            (Some(Aim::Local(target)), LockKind::Local(_)) => {
+                match self.embedded()?.steal(*target, reason.into())? {
                     Local::Freed { killed } => Theft::Freed { killed },
                     Local::Changed(cause) => Theft::Changed(cause.into()),
                     _ => Theft::NotHeld,

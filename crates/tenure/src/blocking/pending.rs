@@ -3,11 +3,12 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tenure_core::{Report, Term};
+use tenure_core::Report;
 use tenure_local::{LocalClaim, LocalLock};
 
 use super::Guard;
 use super::remote::{RemotePending, Told};
+use crate::local::held_by;
 use crate::{Error, HeldBy};
 
 /// How long to want a lock.
@@ -212,15 +213,5 @@ pub(super) fn patience(lock: &LocalLock, want: Patience) -> tenure_core::Patienc
         Patience::Now => tenure_core::Patience::Now,
         Patience::For(limit) => tenure_core::Patience::Until(lock.now().after(limit)),
         Patience::Forever => tenure_core::Patience::Forever,
-    }
-}
-
-fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
-    // A hold that ends by time outlives its process, whose number may be another's by now.
-    let session = (by.term == Term::Session).then_some(by.session);
-    HeldBy {
-        pid: session.and_then(tenure_local::pid_of),
-        orphan: session.and_then(|session| claim.store().orphan_of(session)),
-        ..by.into()
     }
 }

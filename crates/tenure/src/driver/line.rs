@@ -9,6 +9,7 @@ use tenure_core::Wall;
 use tenure_store::{Name, Snapshot};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use super::Seat;
 use crate::HeldBy;
 use crate::client::Shared;
 use crate::hold::Status;
@@ -21,6 +22,8 @@ pub(crate) struct Line {
     ahead: Mutex<Ahead>,
     /// The record as the last one seated left it, if it was free then.
     known: Mutex<Option<Snapshot>>,
+    /// Who is seated and has not got the lock yet.
+    acquiring: Mutex<Weak<Seat>>,
     lines: Weak<Shared>,
 }
 
@@ -50,6 +53,7 @@ impl Line {
             turn: Arc::new(Semaphore::new(1)),
             ahead: Mutex::default(),
             known: Mutex::default(),
+            acquiring: Mutex::default(),
             lines: Arc::downgrade(shared),
         })
     }
@@ -66,9 +70,18 @@ impl Line {
         Ok(Turn { line: Arc::clone(self), _permit: permit })
     }
 
-    /// Sends everybody away who stands here.
+    /// Sends everybody away who stands here, and who is seated without having the lock.
     pub(crate) fn close(&self) {
         self.turn.close();
+        let acquiring = self.acquiring().upgrade();
+        if let Some(seat) = acquiring {
+            seat.send_away();
+        }
+    }
+
+    /// Who is seated and has not got the lock yet.
+    pub(super) fn acquiring(&self) -> MutexGuard<'_, Weak<Seat>> {
+        self.acquiring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record as the last one seated left it. The next of this client needs no read to try;

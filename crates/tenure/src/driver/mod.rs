@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tenure_core::{Action, Claim, Patience, Report, State, Time, View};
+use tenure_core::{Action, Claim, Patience, Report, Session, State, Time, View};
 use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
 
 use crate::clock::{Alarm, Clock, Tick};
@@ -59,6 +59,9 @@ pub(crate) enum Step {
     Renewed(Duration),
     /// The store did not do what it was asked. The claim goes on.
     Failed(StoreError),
+    /// The session that the claim contends under is gone, and with it all that stood under it; the
+    /// store has this one now.
+    Reborn(Session),
     /// There is nothing left to do.
     Ended,
 }
@@ -82,11 +85,16 @@ pub(crate) struct Driver {
     stumbles: u32,
     /// A watch told something that only a read can put in order.
     unsure: bool,
+    /// Something was refused, for which the end of our session may be the reason.
+    doubts_session: bool,
+    /// The session that the store has for us by now, if it is another one.
+    new_session: Option<Session>,
     /// Whether the store has ever answered.
     contact: bool,
     /// When it was polled last.
     now: Time,
-    alarm: Alarm,
+    /// Made when there is something to wait for.
+    alarm: Option<Alarm>,
 }
 
 /// What the claim wants.
@@ -100,12 +108,7 @@ enum Want {
 impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
-    pub(crate) fn new(
-        claim: Claim,
-        patience: Patience,
-        known: Option<Snapshot>,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn new(claim: Claim, patience: Patience, known: Option<Snapshot>) -> Self {
         Self {
             claim,
             patience,
@@ -118,9 +121,11 @@ impl Driver {
             rest_until: Time::ZERO,
             stumbles: 0,
             unsure: false,
+            doubts_session: false,
+            new_session: None,
             contact: false,
             now: Time::ZERO,
-            alarm: Alarm::new(Arc::clone(clock)),
+            alarm: None,
         }
     }
 
@@ -145,6 +150,15 @@ impl Driver {
             s.stored().is_some_and(free)
         };
         self.seen.take().filter(free)
+    }
+
+    pub(crate) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// The same one, of a store that has answered before.
+    pub(crate) fn with_contact(self) -> Self {
+        Self { contact: true, ..self }
     }
 
     /// Gives the lock back.
@@ -175,7 +189,11 @@ impl Driver {
             if let Want::Told(step) = want {
                 return Poll::Ready(step);
             }
-            match self.take_in(&mut tick, site, cx) {
+            let came = self.take_in(&mut tick, site, cx);
+            if let Some(session) = self.new_session.take() {
+                return Poll::Ready(Step::Reborn(session));
+            }
+            match came {
                 Some(Ok(())) => continue,
                 Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
                 None => {}
@@ -184,7 +202,8 @@ impl Driver {
                 if until.is_some_and(|until| tick.now >= until) {
                     continue;
                 }
-                self.alarm.set(until, cx.waker());
+                let alarm = || Alarm::new(Arc::clone(site.clock));
+                self.alarm.get_or_insert_with(alarm).set(until, cx.waker());
                 return Poll::Pending;
             }
         }
@@ -224,6 +243,11 @@ impl Driver {
 
     /// Waits with an eye on the record, unless the answer to a write is all that is waited for.
     fn rest(&mut self, now: Time, site: Site<'_>, until: Option<Time>) -> Option<Time> {
+        let asks = self.doubts_session && self.ask.is_none();
+        if asks && now >= self.rest_until && self.claim.state() == State::Contending {
+            self.ask_session(now, site);
+            return Some(now);
+        }
         let answered = self.writes.last().is_none_or(|write| now >= write.give_up_at);
         let wanted = matches!(self.claim.state(), State::Contending | State::Held);
         if let Some(given_up) = self.ask_ends() {
@@ -255,7 +279,7 @@ impl Driver {
         self.ask = None;
         self.watch = None;
         self.writes.clear();
-        self.alarm.clear();
+        self.alarm = None;
     }
 
     /// What led nowhere is repeated after a pause that grows.

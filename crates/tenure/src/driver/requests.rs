@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tenure_core::{Change, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
+use tenure_core::{Change, Liveness, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
 use tenure_store::{BoxFuture, Conditional, Detail, Error as StoreError, Result, Snapshot, Stored};
 
 use super::{Driver, LATE_MAX, Site, Want, earlier};
@@ -21,13 +21,17 @@ pub(super) struct Ask {
 
 enum Pending {
     Read(BoxFuture<'static, Result<Snapshot>>),
+    /// The first item of the watch, which tells what stands there.
+    Watch,
     Probe(BoxFuture<'static, (Session, Result<Probed>)>),
+    Session(BoxFuture<'static, Result<Session>>),
 }
 
 /// What a read or a probe came to.
 enum Answer {
     Read(Result<Snapshot>),
     Probed(Session, Result<Probed>),
+    Session(Result<Session>),
 }
 
 /// A write that was not answered yet.
@@ -38,6 +42,8 @@ pub(super) struct Sent {
     /// Where the record shows that it was done.
     trace: Trace,
     judged: Option<u64>,
+    /// A renewal that a server may answer without having moved the record: by a keep-alive.
+    kept_alive: bool,
     answer: BoxFuture<'static, Result<Conditional<Stored>>>,
 }
 
@@ -58,6 +64,11 @@ impl Driver {
         }
         let (store, name) = (Arc::clone(site.store), site.name.clone());
         let pending = match session {
+            // What is waited for or held is watched anyway: one request does for both.
+            None if self.is_watched(site) => {
+                self.watch = Some(store.watch(&name));
+                Pending::Watch
+            }
             None => Pending::Read(Box::pin(async move { store.read(&name).await })),
             Some(s) => Pending::Probe(Box::pin(async move { (s, store.probe(s).await) })),
         };
@@ -66,19 +77,46 @@ impl Driver {
         Want::Asked
     }
 
+    /// Whether the record is looked at by a watch that begins now.
+    fn is_watched(&self, site: Site<'_>) -> bool {
+        let lasts = matches!(self.claim.state(), State::Contending | State::Held);
+        let observed = site.store.capabilities().liveness == Liveness::Observed;
+        lasts && observed && self.watch.is_none()
+    }
+
+    /// Asks which session is ours: where a server ends them, the claim's may be over, and nothing can
+    /// be put under it any more.
+    pub(super) fn ask_session(&mut self, now: Time, site: Site<'_>) {
+        let store = Arc::clone(site.store);
+        let pending = Pending::Session(Box::pin(async move { store.session().await }));
+        self.doubts_session = false;
+        self.ask = Some(Ask { pending, since: now });
+    }
+
     /// Sends a write on condition of the record as it was last seen, which is the one judged.
     pub(super) fn send(&mut self, now: Time, site: Site<'_>, write: Write) {
         let (store, name) = (Arc::clone(site.store), site.name.clone());
         let judged = self.seen.as_ref().and_then(Snapshot::stored).cloned();
         let Write { attempt, change, give_up_at, .. } = write;
         let trace = trace(&change);
+        let server = self.claim.config().liveness == Liveness::Server;
+        let kept_alive = server && matches!(change, Change::Renew { .. });
         let revision = judged.as_ref().map(|judged| judged.version.revision);
         let answer = Box::pin(async move { store.write_if(&name, judged.as_ref(), &change).await });
         if self.writes.len() >= LATE_MAX {
             self.writes.remove(0);
         }
         self.writes.reserve_exact(1);
-        self.writes.push(Sent { attempt, sent: now, give_up_at, trace, judged: revision, answer });
+        let judged = revision;
+        self.writes.push(Sent {
+            attempt,
+            sent: now,
+            give_up_at,
+            trace,
+            judged,
+            kept_alive,
+            answer,
+        });
     }
 
     /// Hands at most one thing that came in to the claim; `None`: nothing came.
@@ -101,9 +139,23 @@ impl Driver {
         if let Some(ask) = &mut self.ask {
             let answer = match &mut ask.pending {
                 Pending::Read(read) => read.as_mut().poll(cx).map(Answer::Read),
+                Pending::Watch => match self.watch.as_mut().map(|w| w.as_mut().poll_next(cx)) {
+                    Some(Poll::Pending) => Poll::Pending,
+                    Some(Poll::Ready(Some(Ok(first)))) => Poll::Ready(Answer::Read(Ok(first))),
+                    Some(Poll::Ready(Some(Err(error)))) => {
+                        self.watch = None;
+                        Poll::Ready(Answer::Read(Err(error)))
+                    }
+                    _ => {
+                        self.watch = None;
+                        let what = Detail::new("the store", "ended a watch that told nothing");
+                        Poll::Ready(Answer::Read(Err(StoreError::Unavailable(what))))
+                    }
+                },
                 Pending::Probe(probe) => {
                     probe.as_mut().poll(cx).map(|(s, probed)| Answer::Probed(s, probed))
                 }
+                Pending::Session(session) => session.as_mut().poll(cx).map(Answer::Session),
             };
             return match answer {
                 Poll::Ready(answer) => {
@@ -126,7 +178,9 @@ impl Driver {
             return None;
         }
         let attempt = self.claim.config().timing.attempt();
-        self.ask = None;
+        if let Some(Ask { pending: Pending::Watch, .. }) = self.ask.take() {
+            self.watch = None;
+        }
         self.rest_until = now.after(self.pause());
         let what = format!("did not answer within {attempt:?}");
         Some(Err(StoreError::Unavailable(Detail::new("the store", what))))
@@ -144,12 +198,18 @@ impl Driver {
         match answer {
             Answer::Read(Ok(snapshot)) => self.read(now, snapshot),
             Answer::Probed(session, Ok(probed)) => self.claim.handle_probe(session, probed),
+            Answer::Session(Ok(session)) => {
+                let gone = session != self.claim.config().session;
+                self.new_session = Some(session).filter(|_| gone);
+            }
             // The session may have been given up since: the record tells.
             Answer::Probed(_, Err(error)) if error.is_retryable() => {
                 self.seen = None;
                 self.stumble(now);
             }
-            Answer::Read(Err(error)) | Answer::Probed(_, Err(error)) => {
+            Answer::Read(Err(error))
+            | Answer::Probed(_, Err(error))
+            | Answer::Session(Err(error)) => {
                 self.rest_until = now.after(self.pause());
                 return Err(error);
             }
@@ -181,7 +241,7 @@ impl Driver {
                 self.stumbles = 0;
                 let outcome = done.outcome();
                 if let Conditional::Done(stored) = done {
-                    self.note(Snapshot::Is(stored));
+                    self.note(stored.into());
                 }
                 (outcome, None)
             }
@@ -196,7 +256,10 @@ impl Driver {
                 (Outcome::Conflict, None)
             }
             Err(error) if error.is_outcome_unknown() => (Outcome::Unknown, Some(error)),
-            Err(error) => (Outcome::NotDone, Some(error)),
+            Err(error) => {
+                self.doubts_session |= self.claim.config().liveness == Liveness::Server;
+                (Outcome::NotDone, Some(error))
+            }
         };
         self.claim.handle_written(now, attempt, outcome);
         error.map_or(Ok(()), Err)
@@ -249,7 +312,9 @@ impl Sent {
     /// Whether the record that the store says it made is one that this write can have made.
     fn is_shown_by(&self, answer: &Conditional<Stored>) -> bool {
         let Conditional::Done(stored) = answer else { return false };
-        let newer = self.judged.is_none_or(|judged| stored.version.revision > judged);
+        let revision = stored.version.revision;
+        let newer = |judged| revision > judged || self.kept_alive && revision == judged;
+        let newer = self.judged.is_none_or(newer);
         newer
             && match self.trace {
                 Trace::Holder(mark) => {

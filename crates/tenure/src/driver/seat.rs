@@ -16,12 +16,12 @@
 //! | releasing | nobody | the caller's task; the keeper if it is dropped | ends by its ttl | read back by mark |
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use tenure_core::{Claim, Patience, Report, State, Text, Time, Token};
-use tenure_store::Store;
+use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -99,7 +99,11 @@ impl Seat {
         asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
-        let known = line.known().take();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = line.known().take().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
@@ -109,7 +113,7 @@ impl Seat {
             acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known, &shared.clock))),
+                driver: Some(Box::new(Driver::new(claim, patience, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
@@ -129,6 +133,7 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Result<Acquired, Error> {
         let clock = Arc::clone(&self.shared.clock);
+        *self.line.acquiring() = Arc::downgrade(&self);
         let mut undo = UndoOnDrop(Some(self));
         let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
             Some(seat) => seat.poll_acquire(cx, ears),
@@ -144,7 +149,8 @@ impl Seat {
             }
         };
         // Busy and timed out may have left something to undo.
-        if let Acquired::Held(..) = output {
+        if let Acquired::Held(seat, _) = &output {
+            *seat.line.acquiring() = Weak::new();
             undo.0 = None;
         }
         Ok(output)
@@ -156,9 +162,13 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Poll<Result<Acquired, Error>> {
         let mut inner = self.inner();
+        if inner.undoing.is_some() {
+            return Poll::Ready(Err(Error::Closed));
+        }
         loop {
             let Some(driver) = &mut inner.driver else {
-                return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+                // Nobody else gives up what is still waited for.
+                return Poll::Ready(Err(Error::Closed));
             };
             let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
             let report = match step {
@@ -171,6 +181,13 @@ impl Seat {
                     continue;
                 }
                 Step::Renewed(_) => continue,
+                Step::Reborn(session) => {
+                    match self.begin_anew(driver, session) {
+                        Ok(driver) => inner.driver = Some(driver),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    continue;
+                }
                 Step::Ended => {
                     return Poll::Ready(Err(Error::unavailable("the wait was given up")));
                 }
@@ -199,6 +216,18 @@ impl Seat {
                 _ => {}
             }
         }
+    }
+
+    /// The same wish under a new session. What stood under the old one is the server's to end, in a
+    /// ttl at most.
+    fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
+        let mut config = driver.claim().config().clone();
+        config.session = session;
+        config.marks = self.shared.marks(self.shared.number())?;
+        let mut claim = Claim::new(config);
+        claim.acquire(driver.patience());
+        let driver = Driver::new(claim, driver.patience(), None);
+        Ok(Box::new(driver.with_contact()))
     }
 
     /// Whether a store's refusal ends the wait.
@@ -253,11 +282,15 @@ impl Seat {
         let Some(limit) = self.begin_release(leave) else {
             return Ok(Released::Lost(self.cause()));
         };
-        let keep = KeepOnDrop(self);
-        let seat = &keep.0;
+        let mut keep = KeepOnDrop(Some(self));
+        let Some(seat) = &keep.0 else { return Ok(Released::Released) };
         let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
-            Some(released) => Ok(released),
+            Some(released) => {
+                // All is over: there is nothing left to keep.
+                keep.0 = None;
+                Ok(released)
+            }
             None => Err(seat.unanswered()),
         }
     }
@@ -313,9 +346,21 @@ impl Seat {
         cause.unwrap_or(Lost::Deadline)
     }
 
+    /// The client is closed while this is acquired: whoever waits for it need not be polled again
+    /// for it to be undone.
+    pub(super) fn send_away(self: &Arc<Self>) {
+        let acquiring = self.inner().status.is_none();
+        if acquiring {
+            self.give_up();
+        }
+    }
+
     /// Nobody waits for the lock any more.
     fn give_up(self: &Arc<Self>) {
         let mut inner = self.inner();
+        if inner.undoing.is_some() || inner.status.is_some() {
+            return;
+        }
         if inner.told == Told::Waiting {
             inner.told = Told::Nothing;
             self.tell(|| EventKind::GaveUp { waited: self.age() });
@@ -411,7 +456,7 @@ impl Seat {
                 Released::Released
             }
             Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
-            Step::Report(_) => return None,
+            Step::Report(_) | Step::Reborn(_) => return None,
         };
         self.finish(inner);
         Some(released)
@@ -515,13 +560,14 @@ impl Drop for UndoOnDrop {
 }
 
 /// A release under way.
-struct KeepOnDrop(Arc<Seat>);
+struct KeepOnDrop(Option<Arc<Seat>>);
 
 impl Drop for KeepOnDrop {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let Some(seat) = &self.0 else { return };
+        let mut inner = seat.inner();
         if inner.driver.is_some() {
-            self.0.undo(&mut inner);
+            seat.undo(&mut inner);
         }
     }
 }

@@ -75,7 +75,7 @@ impl Deadlines {
 }
 
 /// How long a hold lasts after the send of what proves it.
-fn valid_for(timing: &Timing, margin: u64) -> u64 {
+pub(crate) fn valid_for(timing: &Timing, margin: u64) -> u64 {
     let ttl = nanos(timing.ttl());
     ttl - ttl / 1_000_000 * DRIFT_PPM - margin
 }

@@ -66,12 +66,15 @@ impl Dropped {
         outsiders: Outsiders,
     ) -> Option<String> {
         let p = &mut self.promises[peer];
-        // A creation may land after somebody else's deletion: nobody can know.
         let overdue = now >= p.ended_at.unwrap_or(now) + self.ttl;
-        if p.detached || self.observed && (outsiders.deleted || overdue) {
+        if p.detached || self.observed && overdue {
             return None;
         }
         p.gone |= bit(p.turn);
+        // A creation may land after somebody else's deletion: nobody can know.
+        if self.observed && outsiders.deleted {
+            return None;
+        }
         let first = p.first;
         let of_turn = |mark: Mark| (first..first + (1 << 32)).contains(&mark.as_u128());
         let record = record?;
@@ -84,9 +87,17 @@ impl Dropped {
         waits.then(|| format!("c{peer} says that nothing is left, and stands in line"))
     }
 
-    /// A write that leaves something of `peer` was done.
-    pub(crate) fn landed(&self, peer: usize, turn: u32, outsiders: Outsiders) -> Option<String> {
-        let gone = self.promises[peer].gone & bit(turn) != 0 && !outsiders.deleted;
+    /// A write that leaves something of `peer` was done. One that creates the record may come after
+    /// somebody else's deletion: nobody can know.
+    pub(crate) fn landed(
+        &self,
+        peer: usize,
+        turn: u32,
+        creates: bool,
+        outsiders: Outsiders,
+    ) -> Option<String> {
+        let excused = creates && outsiders.deleted;
+        let gone = self.promises[peer].gone & bit(turn) != 0 && !excused;
         gone.then(|| format!("a write of c{peer} is done after it said that nothing is left"))
     }
 }

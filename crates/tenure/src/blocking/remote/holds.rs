@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{Cause, Change, Claim, End, Holder, Mark, Patience, Report, Term, Text, Time};
+use tenure_core::{
+    Cause, Change, Claim, End, Holder, Mark, Marks, Patience, Report, Term, Text, Time,
+};
 use tenure_store::{Conditional, Name, Snapshot, Store, Stored};
 
 use super::{RemoteLock, RemoteTarget};
 use crate::blocking::{HoldKey, Kept, Theft};
 use crate::clock::{Clock, within};
 use crate::driver::{Driver, Site, Step};
-use crate::{Error, Lock};
+use crate::lock::Handle;
+use crate::{Error, Lost};
 
 /// How long a store is asked again before its silence is an error.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +58,7 @@ impl RemoteLock {
 
 /// One such operation.
 struct Job {
-    lock: Lock,
+    lock: Arc<Handle>,
     store: Arc<dyn Store>,
     name: Name,
     clock: Arc<dyn Clock>,
@@ -76,7 +79,8 @@ impl Job {
         let name = Name::new(lock.lock.name()).map_err(|e| Error::Invalid(e.to_string()))?;
         let clock = Arc::clone(&lock.remote.client().shared().clock);
         let limit = clock.now().after(PATIENCE);
-        Ok(Self { lock: lock.lock.clone(), store, name, clock, limit })
+        lock.lock.check()?;
+        Ok(Self { lock: lock.lock.handle(), store, name, clock, limit })
     }
 
     async fn renew(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
@@ -89,7 +93,7 @@ impl Job {
                     return Ok(Kept::Done { token: h.token.get() });
                 }
                 Standing::Expired(..) => {
-                    return Ok(Kept::Lost(Cause::Deadline.into()));
+                    return Ok(Kept::Lost(Lost::Deadline));
                 }
                 Standing::Held(holder, stored) => (holder, stored),
             };
@@ -128,7 +132,7 @@ impl Job {
                     (h, stored, End::Released, done)
                 }
                 Standing::Expired(h, stored) => {
-                    let lost = Kept::Lost(Cause::Deadline.into());
+                    let lost = Kept::Lost(Lost::Deadline);
                     (h, stored, End::Expired, lost)
                 }
             };
@@ -170,12 +174,11 @@ impl Job {
         (end, reason): (End, Option<Text>),
     ) -> Result<bool, Error> {
         let session = self.store.session().await?;
-        let handle = self.lock.handle();
-        let number = handle.shared.number();
-        let mut claim = Claim::new(handle.config(&self.store, session, number)?);
+        let marks = Marks::new(tenure_local::HoldKey::anywhere()?.start()?);
+        let mut claim = Claim::new(self.lock.config(&self.store, session, marks)?);
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
-        let mut driver = Driver::new(claim, Patience::Forever, seen, &self.clock);
+        let mut driver = Driver::new(claim, Patience::Forever, seen);
         let site = Site { store: &self.store, name: &self.name, clock: &self.clock };
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {
@@ -237,7 +240,7 @@ impl Job {
         judged: &Stored,
         change: &Change,
     ) -> Option<tenure_store::Result<Conditional<Stored>>> {
-        let limit = self.clock.now().after(self.lock.settings().timing.attempt());
+        let limit = self.clock.now().after(self.lock.settings.timing.attempt());
         within(&self.clock, Some(limit), self.store.write_if(&self.name, Some(judged), change))
             .await
     }

@@ -115,7 +115,9 @@ impl Remote {
 
     /// This lock of the store.
     pub(super) fn lock(self: &Arc<Self>, name: &str, id: &Arc<str>) -> RemoteLock {
-        RemoteLock { remote: Arc::clone(self), lock: self.client.under(id.clone()).lock(name) }
+        // The identity was checked when it was given.
+        let client = self.client.with_id(id).unwrap_or_else(|_| self.client.clone());
+        RemoteLock { remote: Arc::clone(self), lock: client.lock(name) }
     }
 }
 

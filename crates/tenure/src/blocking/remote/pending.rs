@@ -65,21 +65,22 @@ impl RemotePending {
     fn begin(&mut self) -> Result<(), Error> {
         // A contender of its own each time: two must not draw the same marks.
         let marks = self.key.map(|key| key.0.start()).transpose()?;
-        let post = Arc::clone(&self.post);
+        let waits = Arc::clone(&self.post);
         let ears = Ears(Arc::new(move |held_by, place, ticket| {
-            post.put(News::Waiting(Waiting { place, ticket, held_by }));
+            waits.put(News::Waiting(Waiting { place, ticket, held_by }));
         }));
-        let lock = self.lock.lock.clone().set(|settings| {
-            settings.marks = marks;
-            settings.ears = Some(ears);
+        let lock = self.lock.lock.clone().tuned(|handle| {
+            handle.marks = marks;
+            handle.ears = Some(ears);
         });
+        let lock = lock.handle();
         let post = Arc::clone(&self.post);
         let patience = match self.want {
             Want::Now => tenure_core::Patience::Now,
             Want::Until(limit) => tenure_core::Patience::Until(limit),
             Want::Forever => tenure_core::Patience::Forever,
         };
-        let task = async move { post.put(News::Done(Box::new(lock.handle().get(patience).await))) };
+        let task = async move { post.put(News::Done(Box::new(lock.get(patience).await))) };
         self.task = Some(self.lock.remote.handle().spawn(task).abort_handle());
         Ok(())
     }

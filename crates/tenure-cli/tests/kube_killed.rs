@@ -1,0 +1,175 @@
+//! Kubernetes: whoever is killed, stopped or cut off, the work ends before the hold can expire.
+#![cfg(feature = "kube")]
+
+mod common;
+#[path = "common/kube.rs"]
+mod kube;
+
+use std::time::{Duration, Instant};
+
+use common::{Running, kill, runs, until};
+use kube::{Kube, keeper_of};
+use rustix::process::Signal;
+
+const TTL: &str = "3s";
+/// When the holder stops believing: `ttl x (1 - drift) - margin`.
+const DEADLINE: Duration = Duration::from_millis(2_820);
+
+/// A script that heeds no TERM, and what it started in the background.
+const STUBBORN: &str = "trap '' TERM; sleep 1000 & echo $! > born; echo $$ > script; \
+                        while :; do sleep 0.1; done";
+
+/// Starts the script under the lock; it, and what it has started.
+fn hold(kube: &Kube) -> (Running, [i32; 2]) {
+    let running = kube.hold(&["--ttl", TTL], STUBBORN);
+    let pid = |name: &str| {
+        until(name, || kube.read(name).ends_with('\n'));
+        kube.read(name).trim().parse().unwrap()
+    };
+    let pids = [pid("script"), pid("born")];
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    (running, pids)
+}
+
+/// Waits for the end of all of it; how long that took.
+fn ended(pids: &[i32]) -> Duration {
+    let start = Instant::now();
+    until("the work has ended", || !pids.iter().any(|pid| runs(*pid)));
+    start.elapsed()
+}
+
+/// Whether the next one gets the lock; not before the work has ended.
+fn next(kube: &Kube) -> Duration {
+    let start = Instant::now();
+    let ran = kube.run(&["run", "-w", "10s", "LOCK", "--", "true"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    start.elapsed()
+}
+
+#[test]
+fn killing_the_command_ends_the_work_at_once_and_frees_the_lock() {
+    let kube = Kube::new();
+    let (running, pids) = hold(&kube);
+    let keeper = keeper_of(running.pid());
+    running.signal(Signal::KILL);
+    assert!(ended(&pids) < Duration::from_secs(1));
+    let waited = next(&kube);
+    assert!(waited < Duration::from_secs(2), "the lock is given back: {waited:?}");
+    until("the keeper ends", || !runs(keeper));
+}
+
+#[test]
+fn killing_the_keeper_ends_the_work_and_the_lock_is_lost() {
+    let kube = Kube::new();
+    let (running, pids) = hold(&kube);
+    kill(keeper_of(running.pid()), Signal::KILL);
+    assert!(ended(&pids) < DEADLINE);
+    let ran = running.end();
+    assert_eq!(ran.code, Some(123), "{ran:?}");
+    assert!(ran.stderr.contains("the process that renewed it has ended"), "{ran:?}");
+    next(&kube);
+}
+
+#[test]
+fn a_keeper_that_hangs_is_not_believed_past_the_deadline() {
+    let kube = Kube::new();
+    let (running, pids) = hold(&kube);
+    let keeper = keeper_of(running.pid());
+    kill(keeper, Signal::STOP);
+    assert!(ended(&pids) < DEADLINE);
+    let ran = running.end();
+    assert_eq!(ran.code, Some(123), "{ran:?}");
+    assert!(ran.stderr.contains("not renewed in time"), "{ran:?}");
+    kill(keeper, Signal::KILL);
+    next(&kube);
+}
+
+#[test]
+fn a_store_that_falls_silent_ends_the_work_before_the_deadline() {
+    for closed in [false, true] {
+        let kube = Kube::far();
+        let (running, pids) = hold(&kube);
+        if closed {
+            kube.way().close()
+        } else {
+            kube.way().silence()
+        }
+        assert!(ended(&pids) < DEADLINE);
+        let ran = running.end();
+        assert_eq!(ran.code, Some(123), "{ran:?}");
+        kube.way().open();
+        next(&kube);
+    }
+}
+
+#[test]
+fn work_that_ends_when_told_to_keeps_its_own_code_if_the_hold_came_back() {
+    let kube = Kube::far();
+    let trap = "trap 'echo told; sleep 0.3; exit 5' TERM; while :; do sleep 0.05; done";
+    let mut running = kube.hold(&["--ttl", "6s", "--grace", "2s"], trap);
+    kube.way().close();
+    assert_eq!(running.line(), "told");
+    kube.way().open();
+    let ran = running.end();
+    assert!(matches!(ran.code, Some(5 | 123)), "{ran:?}");
+}
+
+#[test]
+fn a_stopped_command_keeps_its_hold() {
+    let kube = Kube::new();
+    let running = kube.hold(&["--ttl", TTL], "while [ ! -e go ]; do sleep 0.05; done; exit 3");
+    running.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(kube.run(&["run", "-n", "LOCK", "--", "true"]).code, Some(124));
+    running.signal(Signal::CONT);
+    std::fs::write(kube.path("go"), "").unwrap();
+    let ran = running.end();
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert_eq!(kube.show()["state"], "free");
+}
+
+#[test]
+fn a_stopped_command_that_is_cut_off_is_ended_by_the_keeper() {
+    let kube = Kube::far();
+    let (running, pids) = hold(&kube);
+    running.signal(Signal::STOP);
+    kube.way().silence();
+    assert!(ended(&pids) < DEADLINE);
+    kube.way().open();
+    next(&kube);
+    running.signal(Signal::CONT);
+    let ran = running.end();
+    assert_eq!(ran.code, Some(123), "{ran:?}");
+}
+
+#[test]
+fn killing_the_command_while_it_is_cut_off_ends_the_work_as_well() {
+    let kube = Kube::far();
+    let (running, pids) = hold(&kube);
+    let keeper = keeper_of(running.pid());
+    kube.way().silence();
+    running.signal(Signal::KILL);
+    assert!(ended(&pids) < Duration::from_secs(1));
+    until("the keeper ends", || !runs(keeper));
+    kube.way().open();
+    next(&kube);
+}
+
+#[test]
+fn killed_at_any_instant_it_leaves_no_work() {
+    let kube = Kube::new();
+    // From before the store is asked until the work runs.
+    for delay in (0..40).map(|n| Duration::from_millis(n * 4)) {
+        let _ = std::fs::remove_file(kube.path("born"));
+        let line = "sleep 1000 & echo $! > born; wait";
+        let running = kube.start(&["run", "--ttl", TTL, "LOCK", "-c", line]);
+        std::thread::sleep(delay);
+        running.signal(Signal::KILL);
+        drop(running);
+        assert!(next(&kube) < Duration::from_secs(8));
+        let born = kube.read("born");
+        if let Ok(pid) = born.trim().parse() {
+            assert!(!runs(pid), "after {delay:?} process {pid} still runs");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What one handle knows of a record is never trusted over the file.
+//!
+//! A record that is brought back is exchanged for a forged one where it matters, so that it shows
+//! whether it was taken or the bytes were read.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tenure_core::{Record, Term};
+
+use super::Stored;
+use crate::crash::disk::Dice;
+use crate::sys::record;
+use crate::testing::{Scratch, held, lock_in, open_in, session_in};
+use crate::{Error, Folder, LockFile, OwnSession, slots};
+
+/// Handles on one lock, each as in a process of its own.
+struct Handles {
+    scratch: Scratch,
+    folder: Arc<Folder>,
+    session: OwnSession,
+    a: LockFile,
+    b: LockFile,
+    serial: u64,
+}
+
+impl Handles {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let session = session_in(&folder);
+        let other = open_in(&scratch.path().join("store"), None);
+        let (mut a, b) = (lock_in(&folder, "l"), lock_in(&other, "l"));
+        let make = |token| held(token, session.session(), Term::Session);
+        drop(a.create(&session, make).unwrap().unwrap());
+        Self { scratch, folder, session, a, b, serial: 0 }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.path().join("store/locks/l")
+    }
+
+    /// A record unlike every other, with a tag of this length.
+    fn numbered(&mut self, size: usize) -> Record {
+        self.serial += 1;
+        let tag = format!("{}{}", self.serial, "x".repeat(size));
+        Record { tags: vec![tag.into()], ..Record::default() }
+    }
+
+    /// Where the newest slot begins.
+    fn newest(&self) -> u64 {
+        let bytes = fs::read(self.path()).unwrap();
+        let sequence =
+            |i: &usize| slots::Slot::decode(&bytes[i * 1024..]).good().map(|h| h.sequence);
+        (0..slots::SLOTS).max_by_key(sequence).unwrap() as u64 * 1024
+    }
+
+    fn garble(&self, at: u64, len: usize) {
+        let file = fs::File::options().write(true).open(self.path()).unwrap();
+        file.write_all_at(&vec![0xa5; len], at).unwrap();
+    }
+}
+
+/// What a process reads that knows nothing.
+fn afresh(folder: &Arc<Folder>) -> Result<Stored, Error> {
+    lock_in(folder, "l").lock().unwrap().unwrap().read()
+}
+
+/// Reads and brings back, as every look at a lock does.
+fn read(lock: &mut LockFile) -> Stored {
+    let mut guard = lock.lock().unwrap().unwrap();
+    let stored = guard.read().unwrap();
+    guard.bring_back(stored.clone());
+    stored
+}
+
+fn write(lock: &mut LockFile, record: &Record, synced: bool) {
+    let mut guard = lock.lock().unwrap().unwrap();
+    let stored = guard.read().unwrap();
+    let token = stored.record.last_token;
+    let record = Record { last_token: token, ..record.clone() };
+    let version = guard.write(&record, synced).unwrap();
+    guard.bring_back(Stored { record, version, ..stored });
+}
+
+fn forged() -> Record {
+    Record { next_ticket: 99, ..Record::default() }
+}
+
+/// Whether the next reader of `lock` takes what it knows.
+fn trusts(lock: &mut LockFile) -> bool {
+    lock.known.forge(forged());
+    let mut guard = lock.lock().unwrap().unwrap();
+    guard.read().is_ok_and(|stored| stored.record == forged())
+}
+
+#[test]
+fn what_nobody_wrote_since_is_not_decoded_again() {
+    let mut is = Handles::new();
+    read(&mut is.a);
+    assert!(trusts(&mut is.a));
+    let record = is.numbered(3);
+    write(&mut is.a, &record, false);
+    assert!(trusts(&mut is.a));
+    write(&mut is.a, &record, true);
+    assert!(trusts(&mut is.a));
+    // Another process that only looks changes nothing.
+    read(&mut is.b);
+    assert!(trusts(&mut is.a));
+}
+
+#[test]
+fn what_another_handle_wrote_is_read() {
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    for synced in [false, true, false, false, false] {
+        write(&mut is.a, &record, synced);
+        // The same record: only the header is another.
+        write(&mut is.b, &record, synced);
+        assert!(!trusts(&mut is.a));
+        assert_eq!(read(&mut is.a), afresh(&is.folder).unwrap());
+    }
+}
+
+#[test]
+fn the_record_of_a_file_that_was_deleted_is_not_that_of_the_next() {
+    let mut is = Handles::new();
+    let before = read(&mut is.a);
+    is.b.lock().unwrap().unwrap().delete().unwrap();
+    let session = is.session.session();
+    let make = |token| held(token, session, Term::Session);
+    drop(is.b.create(&is.session, make).unwrap().unwrap());
+    assert!(!trusts(&mut is.a));
+    let after = read(&mut is.a);
+    assert_eq!(after, afresh(&is.folder).unwrap());
+    assert_ne!(after.version.incarnation, before.version.incarnation);
+}
+
+#[test]
+fn damage_is_seen_through_what_is_known() {
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    (0..3).for_each(|_| write(&mut is.a, &record, false));
+    // In the header and behind it; a single byte is enough.
+    for at in [0, 20, slots::HEADER as u64, slots::HEADER as u64 + 7] {
+        write(&mut is.a, &record, false);
+        let before = read(&mut is.a);
+        is.garble(is.newest() + at, 1);
+        assert!(!trusts(&mut is.a), "byte {at}");
+        let after = read(&mut is.a);
+        assert_eq!(after, afresh(&is.folder).unwrap());
+        assert!(after.damaged && after.version.revision < before.version.revision);
+    }
+    // Damage of another slot is told, though the record is the one that is known.
+    write(&mut is.a, &record, false);
+    let before = read(&mut is.a);
+    is.garble((is.newest() + 1024) % 3072, 1);
+    assert_eq!(read(&mut is.a), Stored { damaged: true, ..before });
+    for damage in [&[][..], &[0; 3072], b"something else"] {
+        fs::write(is.path(), damage).unwrap();
+        assert!(!trusts(&mut is.a));
+        assert!(matches!(afresh(&is.folder), Err(Error::Damaged { .. })));
+    }
+}
+
+#[test]
+fn a_restored_copy_is_read_as_it_is() {
+    let mut is = Handles::new();
+    let (first, second) = (is.numbered(3), is.numbered(3));
+    write(&mut is.a, &first, false);
+    let copy = fs::read(is.path()).unwrap();
+    let then = read(&mut is.a);
+    write(&mut is.a, &second, false);
+    fs::write(is.path(), copy).unwrap();
+    assert!(!trusts(&mut is.a));
+    assert_eq!(read(&mut is.a), then);
+}
+
+#[test]
+fn who_fails_leaves_nothing_that_is_known() {
+    let mut is = Handles::new();
+    for after in 0..3 {
+        for size in [3, 5_000] {
+            let (record, failing) = (is.numbered(3), is.numbered(size));
+            write(&mut is.a, &record, false);
+            let mut guard = is.a.lock().unwrap().unwrap();
+            guard.read().unwrap();
+            record::fail(after, Errno::IO);
+            let written = guard.write(&failing, true);
+            record::heal();
+            drop(guard);
+            assert!(written.is_ok() || is.a.known.take(&[]).is_none());
+            assert_eq!(read(&mut is.a), afresh(&is.folder).unwrap());
+        }
+    }
+}
+
+#[test]
+fn any_history_is_read_as_by_one_who_knows_nothing() {
+    record::pretend_syncs();
+    for seed in 0..8 {
+        let (mut is, mut dice) = (Handles::new(), Dice(seed));
+        for step in 0..300 {
+            act(&mut is, &mut dice);
+            let fresh = afresh(&is.folder).unwrap();
+            for lock in [&mut is.a, &mut is.b] {
+                assert_eq!(read(lock), fresh, "seed {seed}, step {step}");
+                // Twice, so that what was just brought back is met as well.
+                assert_eq!(read(lock), fresh, "seed {seed}, step {step}");
+            }
+        }
+    }
+}
+
+/// One of the handles writes, fails to, or deletes and creates the lock; or a slot is damaged.
+fn act(is: &mut Handles, dice: &mut Dice) {
+    let record = is.numbered([0, 3, 900, 3_000][dice.below(4)]);
+    let session = is.session.session();
+    if dice.coin() {
+        std::mem::swap(&mut is.a, &mut is.b);
+    }
+    match dice.below(8) {
+        0 => is.garble(dice.below(3) as u64 * 1024 + dice.below(200) as u64, 1),
+        1 => {
+            is.a.lock().unwrap().unwrap().delete().unwrap();
+            let make = |token| held(token, session, Term::Session);
+            drop(is.a.create(&is.session, make).unwrap().unwrap());
+        }
+        2 => {
+            let mut guard = is.a.lock().unwrap().unwrap();
+            guard.read().unwrap();
+            record::fail(u32::try_from(dice.below(3)).unwrap(), Errno::NOSPC);
+            // Whether it worked is what the next reader is to find out.
+            let _ = guard.write(&record, dice.coin());
+            record::heal();
+        }
+        _ => write(&mut is.a, &record, dice.coin()),
+    }
+    // A second damaged slot could hide behind the first: whoever writes next mends one.
+    if afresh(&is.folder).unwrap().damaged {
+        write(&mut is.b, &record, true);
+    }
+}
