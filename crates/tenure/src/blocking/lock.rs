@@ -205,8 +205,10 @@ impl Lock {
     ///
     /// Work that runs in a thread cannot be stopped from outside. On the embedded store it need not
     /// be: a hold there never ends by time, and work that may last looks from time to time with
-    /// [`Guard::check`] whether an operator took the lock away. Elsewhere it must look at
-    /// [`Guard::deadline`] before each action, and fence what it writes with the token.
+    /// [`Guard::check`] whether an operator took the lock away. Elsewhere a thread renews the hold as
+    /// long as the work runs, and **work that goes on past the [deadline](Guard::deadline) ends with
+    /// the process, which is aborted** before somebody else works beside it: look at
+    /// [`Guard::news`] for the order to stop, and fence what is written with the token.
     ///
     /// ```
     /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
@@ -226,7 +228,9 @@ impl Lock {
     /// If the work does. The lock is given back.
     pub fn run<T>(&self, work: impl FnOnce(&mut Guard) -> T) -> Result<T, Error> {
         let mut guard = self.acquire()?;
+        let watchdog = guard.watchdog();
         let output = work(&mut guard);
+        drop(watchdog);
         match guard.release() {
             Ok(Released::Lost(cause)) => Err(Error::Lost(cause)),
             Ok(Released::Released) | Err(_) => Ok(output),
