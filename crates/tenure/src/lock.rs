@@ -369,7 +369,7 @@ impl Handle {
             Some(limit.map_or(at, |limit| limit.min(at)))
         };
         let attempt = self.settings.timing.attempt();
-        let mut said = "the store did not say how it knows who lives".to_owned();
+        let mut said = None;
         loop {
             match within(clock, until(attempt), store.session()).await {
                 Some(Ok(session)) => {
@@ -380,13 +380,14 @@ impl Handle {
                     return Err(error.into());
                 }
                 Some(Err(error)) => {
-                    said = error.to_string();
+                    said = Some(error.to_string());
                     within(clock, until(attempt / 2), std::future::pending::<()>()).await;
                 }
                 None => {}
             }
             if limit.is_some_and(|limit| clock.now() >= limit) {
-                return Err(Error::unavailable(said));
+                let unsaid = || "the store did not say how it knows who lives".to_owned();
+                return Err(Error::unavailable(said.unwrap_or_else(unsaid)));
             }
         }
     }

@@ -19,12 +19,18 @@ use crate::hold::Status;
 pub(crate) struct Line {
     pub(crate) name: Name,
     turn: Arc<Semaphore>,
-    ahead: Mutex<Ahead>,
+    seated: Mutex<Seated>,
     /// The record as the last one seated left it, if it was free then.
     known: Mutex<Option<Snapshot>>,
-    /// Who is seated and has not got the lock yet.
-    acquiring: Mutex<Weak<Seat>>,
     lines: Weak<Shared>,
+}
+
+/// The one in the seat.
+#[derive(Debug, Default)]
+struct Seated {
+    ahead: Ahead,
+    /// Itself, while it has not got the lock yet.
+    acquiring: Weak<Seat>,
 }
 
 /// Who is in the seat, as the others know it.
@@ -51,9 +57,8 @@ impl Line {
         Arc::new(Self {
             name,
             turn: Arc::new(Semaphore::new(1)),
-            ahead: Mutex::default(),
+            seated: Mutex::default(),
             known: Mutex::default(),
-            acquiring: Mutex::default(),
             lines: Arc::downgrade(shared),
         })
     }
@@ -73,15 +78,15 @@ impl Line {
     /// Sends everybody away who stands here, and who is seated without having the lock.
     pub(crate) fn close(&self) {
         self.turn.close();
-        let acquiring = self.acquiring().upgrade();
+        let acquiring = self.seated().acquiring.upgrade();
         if let Some(seat) = acquiring {
             seat.send_away();
         }
     }
 
-    /// Who is seated and has not got the lock yet.
-    pub(super) fn acquiring(&self) -> MutexGuard<'_, Weak<Seat>> {
-        self.acquiring.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Says who is seated and has not got the lock yet.
+    pub(super) fn set_acquiring(&self, seat: Weak<Seat>) {
+        self.seated().acquiring = seat;
     }
 
     /// The record as the last one seated left it. The next of this client needs no read to try;
@@ -91,7 +96,7 @@ impl Line {
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
-        let old = std::mem::replace(&mut *self.ahead(), ahead);
+        let old = std::mem::replace(&mut self.seated().ahead, ahead);
         drop(old);
     }
 
@@ -106,7 +111,7 @@ impl Line {
             looks_abandoned: false,
             takeover_in: None,
         };
-        match &*self.ahead() {
+        match &self.seated().ahead {
             Ahead::Nobody => unknown(id, None),
             Ahead::Waits(by) => HeldBy::clone(by),
             Ahead::Holds(status) => {
@@ -118,8 +123,8 @@ impl Line {
         }
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seated(&self) -> MutexGuard<'_, Seated> {
+        self.seated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -87,8 +87,6 @@ pub(crate) struct Driver {
     unsure: bool,
     /// Something was refused, for which the end of our session may be the reason.
     doubts_session: bool,
-    /// The session that the store has for us by now, if it is another one.
-    new_session: Option<Session>,
     /// Whether the store has ever answered.
     contact: bool,
     /// When it was polled last.
@@ -122,7 +120,6 @@ impl Driver {
             stumbles: 0,
             unsure: false,
             doubts_session: false,
-            new_session: None,
             contact: false,
             now: Time::ZERO,
             alarm: None,
@@ -189,12 +186,9 @@ impl Driver {
             if let Want::Told(step) = want {
                 return Poll::Ready(step);
             }
-            let came = self.take_in(&mut tick, site, cx);
-            if let Some(session) = self.new_session.take() {
-                return Poll::Ready(Step::Reborn(session));
-            }
-            match came {
-                Some(Ok(())) => continue,
+            match self.take_in(&mut tick, site, cx) {
+                Some(Ok(Some(session))) => return Poll::Ready(Step::Reborn(session)),
+                Some(Ok(None)) => continue,
                 Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
                 None => {}
             }

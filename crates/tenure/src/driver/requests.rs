@@ -27,6 +27,9 @@ enum Pending {
     Session(BoxFuture<'static, Result<Session>>),
 }
 
+/// Something came in; with it, perhaps, the session that has taken the place of the claim's.
+pub(super) type Came = std::result::Result<Option<Session>, StoreError>;
+
 /// What a read or a probe came to.
 enum Answer {
     Read(Result<Snapshot>),
@@ -125,7 +128,7 @@ impl Driver {
         tick: &mut Tick,
         site: Site<'_>,
         cx: &mut Context<'_>,
-    ) -> Option<std::result::Result<(), StoreError>> {
+    ) -> Option<Came> {
         for place in 0..self.writes.len() {
             if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
                 let sent = self.writes.remove(place);
@@ -133,7 +136,7 @@ impl Driver {
                     // Every hold would keep the room.
                     self.writes = Vec::new();
                 }
-                return Some(self.written(tick.now, &sent, answer));
+                return Some(self.written(tick.now, &sent, answer).map(|()| None));
             }
         }
         if let Some(ask) = &mut self.ask {
@@ -164,17 +167,21 @@ impl Driver {
             if let Some(late) = self.ask_late(tick.now) {
                 return Some(late);
             }
+            if matches!(self.ask, Some(Ask { pending: Pending::Watch, .. })) {
+                // What the watch tells first is the answer.
+                return None;
+            }
         }
         // Also while a read is under way: it may never be answered, and the watch tells of a loss.
         let news = self.look_at_watch(tick.now, cx);
         if news.is_some() {
             tick.now = site.clock.now();
         }
-        news
+        news.map(|news| news.map(|()| None))
     }
 
     /// Gives up a read or a probe that takes too long: neither leaves anything behind.
-    fn ask_late(&mut self, now: Time) -> Option<std::result::Result<(), StoreError>> {
+    fn ask_late(&mut self, now: Time) -> Option<Came> {
         if now < self.ask_ends()? {
             return None;
         }
@@ -193,7 +200,7 @@ impl Driver {
         self.ask.as_ref().map(|ask| ask.since.after(attempt))
     }
 
-    fn answered(&mut self, now: Time, answer: Answer) -> std::result::Result<(), StoreError> {
+    fn answered(&mut self, now: Time, answer: Answer) -> Came {
         self.ask = None;
         self.contact |= matches!(answer, Answer::Read(Ok(_)) | Answer::Probed(_, Ok(_)));
         match answer {
@@ -201,7 +208,7 @@ impl Driver {
             Answer::Probed(session, Ok(probed)) => self.claim.handle_probe(session, probed),
             Answer::Session(Ok(session)) => {
                 let gone = session != self.claim.config().session;
-                self.new_session = Some(session).filter(|_| gone);
+                return Ok(gone.then_some(session));
             }
             // The session may have been given up since: the record tells.
             Answer::Probed(_, Err(error)) if error.is_retryable() => {
@@ -215,7 +222,7 @@ impl Driver {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn read(&mut self, now: Time, snapshot: Snapshot) {

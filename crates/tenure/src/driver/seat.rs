@@ -133,7 +133,7 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Result<Acquired, Error> {
         let clock = Arc::clone(&self.shared.clock);
-        *self.line.acquiring() = Arc::downgrade(&self);
+        self.line.set_acquiring(Arc::downgrade(&self));
         let mut undo = UndoOnDrop(Some(self));
         let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
             Some(seat) => seat.poll_acquire(cx, ears),
@@ -150,7 +150,7 @@ impl Seat {
         };
         // Busy and timed out may have left something to undo.
         if let Acquired::Held(seat, _) = &output {
-            *seat.line.acquiring() = Weak::new();
+            seat.line.set_acquiring(Weak::new());
             undo.0 = None;
         }
         Ok(output)
