@@ -11,7 +11,7 @@ use crate::exit::Failure;
 
 mod holds;
 
-pub(crate) use holds::{AcquireArgs, HoldArgs, RepairArgs, StealArgs, WaitArgs};
+pub(crate) use holds::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
 
 /// One call of the command, as typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub(crate) enum Args {
     Release(HoldArgs),
     Steal(StealArgs),
     Repair(RepairArgs),
+    Rbac(RbacArgs),
     Doctor,
     Completions(String),
     Man(Option<String>),
@@ -87,6 +88,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "release" => Args::Release(holds::release(&mut given)),
         "steal" => Args::Steal(holds::steal(&mut given)),
         "repair" => Args::Repair(holds::repair(&mut given)),
+        "rbac" => Args::Rbac(holds::rbac(&mut given)),
         "doctor" => Args::Doctor,
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),

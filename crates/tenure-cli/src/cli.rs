@@ -15,7 +15,7 @@ use crate::help;
 mod holds;
 
 /// The verbs, in the order of the help.
-pub(crate) const VERBS: [&str; 12] = [
+pub(crate) const VERBS: [&str; 13] = [
     "run",
     "ls",
     "show",
@@ -25,6 +25,7 @@ pub(crate) const VERBS: [&str; 12] = [
     "release",
     "steal",
     "repair",
+    "rbac",
     "doctor",
     "completions",
     "man",
@@ -181,8 +182,8 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
     },
 ];
 
-const STORE: &str =
-    "The store: local: or local:/absolute/folder [default: TENURE_STORE, else local:]";
+const STORE: &str = "The store: local:, local:/absolute/folder, or kube:NAMESPACE with options \
+     [default: TENURE_STORE, else local:]";
 
 fn ls(command: Command) -> Command {
     command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())

@@ -49,6 +49,13 @@ If the lock is lost:
   tenure itself is killed, the kernel kills the command, and the next in
   line ends what is left of its group before it takes the lock.
 
+  On kube: a second process of tenure renews the lock, also while Ctrl-Z
+  stops the job. When the store does not answer, the group gets TERM the
+  grace before the lock could expire, and KILL before it can. Whichever of
+  the two processes is killed, the other ends the group; only if both are
+  killed at once, as by `killall -9 tenure`, what the command had started
+  in the background goes on. What leaves the group is not ended.
+
 Exit codes:
   CODE   the command's own exit code
   123    the lock was lost before the command ended, whatever it returned
@@ -66,6 +73,8 @@ Events:
   \"lock\":
   waiting   place (how many are ahead in line), ticket, held_by
   acquired  store, id, token: the command is about to start
+  renewed   remaining_ms until the lock expires without another renewal
+  stopping  remaining_ms until KILL, because renewals fail
   exited    code or signal of the command
   released  remaining_ms where --at-least keeps the lock
   lost      reason; then stopping with remaining_ms until KILL
@@ -90,7 +99,9 @@ Examples:
   tenure run --at-least 50s -n report -- ./report.sh
       Not twice within 50 s, however short the report is.
   tenure run --status-fd 3 build -- make 3>events.json
-      What happened, as one JSON object per line.";
+      What happened, as one JSON object per line.
+  tenure run --store kube:jobs nightly -- ./backup.sh
+      Under a Lease in the namespace jobs, beside client-go's programs.";
 
 pub(crate) const SHOW_LONG: &str = "\
 Show one lock: its holder, its queue, its tags, and its last holds, newest first, with how each

@@ -33,6 +33,7 @@ mod options;
 mod pages;
 mod parent;
 mod plain;
+mod rbac;
 mod release;
 mod renew;
 mod repair;
@@ -47,7 +48,7 @@ mod wait;
 
 use args::{Args, Stop};
 use exit::Failure;
-use options::{AcquireOptions, HoldOptions, RepairOptions, StealOptions};
+use options::{AcquireOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions};
 
 fn main() -> ExitCode {
     #[cfg(feature = "bench-link")]
@@ -86,6 +87,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
         }
         Args::Steal(args) => steal::steal(&StealOptions::resolve(args, store_env())?),
         Args::Repair(args) => repair::repair(&RepairOptions::resolve(args, store_env())?, out),
+        Args::Rbac(args) => printed(rbac::rbac(&RbacOptions::resolve(args, store_env())?, out)),
         Args::Doctor => printed(doctor::doctor(out)),
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),

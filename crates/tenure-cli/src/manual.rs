@@ -1,5 +1,5 @@
 //! The long texts of the verbs for scripts and operators: `acquire`, `renew`, `release`, `wait`,
-//! `steal`, `repair`.
+//! `steal`, `repair`, `rbac`.
 //!
 //! Owns prose only, as `help.rs` does for the others.
 
@@ -147,8 +147,12 @@ A hold with a ttl, of `tenure acquire` or `run --at-least`, is freed when its
 ttl has run out (--after-expiry, the default), or at once (--now): then its
 holder is not told, and only the fencing token protects what it still does.
 
-A hold of a running command never ends by time, so --after-expiry is refused.
-With --now the holder's process and the process group of its command are
+On kube: a hold has expired when it was seen unchanged for its ttl and a
+hundredth more; one that is renewed is left alone. With --now its holder is told
+by the store at once, but nothing stops what it is in the middle of.
+
+A hold of a running command on local: never ends by time, so --after-expiry is
+refused. With --now the holder's process and the process group of its command are
 killed (SIGKILL), and the lock is freed once they have ended; what cannot be
 ended keeps the lock, and is named.";
 
@@ -195,3 +199,29 @@ Examples:
   tenure repair
       What is damaged? Asks before it frees anything.
   tenure repair nightly-backup --yes";
+
+pub(crate) const RBAC_ABOUT: &str = "Print the least Kubernetes rights for locks";
+
+pub(crate) const RBAC_LONG: &str = "\
+Print a Role and its RoleBinding, as YAML: the least that a service account
+needs so that the verbs given with --for work on the locks NAME, in the format
+and namespace of the store. Asks nobody; what it prints can be applied as it is.
+
+Without NAME the rights are for all locks of the namespace. `create` and `list`
+cannot be bound to names; everything else is. In format=annotation the object
+is named in any case, and a store without a namespace gets a ClusterRole. In
+format=janus names of objects are hashes, so none is named.";
+
+pub(crate) const RBAC_AFTER: &str = "\
+Exit codes:
+  0      printed
+  125    the store is not in Kubernetes, or bad usage
+
+Environment:
+  TENURE_STORE    the store when --store is not given
+
+Examples:
+  tenure rbac --store kube:jobs --account runner nightly | kubectl apply -f -
+      For `tenure run nightly` and nothing else.
+  tenure rbac --store kube:jobs --for ls --for show --account viewer
+      For looking at all locks.";

@@ -54,7 +54,7 @@ fn every_verb_has_a_help_with_examples_and_a_page_with_them() {
     let verbs = verbs.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let verbs: Vec<&str> =
         verbs.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(verbs.len(), 12, "{verbs:?}");
+    assert_eq!(verbs.len(), 13, "{verbs:?}");
     for verb in verbs {
         let help = printed(&[verb, "--help"]);
         assert!(

@@ -234,3 +234,36 @@ fn an_outage_while_waiting_is_waited_out() {
     let ran = waiter.end();
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "mine"), "{ran:?}");
 }
+
+#[test]
+fn the_printed_role_is_enough_and_no_more() {
+    let kube = Kube::new();
+    // It stands there already, so that the account need not create it.
+    assert_eq!(kube.run(&["run", "LOCK", "--", "true"]).code, Some(0));
+    let role = kube.run(&["rbac", "--account", "runner", "LOCK"]);
+    assert_eq!(role.code, Some(0), "{role:?}");
+    kube.become_account("runner");
+    let denied = kube.run(&["run", "LOCK", "--", "true"]);
+    assert_eq!(denied.code, Some(125), "{denied:?}");
+    assert!(denied.stderr.contains("tenure rbac"), "{denied:?}");
+    tenure_servers::kube().apply(&kube.namespace, &role.stdout);
+    // The authorizer learns of a binding from a watch.
+    until("the right is there", || kube.run(&["show", "LOCK"]).code == Some(0));
+    for args in [
+        &["run", "LOCK", "--", "true"][..],
+        &["wait", "LOCK"],
+        &["acquire", "LOCK", "--ttl", "1m", "--hold", "hold"],
+        &["renew", "--hold", "hold"],
+        &["steal", "LOCK", "--now", "--yes", "--reason", "test"],
+    ] {
+        let ran = kube.run(args);
+        assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+    }
+    assert_eq!(kube.run(&["release", "--hold", "hold"]).code, Some(123));
+    for args in [&["ls"][..], &["show", "another"], &["wait", "another"]] {
+        let ran = kube.run(args);
+        assert_eq!(ran.code, Some(125), "{args:?}: {ran:?}");
+    }
+    let refused = kube.run(&["rbac", "--store", "local:"]);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+}

@@ -100,7 +100,7 @@ pub use lock::Lock;
 pub use outcome::{Attempt, HeldBy, Lost, Released};
 pub use run::{Overrun, RunOptions};
 pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
-pub use url::StoreUrl;
+pub use url::{KubeObjects, StoreUrl};
 
 /// What a store of the user's own implements, and the store in memory.
 pub mod store {

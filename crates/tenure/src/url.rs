@@ -54,6 +54,22 @@ pub(crate) enum KubeFormat {
     Janus,
 }
 
+/// The objects of a Kubernetes cluster that a store's locks are kept in, as a Role names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KubeObjects {
+    /// The format's name: `lease`, `annotation`, `configmap` or `janus`.
+    pub format: &'static str,
+    /// The namespace, if the URL gives one.
+    pub namespace: Option<String>,
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The resource's plural.
+    pub resource: String,
+    /// The one object that all locks are on, where the format has one.
+    pub object: Option<String>,
+}
+
 /// What the errors call known.
 const KNOWN: &str =
     "known: local:, local:/absolute/path, kube:NAMESPACE and, in a program, memory:";
@@ -109,6 +125,26 @@ impl StoreUrl {
     #[must_use]
     pub const fn is_local(&self) -> bool {
         matches!(self.place, Place::Local(_))
+    }
+
+    /// What the store's locks are kept in, if it is in a Kubernetes cluster.
+    #[must_use]
+    pub fn kube_objects(&self) -> Option<KubeObjects> {
+        let Place::Kube(url) = &self.place else { return None };
+        let (group, resource, object) = match &url.format {
+            KubeFormat::Lease | KubeFormat::Janus => ("coordination.k8s.io", "leases", None),
+            KubeFormat::ConfigMap => ("", "configmaps", None),
+            KubeFormat::Annotation { resource, object } => {
+                let mut parts = resource.rsplit('/');
+                let plural = parts.next().unwrap_or_default();
+                // Behind the version, which a Role does not name.
+                let group = parts.nth(1).unwrap_or_default();
+                (group, plural, Some(object.clone()))
+            }
+        };
+        let (group, resource) = (group.to_owned(), resource.to_owned());
+        let (format, namespace) = (url.format.name(), url.namespace.clone());
+        Some(KubeObjects { format, namespace, group, resource, object })
     }
 
     /// The folder of an embedded store; `None` is the default folder.

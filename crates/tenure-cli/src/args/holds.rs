@@ -55,6 +55,15 @@ pub(crate) struct RepairArgs {
     pub(crate) store: Option<OsString>,
 }
 
+/// `tenure rbac`, as typed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct RbacArgs {
+    pub(crate) names: Vec<OsString>,
+    pub(crate) verbs: Vec<OsString>,
+    pub(crate) account: Option<OsString>,
+    pub(crate) store: Option<OsString>,
+}
+
 pub(super) fn acquire(given: &mut ArgMatches) -> AcquireArgs {
     AcquireArgs {
         want: wait(given),
@@ -92,6 +101,15 @@ pub(super) fn steal(given: &mut ArgMatches) -> StealArgs {
         after_expiry: given.get_flag("after-expiry"),
         now: given.get_flag("now"),
         yes: given.get_flag("yes"),
+        store: take(given, "store"),
+    }
+}
+
+pub(super) fn rbac(given: &mut ArgMatches) -> RbacArgs {
+    RbacArgs {
+        names: given.remove_many("name").map(Iterator::collect).unwrap_or_default(),
+        verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
+        account: take(given, "account"),
         store: take(given, "store"),
     }
 }

@@ -1,11 +1,12 @@
-//! The verbs for scripts and operators: `wait`, `acquire`, `renew`, `release`, `steal`, `repair`.
+//! The verbs for scripts and operators: `wait`, `acquire`, `renew`, `release`, `steal`, `repair`,
+//! `rbac`.
 
 use clap::{Arg, ArgAction, Command};
 
 use super::{name, store, value};
 use crate::manual;
 
-pub(super) fn all() -> [Command; 6] {
+pub(super) fn all() -> [Command; 7] {
     [
         Command::new("wait").about(manual::WAIT_ABOUT).defer(wait),
         Command::new("acquire").about(manual::ACQUIRE_ABOUT).defer(acquire),
@@ -13,6 +14,7 @@ pub(super) fn all() -> [Command; 6] {
         Command::new("release").about(manual::RELEASE_ABOUT).defer(release),
         Command::new("steal").about(manual::STEAL_ABOUT).defer(steal),
         Command::new("repair").about(manual::REPAIR_ABOUT).defer(repair),
+        Command::new("rbac").about(manual::RBAC_ABOUT).defer(rbac),
     ]
 }
 
@@ -80,6 +82,17 @@ fn repair(command: Command) -> Command {
     let command = command.long_about(manual::REPAIR_LONG).after_long_help(manual::REPAIR_AFTER);
     let name = name().required(false).help("Only this lock [default: the whole store]");
     command.args([yes(), store(), name])
+}
+
+fn rbac(command: Command) -> Command {
+    let command = command.long_about(manual::RBAC_LONG).after_long_help(manual::RBAC_AFTER);
+    let verb = value("for", "VERB").long("for").action(ArgAction::Append);
+    let account = "The service account to bind to [default: default]";
+    let name = name().required(false).num_args(0..);
+    command
+        .arg(verb.help("A verb of tenure that is to work; may be repeated [default: run]"))
+        .arg(value("account", "NAME").long("account").help(account))
+        .args([store(), name.help("Only these locks [default: all of the namespace]")])
 }
 
 fn flag(id: &'static str) -> Arg {

@@ -4,8 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tenure::{KubeObjects, StoreUrl};
+
 use super::{LABEL_MAX, Want, busy_code, label, name, patience, positive, store, tags};
-use crate::args::{AcquireArgs, HoldArgs, RepairArgs, StealArgs, WaitArgs};
+use crate::args::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+use crate::duration::shorten;
 use crate::exit::Failure;
 
 const NO_TTL: &str =
@@ -146,6 +149,61 @@ impl RepairOptions {
             yes: args.yes,
             store: store(args.store, store_env)?,
         })
+    }
+}
+
+/// `tenure rbac`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RbacOptions {
+    /// None: all locks.
+    pub(crate) names: Vec<String>,
+    /// The verbs of the command that are to work.
+    pub(crate) verbs: Vec<String>,
+    pub(crate) account: String,
+    pub(crate) objects: KubeObjects,
+}
+
+/// The verbs that ask something of a store.
+const ASKING: [&str; 8] = ["run", "ls", "show", "wait", "acquire", "renew", "release", "steal"];
+
+impl RbacOptions {
+    /// Checks and resolves; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(args: RbacArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        let url = store(args.store, store_env)?;
+        let objects = StoreUrl::parse(&url).map_err(Failure::new)?.kube_objects();
+        let objects = objects.ok_or_else(|| {
+            let shown = shorten(&url);
+            Failure::new(format!("store `{shown}` has no roles; give --store kube:NAMESPACE"))
+        })?;
+        let mut verbs = Vec::new();
+        for verb in &args.verbs {
+            let verb = label("--for", verb, LABEL_MAX)?;
+            if !ASKING.contains(&verb.as_str()) {
+                let known = ASKING.join(", ");
+                return Err(Failure::new(format!("--for `{}`: known: {known}", shorten(&verb))));
+            }
+            verbs.push(verb);
+        }
+        if verbs.is_empty() {
+            verbs.push("run".to_owned());
+        }
+        let account = args.account.unwrap_or_else(|| "default".into());
+        let account = label("--account", &account, 253)?;
+        if !account
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        {
+            let shown = shorten(&account);
+            return Err(Failure::new(format!(
+                "--account `{shown}`: give the name of a service account: lower-case letters, \
+                 digits, `-` and `.`"
+            )));
+        }
+        let names = args.names.iter().map(|n| name(n)).collect::<Result<_, _>>()?;
+        Ok(Self { names, verbs, account, objects })
     }
 }
 

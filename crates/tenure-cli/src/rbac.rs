@@ -1,0 +1,104 @@
+//! `tenure rbac`: the least rights that a service account needs for its locks in Kubernetes.
+//!
+//! Owns which verbs of the API each verb of the command sends, by format; asks nobody. Tests run the
+//! command with what is printed here and nothing else.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use tenure::KubeObjects;
+
+use crate::options::RbacOptions;
+
+/// Prints a Role and its RoleBinding, or both for the whole cluster.
+pub(crate) fn rbac(options: &RbacOptions, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(manifest(options).as_bytes())
+}
+
+fn manifest(options: &RbacOptions) -> String {
+    let RbacOptions { objects, account, .. } = options;
+    // Objects without a namespace are the cluster's.
+    let whole = objects.format == "annotation" && objects.namespace.is_none();
+    let namespace = objects.namespace.as_deref().unwrap_or("default");
+    let kind = if whole { "ClusterRole" } else { "Role" };
+    let placed = if whole { String::new() } else { format!("\n  namespace: {namespace}") };
+    let head = format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}");
+    let mut text = format!(
+        "# For {}.\n{head}\nmetadata:\n  name: tenure-{account}{placed}\nrules:\n",
+        about(options)
+    );
+    text += &rules(options);
+    text += &format!("---\n{head}Binding\nmetadata:\n  name: tenure-{account}{placed}\n");
+    text += &format!(
+        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: tenure-{account}\n"
+    );
+    text + &format!(
+        "subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {namespace}\n"
+    )
+}
+
+fn about(options: &RbacOptions) -> String {
+    let verbs: Vec<_> = options.verbs.iter().map(|verb| format!("`tenure {verb}`")).collect();
+    let locks = match options.names.as_slice() {
+        [] => "all locks".to_owned(),
+        [one] => format!("lock {one}"),
+        more => format!("locks {}", more.join(", ")),
+    };
+    format!("{} on {locks}, format={}", verbs.join(", "), options.objects.format)
+}
+
+fn rules(options: &RbacOptions) -> String {
+    let KubeObjects { format, group, resource, object, .. } = &options.objects;
+    let mut verbs: BTreeSet<&str> = BTreeSet::new();
+    options.verbs.iter().for_each(|verb| verbs.extend(needs(verb, format)));
+    let names: Vec<String> = match (*format, object) {
+        (_, Some(object)) => vec![object.clone()],
+        ("configmap", _) => options.names.iter().map(|name| format!("lockheed-{name}")).collect(),
+        // Its objects' names are made of hashes.
+        ("janus", _) => Vec::new(),
+        _ => options.names.clone(),
+    };
+    let rule = |names: &[String], verbs: &[&str]| {
+        let names = match names {
+            [] => String::new(),
+            names => format!("  resourceNames: [{}]\n", quoted(names)),
+        };
+        let verbs = verbs.join(", ");
+        format!("- apiGroups: [{group:?}]\n  resources: [{resource}]\n{names}  verbs: [{verbs}]\n")
+    };
+    // Neither a creation nor a list can be bound to a name.
+    let is_bound = |verb: &&str| !names.is_empty() && !matches!(*verb, "create" | "list");
+    let (bound, free): (Vec<&str>, Vec<&str>) = verbs.into_iter().partition(is_bound);
+    let mut text = String::new();
+    if !free.is_empty() {
+        text += &rule(&[], &free);
+    }
+    if !bound.is_empty() {
+        text += &rule(&names, &bound);
+    }
+    text
+}
+
+/// What a verb of the command asks of the API server.
+fn needs(verb: &str, format: &str) -> Vec<&'static str> {
+    let write: &[&'static str] = match format {
+        "annotation" => &["patch"],
+        "janus" => &["update", "delete"],
+        _ => &["update"],
+    };
+    let create: &[&'static str] = if format == "annotation" { &[] } else { &["create"] };
+    let all: &[&[&'static str]] = match verb {
+        "ls" if format == "annotation" => &[&["get"]],
+        "ls" => &[&["list"]],
+        "show" => &[&["get"]],
+        "wait" => &[&["get", "watch"]],
+        "renew" | "release" => &[&["get"], write],
+        "steal" => &[&["get", "watch"], write],
+        _ => &[&["get", "watch"], write, create],
+    };
+    all.concat()
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
