@@ -2,6 +2,7 @@
 //!
 //! Neither is read here. A driver passes in what its own clocks say.
 
+use core::fmt;
 use core::time::Duration;
 
 /// An instant of the driver's own boot-time clock, in nanoseconds since an epoch of its choosing.
@@ -81,5 +82,50 @@ impl Wall {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// RFC 3339 in UTC, to the microsecond: `2026-11-21T10:19:43.000125Z`.
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Years begin in March here, so that the leap day is their last; 719,468 days lie between
+        // the first of March of the year 0 and 1970. An era of 400 years has 146,097 days.
+        let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let (day, month) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
+        let year = era * 400 + year + u64::from(month < 3);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn wall_times_are_shown_as_dates() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00"),
+            (68_169_599, "1972-02-28T23:59:59"),
+            (68_169_600, "1972-02-29T00:00:00"),
+            (951_868_799, "2000-02-29T23:59:59"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (1_700_000_000, "2023-11-14T22:13:20"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (253_402_300_799, "9999-12-31T23:59:59"),
+        ] {
+            let wall = Wall::from_micros(seconds * 1_000_000 + 125);
+            assert_eq!(wall.to_string(), [shown, ".000125Z"].concat());
+        }
+        // No calendar goes there, and it is no panic.
+        assert!(Wall::from_micros(u64::MAX).to_string().starts_with("586524-"));
     }
 }

@@ -235,7 +235,16 @@ enum Watch {
 }
 
 /// Calls the watchdog off when dropped.
-struct CalledOff(Arc<Watchdog>);
+pub(crate) struct CalledOff(Arc<Watchdog>);
+
+impl CalledOff {
+    /// From now on work that goes on past the deadline of `hold` ends with the process. A hold that
+    /// does not end by time needs no watchdog.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn unless_in_time(hold: &Hold) -> Option<Self> {
+        Watchdog::watch(&hold.0, Overrun::default())
+    }
+}
 
 impl Watchdog {
     /// Watches until the returned value is dropped. A hold that does not end by time needs none.

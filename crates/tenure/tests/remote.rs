@@ -311,3 +311,41 @@ fn a_hold_of_the_embedded_store_has_no_news() {
     drop(guard.release().unwrap());
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn work_runs_under_a_hold_that_the_thread_renews() {
+    let memory = Memory::new(Liveness::Observed);
+    let (ours, other) = (client(&memory), client(&memory));
+    let token = ours.lock("x").timing(timing()).run(|guard| {
+        std::thread::sleep(TTL * 2);
+        assert!(!guard.deadline().unwrap().is_past());
+        assert!(matches!(other.lock("x").try_acquire().unwrap(), Attempt::HeldBy(_)));
+        guard.token()
+    });
+    assert!(other.lock("x").acquire().unwrap().token() > token.unwrap());
+}
+
+#[test]
+fn work_that_goes_on_past_the_deadline_ends_with_the_process() {
+    const ROLE: &str = "TENURE_TEST_BLOCKING_OVERRUN";
+    let name = "work_that_goes_on_past_the_deadline_ends_with_the_process";
+    if std::env::var_os(ROLE).is_some() {
+        let silent = Arc::new(AtomicBool::new(false));
+        let cut = Arc::clone(&silent);
+        let fate = move |_| if cut.load(Ordering::Relaxed) { Fate::Stalled } else { Fate::FINE };
+        let memory = Memory::new(Liveness::Observed);
+        let store = Arc::new(Faulty::new(Arc::new(memory), Arc::new(Tasks), fate));
+        drop(Client::new(store).unwrap().lock("x").timing(timing()).run(|_| {
+            silent.store(true, Ordering::Relaxed);
+            std::thread::sleep(LONG);
+            println!("went on");
+        }));
+        return;
+    }
+    let me = std::env::current_exe().unwrap();
+    let mut again = std::process::Command::new(me);
+    let out = again.args(["--exact", name, "--nocapture"]).env(ROLE, "1").output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(!out.status.success());
+    assert!(!said.contains("went on") && told.contains("aborting the process"), "{said}{told}");
+}

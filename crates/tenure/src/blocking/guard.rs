@@ -7,6 +7,7 @@ use tenure_core::Report;
 use tenure_local::LocalClaim;
 
 use super::remote::RemoteGuard;
+use crate::run::CalledOff;
 use crate::{Deadline, Error, Lost, Released};
 
 /// A held lock. Dropping it releases it.
@@ -57,6 +58,15 @@ impl Guard {
         match &self.kind {
             Kind::Local { token, .. } => *token,
             Kind::Remote(guard) => guard.token(),
+        }
+    }
+
+    /// Sees to it that work which goes on past the deadline ends with the process, until the value
+    /// is dropped. What does not end by time needs none.
+    pub(super) fn watchdog(&self) -> Option<CalledOff> {
+        match &self.kind {
+            Kind::Local { .. } => None,
+            Kind::Remote(guard) => guard.watchdog(),
         }
     }
 

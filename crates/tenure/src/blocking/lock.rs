@@ -103,6 +103,16 @@ impl Lock {
         self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
 
+    /// With the timing in force: how long before the end of a hold its work is told to stop.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        match &self.kind {
+            Kind::Local(Ok(lock)) => lock.settings().timing.grace(),
+            Kind::Local(Err(_)) => Duration::ZERO,
+            Kind::Remote(lock) => lock.lock.handle().settings.timing.grace(),
+        }
+    }
+
     /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
     /// Default: ten seconds.
     pub fn contact_within(self, limit: Duration) -> Self {
@@ -195,8 +205,10 @@ impl Lock {
     ///
     /// Work that runs in a thread cannot be stopped from outside. On the embedded store it need not
     /// be: a hold there never ends by time, and work that may last looks from time to time with
-    /// [`Guard::check`] whether an operator took the lock away. Elsewhere it must look at
-    /// [`Guard::deadline`] before each action, and fence what it writes with the token.
+    /// [`Guard::check`] whether an operator took the lock away. Elsewhere a thread renews the hold as
+    /// long as the work runs, and **work that goes on past the [deadline](Guard::deadline) ends with
+    /// the process, which is aborted** before somebody else works beside it: look at
+    /// [`Guard::news`] for the order to stop, and fence what is written with the token.
     ///
     /// ```
     /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
@@ -216,7 +228,9 @@ impl Lock {
     /// If the work does. The lock is given back.
     pub fn run<T>(&self, work: impl FnOnce(&mut Guard) -> T) -> Result<T, Error> {
         let mut guard = self.acquire()?;
+        let watchdog = guard.watchdog();
         let output = work(&mut guard);
+        drop(watchdog);
         match guard.release() {
             Ok(Released::Lost(cause)) => Err(Error::Lost(cause)),
             Ok(Released::Released) | Err(_) => Ok(output),

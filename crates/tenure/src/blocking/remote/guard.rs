@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::Remote;
 use super::bell::Post;
 use crate::blocking::News;
+use crate::run::CalledOff;
 use crate::{Deadline, Error, EventKind, Guard, Lost, Released};
 
 /// A hold that the thread renews, and what it has to say.
@@ -50,6 +51,11 @@ impl RemoteGuard {
             handle.spawn(renewed).abort_handle(),
         ];
         Ok(Self { guard: Some(guard), post, tasks, remote: Arc::clone(remote) })
+    }
+
+    /// Sees to it that work which goes on past the deadline ends with the process.
+    pub(in crate::blocking) fn watchdog(&self) -> Option<CalledOff> {
+        CalledOff::unless_in_time(&self.guard.as_ref()?.hold())
     }
 
     fn of<T: Default>(&self, ask: impl FnOnce(&Guard) -> T) -> T {
