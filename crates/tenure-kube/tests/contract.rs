@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tenure_core::{Change, Probed, Session, Version};
 use tenure_kube::{Access, Format, KubeStore, Object, client};
 use tenure_store::{
@@ -13,28 +12,18 @@ use tenure_store::{
 };
 use tenure_testkit::contract::{Subject, run};
 
-/// How many namespaces were made for tests of this process.
-static NUMBER: AtomicU32 = AtomicU32::new(0);
-
 /// Runs the contract on stores of this format, each in a namespace of its own.
 fn keeps_the_contract(format: &Format) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let kubeconfig = std::env::var_os("TENURE_TEST_KUBECONFIG").unwrap().into();
-    let access = Access { kubeconfig: Some(kubeconfig), context: None };
-    let admin = runtime.block_on(client(&access)).unwrap();
-    let handle = runtime.handle().clone();
-    let post = |path: String, body: Value| {
-        let request = http::Request::post(path).body(body.to_string().into_bytes()).unwrap();
-        handle.block_on(admin.request::<Value>(request)).unwrap();
-    };
+    let (handle, server) = (runtime.handle().clone(), tenure_servers::kube());
     run(|| {
-        let n = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("contract-{}-{n}", std::process::id());
-        post("/api/v1/namespaces".into(), json!({"metadata": {"name": namespace}}));
+        let namespace = server.namespace("contract");
         let target = json!({"metadata": {"name": "target"}, "data": {"k": "v"}});
-        post(format!("/api/v1/namespaces/{namespace}/configmaps"), target);
-        let (handle, access, format) = (handle.clone(), access.clone(), format.clone());
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+        assert_eq!(server.request("POST", &path, Some(&target)).0, 201);
+        let access = Access { kubeconfig: Some(server.admin(&namespace)), context: None };
+        let (handle, format) = (handle.clone(), format.clone());
         Subject::new(move || {
             let _entered = handle.enter();
             let (send, receive) = std::sync::mpsc::channel();

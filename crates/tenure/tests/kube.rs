@@ -1,7 +1,7 @@
 //! The library on a real API server, in each format: two programs, one lock, and whoever else writes
 //! the same object.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -9,65 +9,87 @@ use tenure::{Attempt, Client, Error, Guard, Lost, Released, connect};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
-const LEASES: &str = "apis/coordination.k8s.io/v1";
+const LEASES: &str = "/apis/coordination.k8s.io/v1";
 const KEY: &str = "kubelock.giantswarm.io/nightly";
 
-/// A namespace of its own on the server, and somebody who may do anything there.
+/// What each format needs of leases or configmaps, and nothing else.
+const RIGHTS: [(&str, &str, &str); 4] = [
+    ("lease", "leases", "get, watch, create, update"),
+    ("annotation", "configmaps", "get, watch, patch"),
+    ("configmap", "configmaps", "get, watch, create, update"),
+    ("janus", "leases", "get, watch, create, update, delete"),
+];
+
+/// A namespace of its own on the server, with an account for each format.
 struct Cluster {
-    admin: kube::Client,
+    server: &'static tenure_servers::Kube,
     namespace: String,
+    accounts: Vec<(&'static str, PathBuf)>,
 }
 
 impl Cluster {
-    async fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let n = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let namespace = format!("library-{}-{n}", std::process::id());
-        let access = tenure_kube::Access { kubeconfig: Some(kubeconfig().into()), context: None };
-        let cluster = Self { admin: tenure_kube::client(&access).await.unwrap(), namespace };
-        let body = json!({"metadata": {"name": cluster.namespace}});
-        cluster.ask("POST", "api/v1/namespaces", body).await;
+    fn new() -> Self {
+        let server = tenure_servers::kube();
+        let namespace = server.namespace("library");
+        let account = |(format, resource, verbs): (&'static str, &str, &str)| {
+            let file = server.service_account(&namespace, format);
+            let group = if resource == "leases" { "coordination.k8s.io" } else { "" };
+            let api = "apiVersion: rbac.authorization.k8s.io/v1";
+            let role = format!(
+                "kind: Role\n{api}\nmetadata: {{name: {format}}}\nrules:\n- apiGroups: ['{group}']\n  \
+                 resources: [{resource}]\n  verbs: [{verbs}]\n---\nkind: RoleBinding\n{api}\n\
+                 metadata: {{name: {format}}}\n\
+                 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {format}}}\n\
+                 subjects: [{{kind: ServiceAccount, name: {format}, namespace: {namespace}}}]\n"
+            );
+            server.apply(&namespace, &role);
+            (format, file)
+        };
+        let accounts = RIGHTS.map(account).to_vec();
+        let cluster = Self { server, namespace, accounts };
         let body = json!({"metadata": {"name": "target", "annotations": {"other": "kept"}}});
-        cluster.ask("POST", &cluster.path("configmaps", ""), body).await;
+        cluster.ask("POST", &cluster.path("configmaps", ""), Some(&body));
         cluster
     }
 
     fn path(&self, plural: &str, name: &str) -> String {
-        let api = if plural == "leases" { LEASES } else { "api/v1" };
+        let api = if plural == "leases" { LEASES } else { "/api/v1" };
         let path = format!("{api}/namespaces/{}/{plural}/{name}", self.namespace);
         path.trim_end_matches('/').to_owned()
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("/{path}"))
-            .header(
-                "content-type",
-                if method == "PATCH" { "application/merge-patch+json" } else { "application/json" },
-            )
-            .body(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() });
-        self.admin.request(request.unwrap()).await.unwrap()
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (status, answer) = self.server.request(method, path, body);
+        assert!(status < 300, "{method} {path}: {status} {answer}");
+        answer
     }
 
-    async fn get(&self, plural: &str, name: &str) -> Value {
-        self.ask("GET", &self.path(plural, name), Value::Null).await
+    fn get(&self, plural: &str, name: &str) -> Value {
+        self.ask("GET", &self.path(plural, name), None)
     }
 
-    /// Writes what somebody else would.
-    async fn patch(&self, plural: &str, name: &str, patch: Value) {
-        self.ask("PATCH", &self.path(plural, name), patch).await;
+    /// Writes what somebody else would, who tries again where he is not the only one.
+    fn change(&self, plural: &str, name: &str, change: impl Fn(&mut Value)) {
+        for _ in 0..50 {
+            let mut object = self.get(plural, name);
+            change(&mut object);
+            let (status, answer) =
+                self.server.request("PUT", &self.path(plural, name), Some(&object));
+            match status {
+                409 => {}
+                status => return assert!(status < 300, "{status} {answer}"),
+            }
+        }
+        panic!("{name} changes all the time");
     }
 
     async fn client(&self, format: &str, id: &str) -> Client {
-        let Self { namespace, .. } = self;
-        let url = format!("kube:{namespace}?{format}&kubeconfig={}&id={id}", kubeconfig());
+        let named = |(name, _): &&(&str, PathBuf)| format.starts_with(&format!("format={name}"));
+        let (_, kubeconfig) = self.accounts.iter().find(named).unwrap();
+        let (namespace, kubeconfig) = (&self.namespace, kubeconfig.display());
+        let url = format!("kube:{namespace}?{format}&kubeconfig={kubeconfig}&id={id}");
         connect(&url).await.unwrap()
     }
-}
-
-fn kubeconfig() -> String {
-    std::env::var("TENURE_TEST_KUBECONFIG").unwrap()
 }
 
 /// A moment as Go writes it, this many seconds from now.
@@ -125,46 +147,48 @@ async fn takes_turns(cluster: &Cluster, format: &str, name: &str) {
 
 #[tokio::test]
 async fn programs_take_turns_in_every_format() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new();
     takes_turns(&cluster, "format=lease", "nightly").await;
     let format = "format=annotation&resource=v1/configmaps&object=target";
     takes_turns(&cluster, format, "nightly").await;
-    let target = cluster.get("configmaps", "target").await;
+    let target = cluster.get("configmaps", "target");
     assert_eq!(target["metadata"]["annotations"], json!({"other": "kept"}));
     takes_turns(&cluster, "format=configmap", "nightly").await;
     let name = format!("{}/pod/nightly", cluster.namespace);
     takes_turns(&cluster, "format=janus", &name).await;
-    let leases = cluster.get("leases", "").await;
+    let leases = cluster.get("leases", "");
     assert_eq!(leases["items"].as_array().unwrap().len(), 1, "a transaction leaves no Lease");
 }
 
 #[tokio::test]
 async fn others_may_change_the_object_and_not_the_hold() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new();
     let on = "format=annotation&resource=v1/configmaps&object=target";
     let name = format!("{}/pod/x", cluster.namespace);
     let lease = format!("janus-lock-{}-pod-x", cluster.namespace);
-    let label = json!({"metadata": {"labels": {"a": "b"}}});
     let state = r#"{"name":"x","lockType":"mutex","leases":{"go":{"instanceID":"go","expires":"#;
     let state = format!("{state}\"{}\"}}}}}}", time(600));
     let go = json!({"owner": "go", "createdAt": time(0), "ttl": 600_000_000_000_u64}).to_string();
     for (format, name, plural, object, theft) in [
-        ("format=lease", "x", "leases", "x", json!({"spec": {"holderIdentity": "go"}})),
-        (on, "nightly", "configmaps", "target", json!({"metadata": {"annotations": {KEY: go}}})),
-        ("format=configmap", "x", "configmaps", "lockheed-x", json!({"data": {"lock": state}})),
-        ("format=janus", &name, "leases", &lease, json!({"spec": {"holderIdentity": "go"}})),
+        ("format=lease", "x", "leases", "x", ("/spec/holderIdentity", "go")),
+        (on, "nightly", "configmaps", "target", (KEY, &*go)),
+        ("format=configmap", "x", "configmaps", "lockheed-x", ("/data/lock", &*state)),
+        ("format=janus", &name, "leases", &lease, ("/spec/holderIdentity", "go")),
     ] {
         let client = cluster.client(format, "me").await;
         let guard = acquire(&client, name).await;
         let before = guard.deadline().unwrap().remaining();
-        cluster.patch(plural, object, label.clone()).await;
+        cluster.change(plural, object, |o| o["metadata"]["labels"]["a"] = json!("b"));
         // The renewal comes in spite of the version that moved, and nothing is lost.
         assert!(timeout(Duration::from_secs(7), guard.lost()).await.is_err(), "{format}");
         assert!(
             guard.deadline().unwrap().remaining() > before - Duration::from_secs(5),
             "{format}"
         );
-        cluster.patch(plural, object, theft).await;
+        cluster.change(plural, object, |o| match theft {
+            (KEY, value) => o["metadata"]["annotations"][KEY] = json!(value),
+            (at, value) => *o.pointer_mut(at).unwrap() = json!(value),
+        });
         let Lost::Replaced { by } = lost(&guard).await else { panic!("{format}: not replaced") };
         assert_eq!(by, "go", "{format}");
         assert_eq!(held_by(&client, name).await, "go", "{format}");
@@ -175,29 +199,29 @@ async fn others_may_change_the_object_and_not_the_hold() {
 
 #[tokio::test]
 async fn what_lockheed_left_is_respected_until_it_has_ended() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new();
     let client = cluster.client("format=configmap", "me").await;
     let lock = |expires: &str| {
         let lease = json!({"go": {"instanceID": "go", "expires": expires}});
         json!({"lock": json!({"name": "x", "lockType": "mutex", "leases": lease}).to_string()})
     };
     let body = json!({"metadata": {"name": "lockheed-x"}, "data": lock(&time(600))});
-    cluster.ask("POST", &cluster.path("configmaps", ""), body).await;
+    cluster.ask("POST", &cluster.path("configmaps", ""), Some(&body));
     assert_eq!(held_by(&client, "x").await, "go");
     // Past its end by less than clocks may be apart, then by more.
-    cluster.patch("configmaps", "lockheed-x", json!({"data": lock(&time(-1))})).await;
+    cluster.change("configmaps", "lockheed-x", |o| o["data"] = lock(&time(-1)));
     assert_eq!(held_by(&client, "x").await, "go");
-    cluster.patch("configmaps", "lockheed-x", json!({"data": lock(&time(-6))})).await;
+    cluster.change("configmaps", "lockheed-x", |o| o["data"] = lock(&time(-6)));
     let Attempt::Acquired(guard) = client.lock("x").try_acquire().await.unwrap() else {
         panic!("what has ended is not taken");
     };
     give_back(guard).await;
     // A reservation stands in the way, and is gone once its end is past.
     let by = json!({"reserved/by": "other", "reserved/expires": time(2)});
-    cluster.patch("configmaps", "lockheed-x", json!({"metadata": {"annotations": by}})).await;
+    cluster.change("configmaps", "lockheed-x", |o| o["metadata"]["annotations"] = by.clone());
     assert_eq!(held_by(&client, "x").await, "other");
     let guard = acquire(&client, "x").await;
-    let object = cluster.get("configmaps", "lockheed-x").await;
+    let object = cluster.get("configmaps", "lockheed-x");
     assert_eq!(object["metadata"].get("annotations"), None);
     give_back(guard).await;
     client.close().await;
@@ -205,12 +229,12 @@ async fn what_lockheed_left_is_respected_until_it_has_ended() {
 
 #[tokio::test]
 async fn a_transaction_takes_up_what_it_had() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new();
     let name = format!("{}/deployment/web", cluster.namespace);
     let client = cluster.client("format=janus", "txn-1").await;
     let guard = acquire(&client, &name).await;
     let lease = format!("janus-lock-{}-deployment-web", cluster.namespace);
-    let labels = cluster.get("leases", &lease).await["metadata"]["labels"].clone();
+    let labels = cluster.get("leases", &lease)["metadata"]["labels"].clone();
     assert_eq!(labels["janus.io/transaction"], json!("txn-1"));
     // The same transaction, after a restart.
     let again = cluster.client("format=janus", "txn-1").await;
@@ -224,7 +248,7 @@ async fn a_transaction_takes_up_what_it_had() {
 
 #[tokio::test]
 async fn what_cannot_be_is_said_in_one_line() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new();
     let lock = |format: &'static str, name: &'static str| {
         let cluster = &cluster;
         async move {
