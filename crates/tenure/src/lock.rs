@@ -350,7 +350,8 @@ impl Handle {
         since: Time,
     ) -> Result<Session, Error> {
         let (clock, contact) = (&self.shared.clock, &self.shared.contact);
-        let first = Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
+        let first =
+            Some(since.after(self.first_contact)).filter(|_| !contact.load(Ordering::Relaxed));
         let limit = match patience {
             Patience::Until(own) => Some(first.map_or(own, |first| own.min(first))),
             Patience::Now => Some(since.after(self.first_contact)),
@@ -401,7 +402,12 @@ impl Handle {
     }
 
     /// What a claim of this lock is told once.
-    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Result<Config, Error> {
+    pub(crate) fn config(
+        &self,
+        store: &Arc<dyn Store>,
+        session: Session,
+        marks: Marks,
+    ) -> Result<Config, Error> {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
         let timing = match can.wall_clocks {
