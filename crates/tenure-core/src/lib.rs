@@ -18,6 +18,7 @@
 extern crate alloc;
 
 mod claim;
+mod condition;
 mod ids;
 #[cfg(feature = "museum")]
 pub mod museum;
@@ -32,6 +33,7 @@ pub use claim::{
     Action, Cause, Claim, Config, HeldBy, Liveness, Outcome, Patience, Probed, Report, State, View,
     Write,
 };
+pub use condition::{Condition, ConditionError, Facts};
 pub use ids::{Mark, Marks, Session, Text, Token, Version};
 pub use record::{Change, End, HISTORY_MAX, Holder, Past, Record, Term, Waiter};
 pub use time::{Time, Wall};

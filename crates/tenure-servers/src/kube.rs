@@ -211,6 +211,16 @@ impl Kube {
         self.send(method, path, "application/json", body)
     }
 
+    /// Changes parts of an object by a merge patch, as the administrator.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[must_use]
+    pub fn merge(&self, path: &str, patch: &Value) -> (u16, Value) {
+        let body = patch.to_string().into_bytes();
+        self.send("PATCH", path, "application/merge-patch+json", body)
+    }
+
     fn post(&self, path: &str, body: &Value) -> Value {
         let (status, answer) = self.request("POST", path, Some(body));
         assert!(status < 300, "POST {path}: {status} {answer}");

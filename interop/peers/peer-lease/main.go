@@ -26,7 +26,7 @@ func main() {
 		lease, renew, retry = 60*time.Second, 15*time.Second, 5*time.Second
 	}
 	leader := ""
-	for round := 0; (o.Rounds == 0 || round < o.Rounds) && ctx.Err() == nil; round++ {
+	for round := 0; o.Next(ctx, round); round++ {
 		term, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -61,20 +61,22 @@ func main() {
 			},
 		})
 		peer.Check(err)
-		// It has released when it returns.
+		// It has released when it returns, if it could: a renewal that was under way can conflict.
 		elector.Run(term)
-		if elector.IsLeader() || term.Err() == nil {
+		switch cancelled := term.Err() != nil; {
+		case !cancelled:
 			<-ended
-		} else if started(ended) {
+		case elector.IsLeader():
+			fmt.Println("kept")
+		case led(ended):
 			fmt.Println("released")
 		}
 		end()
-		o.Pause(ctx)
 	}
 }
 
-// started tells whether the round led at all: after SIGTERM while it waited nothing was held.
-func started(ended chan struct{}) bool {
+// led tells whether the round led at all: after SIGTERM while it waited nothing was held.
+func led(ended chan struct{}) bool {
 	select {
 	case <-ended:
 		return true

@@ -32,8 +32,9 @@ type Options struct {
 	Namespace, Name, ID string
 	TTL                 time.Duration
 	Rounds              int
-	hold, pause         time.Duration
+	hold                time.Duration
 	counter             string
+	written             int
 }
 
 // Parse reads the flags; each peer may have added its own.
@@ -46,8 +47,8 @@ func Parse() (*Options, context.Context) {
 	flag.DurationVar(&o.TTL, "ttl", 15*time.Second, "how long a hold lives after its last renewal")
 	flag.IntVar(&o.Rounds, "rounds", 1, "how often to take the lock; 0: until SIGTERM")
 	flag.DurationVar(&o.hold, "hold", 0, "how long to hold it each time; 0: until SIGTERM")
-	flag.DurationVar(&o.pause, "pause", 0, "how long to leave it alone after a release")
-	flag.StringVar(&o.counter, "counter", "", "file with a number to raise each time: read, sleep, write")
+	flag.StringVar(&o.counter, "counter", "", "file with a number to raise each time: read, sleep, write;\n"+
+		"the next round begins when somebody else has raised it")
 	flag.Parse()
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	Check(err)
@@ -58,22 +59,33 @@ func Parse() (*Options, context.Context) {
 
 // Work is what the lock protects. With a counter it is a lost update wherever two do it at once.
 func (o *Options) Work(ctx context.Context) {
-	if o.counter == "" {
-		o.sleep(ctx, o.hold)
-		return
+	if o.counter != "" {
+		o.written = o.number() + 1
+		time.Sleep(20 * time.Millisecond)
+		Check(os.WriteFile(o.counter, []byte(strconv.Itoa(o.written)), 0o600))
 	}
-	text, err := os.ReadFile(o.counter)
-	Check(err)
-	number, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	Check(err)
-	time.Sleep(max(o.hold, time.Millisecond))
-	Check(os.WriteFile(o.counter, []byte(strconv.Itoa(number+1)), 0o600))
+	o.sleep(ctx, o.hold)
 }
 
-// Pause leaves the lock alone between two rounds.
-func (o *Options) Pause(ctx context.Context) {
-	if o.pause > 0 {
-		o.sleep(ctx, o.pause)
+// Next tells whether there is another round, and waits until it is our turn.
+func (o *Options) Next(ctx context.Context, round int) bool {
+	if o.Rounds > 0 && round == o.Rounds {
+		return false
+	}
+	for o.counter != "" && round > 0 && o.number() == o.written && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return ctx.Err() == nil
+}
+
+// number is what the counter says; a write that is under way is waited for.
+func (o *Options) number() int {
+	for {
+		text, err := os.ReadFile(o.counter)
+		Check(err)
+		if number, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			return number
+		}
 	}
 }
 
@@ -90,7 +102,7 @@ func (o *Options) sleep(ctx context.Context, length time.Duration) {
 
 // Run takes, holds and releases the lock as often as asked for.
 func (o *Options) Run(ctx context.Context, lock Lock) {
-	for round := 0; (o.Rounds == 0 || round < o.Rounds) && ctx.Err() == nil; round++ {
+	for round := 0; o.Next(ctx, round); round++ {
 		if !acquire(ctx, lock) {
 			return
 		}
@@ -104,7 +116,6 @@ func (o *Options) Run(ctx context.Context, lock Lock) {
 			continue
 		}
 		fmt.Println("released")
-		o.Pause(ctx)
 	}
 }
 

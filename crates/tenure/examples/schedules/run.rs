@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use tenure::{Client, ManualClock};
+use tenure::Client;
+use tenure::testing::ManualClock;
 use tenure_testkit::prove::Ran;
 use tenure_testkit::schedule::{self, Holding, Notice, Setting};
 use tenure_testkit::sim::Telling;

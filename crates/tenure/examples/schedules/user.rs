@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use tenure::{Attempt, Client, Error, Guard, Hold, ManualClock, Overrun, RunOptions};
+use tenure::testing::ManualClock;
+use tenure::{Attempt, Client, Error, Guard, Hold, Overrun, RunOptions};
 use tenure_testkit::schedule::{self, Setting};
 use tenure_testkit::sim::StoreKind;
 
