@@ -19,12 +19,15 @@ mod keeper;
 mod line;
 mod requests;
 mod seat;
+mod sweep;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tenure_core::{Action, Claim, Patience, Report, Session, State, Time, View};
+use tenure_core::{
+    Action, Cause, Claim, Liveness, Mark, Patience, Report, Session, State, Time, View,
+};
 use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
 
 use crate::clock::{Alarm, Clock, Tick};
@@ -85,6 +88,10 @@ pub(crate) struct Driver {
     stumbles: u32,
     /// A watch told something that only a read can put in order.
     unsure: bool,
+    /// The first mark that the claim may draw.
+    first: Mark,
+    /// The outcome of a write was lost, or the hold without a word to the store.
+    in_doubt: bool,
     /// Something was refused, for which the end of our session may be the reason.
     doubts_session: bool,
     /// Whether the store has ever answered.
@@ -107,6 +114,7 @@ impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
     pub(crate) fn new(claim: Claim, patience: Patience, known: Option<Snapshot>) -> Self {
+        let first = claim.config().marks.clone().draw();
         Self {
             claim,
             patience,
@@ -119,6 +127,8 @@ impl Driver {
             rest_until: Time::ZERO,
             stumbles: 0,
             unsure: false,
+            first,
+            in_doubt: false,
             doubts_session: false,
             contact: false,
             now: Time::ZERO,
@@ -212,10 +222,15 @@ impl Driver {
         match self.claim.poll(now, wall, &view) {
             Action::Report(Report::Renewed) => Want::Told(Step::Renewed(now.since(self.sent))),
             Action::Report(report) => {
+                self.in_doubt |= matches!(
+                    report,
+                    Report::Lost(Cause::Deadline) | Report::Released { confirmed: false }
+                );
                 self.stumbles = 0;
                 Want::Told(Step::Report(report))
             }
             Action::Idle => {
+                self.in_doubt |= !self.writes.is_empty();
                 self.stop();
                 Want::Told(Step::Ended)
             }
@@ -266,6 +281,13 @@ impl Driver {
         };
         let later = |t: Option<Time>| t.filter(|t| now < *t);
         earlier(later(limit), earlier(later(self.claim.stop_at()), self.claim.deadline()))
+    }
+
+    /// Whether something of the claim may stand in the record, or come to, for as long as its session
+    /// lives.
+    fn leaves_doubts(&self) -> bool {
+        let server = self.claim.config().liveness == Liveness::Server;
+        server && (self.in_doubt || !self.writes.is_empty())
     }
 
     /// Lets go of everything under way.

@@ -263,7 +263,10 @@ impl Driver {
                 self.stumble(now);
                 (Outcome::Conflict, None)
             }
-            Err(error) if error.is_outcome_unknown() => (Outcome::Unknown, Some(error)),
+            Err(error) if error.is_outcome_unknown() => {
+                self.in_doubt = true;
+                (Outcome::Unknown, Some(error))
+            }
             Err(error) => {
                 self.doubts_session |= self.claim.config().liveness == Liveness::Server;
                 (Outcome::NotDone, Some(error))

@@ -21,10 +21,11 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
-use tenure_store::{Snapshot, Store};
+use tenure_store::{BoxFuture, Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
+use super::sweep::Sweep;
 use super::{Ahead, Driver, Line, Site, Step};
 use crate::client::Shared;
 use crate::event::{About, EventKind};
@@ -55,6 +56,8 @@ struct Inner {
     place: Option<u32>,
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
+    /// All is over but for what may have been left in the record.
+    sweep: Option<BoxFuture<'static, ()>>,
     /// What the store last said instead of doing what it was asked.
     trouble: Option<Box<tenure_store::Error>>,
     told: Told,
@@ -119,6 +122,7 @@ impl Seat {
                 status: None,
                 place: None,
                 undoing: None,
+                sweep: None,
                 trouble: None,
                 told: if asked.told { Told::Waiting } else { Told::Nothing },
             }),
@@ -287,8 +291,12 @@ impl Seat {
         let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
             Some(released) => {
-                // All is over: there is nothing left to keep.
-                keep.0 = None;
+                // All is over: there is nothing left to keep, unless it ended in doubt.
+                if let Some(seat) = keep.0.take()
+                    && seat.inner().sweep.is_some()
+                {
+                    seat.shared.keeper.poll_soon(&seat);
+                }
                 Ok(released)
             }
             None => Err(seat.unanswered()),
@@ -367,7 +375,8 @@ impl Seat {
         }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.shared.clock.now());
-        if matches!(driver.state(), State::Ended | State::Idle) {
+        let over = matches!(driver.state(), State::Ended | State::Idle);
+        if over && !driver.leaves_doubts() {
             return self.finish(&mut inner);
         }
         self.undo(&mut inner);
@@ -390,6 +399,13 @@ impl Seat {
     pub(super) fn poll_kept(&self, cx: &mut Context<'_>) {
         let mut inner = self.inner();
         while inner.polled_by == PolledBy::Keeper {
+            if let Some(sweep) = &mut inner.sweep {
+                if sweep.as_mut().poll(cx).is_ready() {
+                    inner.sweep = None;
+                    self.leave(&mut inner);
+                }
+                return;
+            }
             let Some(driver) = &mut inner.driver else { return };
             match driver.poll(self.site(), cx) {
                 Poll::Ready(step) => drop(self.ended(&mut inner, step)),
@@ -490,9 +506,35 @@ impl Seat {
         // Where nobody was left to hear how it ended.
         let lost = inner.status.as_ref().and_then(|status| status.look());
         self.tell_end(inner, lost, false);
-        inner.driver = None;
+        let kept = inner.place.is_some();
+        if let Some(driver) = inner.driver.take().filter(|d| kept && d.leaves_doubts()) {
+            self.sweep(inner, &driver);
+        }
         inner.turn = None;
         inner.undoing = None;
+        if inner.sweep.is_none() {
+            self.leave(inner);
+        }
+    }
+
+    /// Sees to it that nothing is left of a claim that ended in doubt.
+    fn sweep(&self, inner: &mut Inner, driver: &Driver) {
+        let timing = driver.claim().config().timing;
+        let sweep = Sweep {
+            store: Arc::clone(&self.store),
+            name: self.line.name.clone(),
+            clock: Arc::clone(&self.shared.clock),
+            first: driver.first,
+            attempt: timing.attempt(),
+            ttl: timing.ttl(),
+            undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
+        };
+        inner.sweep = Some(Box::pin(sweep.run()));
+        inner.polled_by = PolledBy::Keeper;
+    }
+
+    /// The keeper has nothing more to do with it.
+    fn leave(&self, inner: &mut Inner) {
         if let Some(place) = inner.place.take() {
             self.shared.keeper.forget(self, place);
         }
