@@ -21,17 +21,22 @@ Layers:
              each wrong margin refuted
   simulate   seeded runs of the machine: clocks wrong by all that is promised, a network that loses,
              delays, doubles and reorders, pauses, deaths, a store with outsiders
+  driver     seeded schedules of the async client in virtual time, over every kind of store: late,
+             lost and doubtful answers, watches that stop, pauses, deaths; in each of them one
+             operation is dropped at each of its polls
   museum     every known bug put back on purpose, and found again from scratch
   limit      how far clock rates may be apart, and the run that breaks just past it
 
 Options:
-  --seed N      simulate, museum: this one run, twice, to compare the trace hashes
+  --seed N      simulate, driver, museum: this one run, twice, to compare the trace hashes
   --budget DUR  go on for this long: 30s, 5m (default: 1m), 2h; model: look a tick further while it
                 lasts, a tick that was begun is searched to its end
-  --runs N      simulate, museum: so many runs instead, however long they take
-  --from N      simulate, museum: the first seed (default: 1)
+  --cut N       driver: with --seed: drop what is polled the (N+1)/2-th time, before that poll, or
+                after it if N is even
+  --runs N      simulate, driver, museum: so many runs instead, however long they take
+  --from N      simulate, driver, museum: the first seed (default: 1)
   --row NAME    museum: this bug alone; `--row list` names them
-  --store NAME  simulate: only runs over this store: register, line, lease or server
+  --store NAME  simulate, driver: only runs over this store: register, line, lease or server
   --contenders N  simulate: only runs with exactly so many
   --trace       with --seed: print what happens";
 
@@ -49,6 +54,7 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
         }
         "model" => return model(rest),
         "simulate" => command.args(KIT).args(["--", "simulate"]),
+        "driver" => command.args(DRIVER).arg("--"),
         "limit" => command.args(KIT).args(["--", "limit"]),
         "museum" => command.args(KIT).args(["--features=museum", "--", "museum"]),
         other => {
@@ -62,6 +68,9 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
 /// The program of the test kit.
 const KIT: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure-testkit", "--bin=prove"];
 
+/// The program that runs the async client.
+const DRIVER: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure", "--example=schedules"];
+
 /// Inlining over the crates makes the searches a tenth faster.
 fn tuned(command: &mut Command) -> &mut Command {
     command.env("CARGO_PROFILE_RELEASE_LTO", "fat")
@@ -73,7 +82,9 @@ pub(crate) fn share() -> Result<(), String> {
     simulate.args(KIT).args(["--", "simulate", "--runs", "4000"]);
     let mut museum = cargo();
     museum.args(KIT).args(["--features=museum", "--", "museum"]);
-    for command in [tuned(&mut simulate), tuned(&mut museum)] {
+    let mut driver = cargo();
+    driver.args(DRIVER).args(["--", "--runs", "20000"]);
+    for command in [tuned(&mut simulate), tuned(&mut museum), &mut driver] {
         println!("\n$ {}", shown(command));
         let status = command.status().map_err(|e| format!("`{}`: {e}", shown(command)))?;
         if !status.success() {

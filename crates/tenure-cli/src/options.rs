@@ -48,8 +48,8 @@ pub(crate) struct RunOptions {
     pub(crate) want: Want,
     /// The program and its arguments, never empty.
     pub(crate) command: Vec<OsString>,
-    /// Checked: the numbers fit together.
-    pub(crate) timing: Timing,
+    /// If it was asked for; checked: the numbers fit together.
+    pub(crate) timing: Option<Timing>,
     pub(crate) at_least: Option<Duration>,
     pub(crate) tags: Vec<String>,
     pub(crate) durable: bool,
@@ -189,12 +189,15 @@ fn command(words: Vec<OsString>, shell: Option<OsString>) -> Result<Vec<OsString
     }
 }
 
-fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<Timing, Failure> {
+fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<Option<Timing>, Failure> {
+    if ttl.is_none() && grace.is_none() {
+        return Ok(None);
+    }
     let spec = TimingSpec {
         grace: positive("--grace", grace)?,
         ..positive("--ttl", ttl)?.map_or_else(TimingSpec::default, TimingSpec::of)
     };
-    Timing::new(spec).map_err(Failure::new)
+    Timing::new(spec).map(Some).map_err(Failure::new)
 }
 
 fn positive(option: &str, text: Option<&OsStr>) -> Result<Option<Duration>, Failure> {

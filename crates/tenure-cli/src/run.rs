@@ -10,7 +10,6 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use tenure::Timing;
 use tenure::blocking::{Client, Lock};
 
 use crate::args::RunArgs;
@@ -55,7 +54,7 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
     parent::refuse_own(&client, &options.want.name)?;
     let guard =
         wait.acquire(|patience| Ok(Here { pending: lock.start(patience)?, renews: false }))?;
-    let hold = LocalHold::new(guard, client.store(), grace(options));
+    let hold = LocalHold::new(guard, client.store(), lock.grace());
     Run { options, since: clock::now(), hold }.work(status, signals)
 }
 
@@ -63,8 +62,10 @@ fn locked(options: &RunOptions, status: &mut Status, signals: &mut Signals) -> R
 pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failure> {
     let lock = client.lock(&options.want.name);
     // What nobody asked for is the store's to say.
-    let asked = options.timing != Timing::default();
-    let lock = if asked { lock.timing(options.timing) } else { lock };
+    let lock = match options.timing {
+        Some(timing) => lock.timing(timing),
+        None => lock,
+    };
     let lock = lock.tags(&options.tags).durable(options.durable);
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
@@ -191,9 +192,4 @@ fn passed_on(outcome: &Outcome) -> Result<u8, Failure> {
         Ended::Signal(INT) => Err(Failure::interrupted(outcome.foreground)),
         ended => Ok(ended.code()),
     }
-}
-
-/// Time between TERM and KILL.
-pub(crate) fn grace(options: &RunOptions) -> Duration {
-    options.timing.grace()
 }

@@ -303,10 +303,17 @@ impl Handle {
 
     fn valid(&self) -> Result<&Arc<Line>, Error> {
         let line = self.line.as_ref().map_err(|problem| Error::Invalid(problem.clone()))?;
-        match &self.settings.problem {
-            Some(problem) => Err(Error::Invalid(problem.clone())),
-            None => Ok(line),
+        if let Some(problem) = &self.settings.problem {
+            return Err(Error::Invalid(problem.clone()));
         }
+        match &self.shared.backend {
+            Backend::Store(store) if store.capabilities().wall_clocks => {
+                let earlier = self.settings.timing.for_wall_clocks(MAX_CLOCK_SKEW);
+                earlier.map_err(|error| Error::Invalid(error.to_string()))?;
+            }
+            _ => {}
+        }
+        Ok(line)
     }
 
     /// Waits until no other task of this client is seated before this lock.
@@ -396,28 +403,21 @@ impl Handle {
             Some(start) => Marks::new(start),
             None => self.shared.marks(number)?,
         };
-        let mut claim = Claim::new(self.config(store, session, marks)?);
+        let mut claim = Claim::new(self.config(store, session, marks));
         claim.acquire(patience);
         Ok(claim)
     }
 
     /// What a claim of this lock is told once.
-    pub(crate) fn config(
-        &self,
-        store: &Arc<dyn Store>,
-        session: Session,
-        marks: Marks,
-    ) -> Result<Config, Error> {
+    pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Config {
         let can = store.capabilities();
         let Settings { timing, tags, .. } = &self.settings;
+        // Checked when the acquisition began.
         let timing = match can.wall_clocks {
-            true => {
-                let earlier = timing.for_wall_clocks(MAX_CLOCK_SKEW);
-                earlier.map_err(|error| Error::Invalid(error.to_string()))?
-            }
+            true => timing.for_wall_clocks(MAX_CLOCK_SKEW).unwrap_or(*timing),
             false => *timing,
         };
-        Ok(Config {
+        Config {
             id: self.id.clone(),
             session,
             term: match can.liveness {
@@ -431,7 +431,7 @@ impl Handle {
             max_clock_skew: MAX_CLOCK_SKEW,
             tags: tags.clone(),
             marks,
-        })
+        }
     }
 }
 

@@ -29,7 +29,15 @@ pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: Owned
     // Not even what stands in the way of this may end as the front: it has its own exit.
     let keep = [link.as_fd(), board.fd(), front.as_fd()];
     if hook::leave_alone(&keep).is_ok() {
-        let mut back = Back { options, link, board, front, client: None, state: State::Idle };
+        let mut back = Back {
+            options,
+            link,
+            board,
+            front,
+            client: None,
+            grace: Duration::ZERO,
+            state: State::Idle,
+        };
         back.run();
         // Waits for what is being undone.
         drop((back.state, back.client));
@@ -44,6 +52,7 @@ struct Back<'a> {
     /// Readable once the front has ended.
     front: OwnedFd,
     client: Option<Client>,
+    grace: Duration,
     state: State,
 }
 
@@ -161,6 +170,7 @@ impl Back<'_> {
         }
         let Some(client) = &self.client else { return Err(News::Left) };
         let lock: Lock = run::lock(client, self.options).map_err(refused)?;
+        self.grace = lock.grace();
         let pending: Pending = lock.start(patience).map_err(failed)?;
         Ok(Here { pending, renews: true })
     }
@@ -190,10 +200,10 @@ impl Back<'_> {
     fn acquired(&mut self, guard: Guard) {
         let store = self.client.as_ref().map(Client::store).unwrap_or_default();
         let (token, id, deadline) = (guard.token(), guard.id().to_owned(), deadline_of(&guard));
-        let grace = run::grace(self.options);
+        let grace = self.grace;
         self.board.set_deadline(deadline);
         self.state = State::Holding(Holding { guard, grace, deadline, kill_at: None });
-        self.link.send(&News::Acquired { token, id, store });
+        self.link.send(&News::Acquired { token, id, store, grace });
     }
 
     /// Ends what it has left behind, and then the hold: the next in line need not wait for its ttl.

@@ -19,7 +19,7 @@ use crate::contend::{Contender, Step};
 use crate::exit::Failure;
 use crate::hook;
 use crate::options::RunOptions;
-use crate::run::{self, Held, Over};
+use crate::run::{Held, Over};
 use crate::spawn::GroupRecord;
 use crate::supervise::{Standing, Watched};
 
@@ -31,7 +31,6 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// The keeper's process.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    grace: Duration,
     link: Link,
     board: Board,
     back: Pid,
@@ -54,6 +53,7 @@ pub(crate) struct KeptHold<'a> {
     token: u64,
     id: String,
     store: String,
+    grace: Duration,
     deadline: Duration,
     lost: Option<String>,
     news: VecDeque<News>,
@@ -72,7 +72,7 @@ impl Keeper {
         let front = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
         let front = front.map_err(|e| failed(e.into()))?;
         match hook::fork().map_err(failed)? {
-            Some(back) => Ok(Self { grace: run::grace(options), link: ours, board, back }),
+            Some(back) => Ok(Self { link: ours, board, back }),
             None => {
                 drop(ours);
                 back::serve(options, theirs, board, front)
@@ -135,8 +135,8 @@ impl<'a> Contender for KeptPending<'a> {
             News::Waiting(waiting) => Step::Waiting(waiting),
             News::Busy(by) => Step::Busy(by),
             News::TimedOut(by) => Step::TimedOut(by),
-            News::Acquired { token, id, store } => {
-                Step::Acquired(KeptHold::new(self.keeper, token, id, store))
+            News::Acquired { token, id, store, grace } => {
+                Step::Acquired(KeptHold::new(self.keeper, (token, id, store), grace))
             }
             News::Failed { text, may_pass } => {
                 self.asked = false;
@@ -171,9 +171,9 @@ impl<'a> Contender for KeptPending<'a> {
 }
 
 impl<'a> KeptHold<'a> {
-    fn new(keeper: &'a Keeper, token: u64, id: String, store: String) -> Self {
+    fn new(keeper: &'a Keeper, (token, id, store): (u64, String, String), grace: Duration) -> Self {
         let (deadline, news) = (Duration::ZERO, VecDeque::new());
-        let mut hold = Self { keeper, token, id, store, deadline, lost: None, news };
+        let mut hold = Self { keeper, token, id, store, grace, deadline, lost: None, news };
         hold.listen();
         hold
     }
@@ -200,7 +200,7 @@ impl<'a> KeptHold<'a> {
 
     /// When its work must have been killed.
     fn kill_by(&self) -> Duration {
-        self.deadline.saturating_sub(lead(self.keeper.grace))
+        self.deadline.saturating_sub(lead(self.grace))
     }
 }
 
@@ -212,7 +212,7 @@ impl Watched for KeptHold<'_> {
 
     fn look(&mut self) -> Standing {
         let renewed = self.listen();
-        let (now, kill_by, grace) = (clock::now(), self.kill_by(), self.keeper.grace);
+        let (now, kill_by, grace) = (clock::now(), self.kill_by(), self.grace);
         if self.lost.is_none() && now >= kill_by {
             self.lost = Some("it was not renewed in time".to_owned());
         }

@@ -58,7 +58,7 @@ enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 enum News {
     Waiting(Waiting),
-    Acquired { token: u64, id: String, store: String },
+    Acquired { token: u64, id: String, store: String, grace: Duration },
     Busy(By),
     TimedOut(By),
     Failed { text: String, may_pass: bool },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use tenure_core::{Change, Outcome, Probed, Session, Time, Write};
-use tenure_store::{Conditional, Snapshot, Stored};
+use tenure_store::{Conditional, Origin, Snapshot, Stored};
 
 use super::world::{Event, Frozen, World};
 use crate::sim::StoreKind;
@@ -212,7 +212,7 @@ impl World {
             // The last key is gone, and the record with it.
             Snapshot::Absent { revision } => {
                 let version = tenure_core::Version { incarnation: 0, revision };
-                let stored = Stored { record: Arc::default(), version, age: None };
+                let stored = Stored { record: Arc::default(), version, age: None, origin: Origin::default() };
                 Reply::Written(Conditional::Done(stored))
             }
         }
@@ -224,7 +224,7 @@ impl World {
         match &now.record {
             Some(record) => {
                 let record = Arc::new(record.clone());
-                Snapshot::Is(Stored { record, version: now.version, age: None })
+                Snapshot::Is(Stored { record, version: now.version, age: None, origin: Origin::default() })
             }
             None if plain && self.plan.store != StoreKind::Server => {
                 Snapshot::Absent { revision: 0 }

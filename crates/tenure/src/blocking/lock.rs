@@ -103,6 +103,16 @@ impl Lock {
         self.with(|settings| settings.durable = durable, |lock| lock.durable(durable))
     }
 
+    /// With the timing in force: how long before the end of a hold its work is told to stop.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        match &self.kind {
+            Kind::Local(Ok(lock)) => lock.settings().timing.grace(),
+            Kind::Local(Err(_)) => Duration::ZERO,
+            Kind::Remote(lock) => lock.lock.handle().settings.timing.grace(),
+        }
+    }
+
     /// How long the first answer of a store elsewhere is waited for; later outages are waited out.
     /// Default: ten seconds.
     pub fn contact_within(self, limit: Duration) -> Self {

@@ -157,14 +157,15 @@ impl Driver {
                 }
                 Pending::Session(session) => session.as_mut().poll(cx).map(Answer::Session),
             };
-            return match answer {
-                Poll::Ready(answer) => {
-                    tick.now = site.clock.now();
-                    Some(self.answered(tick.now, answer))
-                }
-                Poll::Pending => self.ask_late(tick.now),
-            };
+            if let Poll::Ready(answer) = answer {
+                tick.now = site.clock.now();
+                return Some(self.answered(tick.now, answer));
+            }
+            if let Some(late) = self.ask_late(tick.now) {
+                return Some(late);
+            }
         }
+        // Also while a read is under way: it may never be answered, and the watch tells of a loss.
         let news = self.look_at_watch(tick.now, cx);
         if news.is_some() {
             tick.now = site.clock.now();

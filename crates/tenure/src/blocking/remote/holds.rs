@@ -175,7 +175,7 @@ impl Job {
     ) -> Result<bool, Error> {
         let session = self.store.session().await?;
         let marks = Marks::new(tenure_local::HoldKey::anywhere()?.start()?);
-        let mut claim = Claim::new(self.lock.config(&self.store, session, marks)?);
+        let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
         let mut driver = Driver::new(claim, Patience::Forever, seen);
