@@ -50,7 +50,8 @@ impl Format {
         Duration::from_secs(match self {
             Self::ClientGo => 15,
             Self::Leaselock => 60,
-            _ => 9,
+            // What judges by wall clocks gives up 5 s of it for their difference.
+            _ => 20,
         })
     }
 
