@@ -1,4 +1,5 @@
 //! The command on Kubernetes: every verb, on a real API server.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "kube")]
 
 mod common;

@@ -1,4 +1,5 @@
 //! Kubernetes: whoever is killed, stopped or cut off, the work ends before the hold can expire.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "kube")]
 
 mod common;
