@@ -261,7 +261,16 @@ async fn what_cannot_be_is_said_in_one_line() {
     };
     let missing = lock("format=annotation&resource=v1/configmaps&object=none", "x").await;
     assert!(missing.contains("\"none\" not found"), "{missing}");
-    let kind = lock("format=annotation&resource=x.dev/v1/things&object=a", "x").await;
+    // Somebody without the right is told of that, and of nothing else.
+    let things = "format=annotation&resource=x.dev/v1/things&object=a";
+    let client = cluster.client(things, "me").await;
+    let denied = client.lock("x").try_acquire().await.err().unwrap();
+    assert!(matches!(denied, Error::Denied(_)), "{denied:?}");
+    assert!(denied.to_string().contains("needs `get` on things.x.dev in namespace"), "{denied}");
+    let admin = cluster.server.admin(&cluster.namespace);
+    let url = format!("kube:{}?{things}&kubeconfig={}", cluster.namespace, admin.display());
+    let client = connect(&url).await.unwrap();
+    let kind = client.lock("x").try_acquire().await.err().unwrap().to_string();
     assert!(kind.contains("knows no things.x.dev"), "{kind}");
     let name = lock("format=annotation&resource=v1/configmaps&object=target", "a/b").await;
     assert!(name.contains("no name of an annotation"), "{name}");
