@@ -60,11 +60,11 @@ pub(crate) struct Settings {
 }
 
 /// Called with who is in the way, the place in line and the ticket.
-type Told = dyn Fn(HeldBy, Option<usize>, Option<u64>) + Send + Sync;
+type OnWaiting = dyn Fn(HeldBy, Option<usize>, Option<u64>) + Send + Sync;
 
-/// Hears of every wait.
+/// What is told of every wait.
 #[derive(Clone)]
-pub(crate) struct Ears(pub(crate) Arc<Told>);
+pub(crate) struct Ears(pub(crate) Arc<OnWaiting>);
 
 impl std::fmt::Debug for Ears {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
