@@ -20,7 +20,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 fn keeps_the_contract(format: &Format) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let kubeconfig = std::env::var_os("TENURE_TEST_KUBECONFIG").unwrap().into();
+    let kubeconfig = tenure_servers::kube().admin("default");
     let access = Access { kubeconfig: Some(kubeconfig), context: None };
     let admin = runtime.block_on(client(&access)).unwrap();
     let handle = runtime.handle().clone();

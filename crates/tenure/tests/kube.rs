@@ -67,7 +67,7 @@ impl Cluster {
 }
 
 fn kubeconfig() -> String {
-    std::env::var("TENURE_TEST_KUBECONFIG").unwrap()
+    tenure_servers::kube().admin("default").display().to_string()
 }
 
 /// A moment as Go writes it, this many seconds from now.

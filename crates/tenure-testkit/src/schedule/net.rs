@@ -212,7 +212,12 @@ impl World {
             // The last key is gone, and the record with it.
             Snapshot::Absent { revision } => {
                 let version = tenure_core::Version { incarnation: 0, revision };
-                let stored = Stored { record: Arc::default(), version, age: None, origin: Origin::default() };
+                let stored = Stored {
+                    record: Arc::default(),
+                    version,
+                    age: None,
+                    origin: Origin::default(),
+                };
                 Reply::Written(Conditional::Done(stored))
             }
         }
@@ -224,7 +229,12 @@ impl World {
         match &now.record {
             Some(record) => {
                 let record = Arc::new(record.clone());
-                Snapshot::Is(Stored { record, version: now.version, age: None, origin: Origin::default() })
+                Snapshot::Is(Stored {
+                    record,
+                    version: now.version,
+                    age: None,
+                    origin: Origin::default(),
+                })
             }
             None if plain && self.plan.store != StoreKind::Server => {
                 Snapshot::Absent { revision: 0 }
