@@ -1,4 +1,5 @@
 //! The Lease format against the records that leaselock really wrote, and against anything else.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The library on a real API server, in each format: two programs, one lock, and whoever else writes
 //! the same object.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
