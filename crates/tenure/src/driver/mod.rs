@@ -90,6 +90,8 @@ pub(crate) struct Driver {
     unsure: bool,
     /// The first mark that the claim may draw.
     first: Mark,
+    /// When the last write was sent.
+    last_sent: Time,
     /// The outcome of a write was lost, or the hold without a word to the store.
     in_doubt: bool,
     /// Something was refused, for which the end of our session may be the reason.
@@ -128,6 +130,7 @@ impl Driver {
             stumbles: 0,
             unsure: false,
             first,
+            last_sent: Time::ZERO,
             in_doubt: false,
             doubts_session: false,
             contact: false,

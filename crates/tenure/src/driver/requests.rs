@@ -110,6 +110,7 @@ impl Driver {
             self.writes.remove(0);
         }
         self.writes.reserve_exact(1);
+        self.last_sent = now;
         let judged = revision;
         self.writes.push(Sent {
             attempt,

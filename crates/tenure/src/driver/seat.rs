@@ -526,7 +526,7 @@ impl Seat {
             clock: Arc::clone(&self.shared.clock),
             first: driver.first,
             attempt: timing.attempt(),
-            ttl: timing.ttl(),
+            until: driver.last_sent.after(timing.ttl()),
             undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
         };
         inner.sweep = Some(Box::pin(sweep.run()));

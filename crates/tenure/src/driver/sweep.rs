@@ -26,8 +26,8 @@ pub(super) struct Sweep {
     /// The first mark of the claim.
     pub(super) first: Mark,
     pub(super) attempt: Duration,
-    /// How long what is late is looked for.
-    pub(super) ttl: Duration,
+    /// How long what is late is looked for: a ttl after the last write was sent.
+    pub(super) until: Time,
     /// Whoever closes the client waits for this, as long as the store may be expected to answer.
     pub(super) undoing: Option<Undoing>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Looks until nothing of the claim stands there and nothing can be late any more.
     pub(super) async fn run(mut self) {
-        let end = self.clock.now().after(self.ttl);
+        let patience = self.clock.now().max(self.until).after(self.attempt * 4);
         loop {
             let limit = Some(self.clock.now().after(self.attempt));
             let read = within(&self.clock, limit, self.store.read(&self.name)).await;
@@ -56,11 +56,11 @@ impl Sweep {
                 Some(Ok(Snapshot::Absent { .. })) => true,
                 _ => false,
             };
-            if clean && now >= end {
+            if clean && now >= self.until {
                 return;
             }
-            if now >= end.after(self.ttl) {
-                // Who cannot be reached for so long keeps no session either.
+            if now >= patience {
+                // Who waits for what is undone waits no longer for a store that does not answer.
                 self.undoing = None;
             }
             let pause = Some(self.clock.now().after(self.attempt / 2));
