@@ -1,5 +1,6 @@
 //! The formats beside the Lease of client-go, against the records that the Go programs really wrote
 //! and against anything else.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod annotation;
 mod anything;
