@@ -57,7 +57,10 @@ fn up() -> Result<(Child, String), String> {
     let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
     let mut folder = String::new();
     if let Some(said) = child.stdout.take() {
-        BufReader::new(said).read_line(&mut folder).map_err(|e| failed(e.to_string()))?;
+        let mut said = BufReader::new(said);
+        said.read_line(&mut folder).map_err(|e| failed(e.to_string()))?;
+        // It says more, and must not find its output closed.
+        child.stdout = Some(said.into_inner());
     }
     match folder.trim_end() {
         "" => Err(failed("no servers; its last line says why".to_owned())),
