@@ -1,5 +1,6 @@
 //! Wanting the lock: who is in the way, standing in line, taking it, leaving.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -222,8 +223,8 @@ impl Claim {
             }
             return self.join(now, wall, view, strike);
         }
-        if w.told != Some((own, by.token)) {
-            w.told = Some((own, by.token));
+        if w.told.as_deref() != Some(&(own, by.token)) {
+            w.told = Some(Box::new((own, by.token)));
             let (place, ticket) = own.unzip();
             return Action::Report(Report::Waiting { place, ticket, by });
         }

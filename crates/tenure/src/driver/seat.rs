@@ -98,7 +98,6 @@ impl Seat {
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
         turn: Turn,
         claim: Claim,
-        patience: Patience,
         asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
@@ -106,7 +105,7 @@ impl Seat {
         // after all, that is a conflict, and nothing is lost but what a read would have cost.
         let creates = store.capabilities().liveness == Liveness::Observed;
         let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
-        let known = line.known().take().or_else(nothing);
+        let known = line.take_known().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
@@ -116,7 +115,7 @@ impl Seat {
             acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known))),
+                driver: Some(Box::new(Driver::new(claim, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
@@ -229,8 +228,8 @@ impl Seat {
         config.session = session;
         config.marks = self.shared.marks(self.shared.number())?;
         let mut claim = Claim::new(config);
-        claim.acquire(driver.patience());
-        let driver = Driver::new(claim, driver.patience(), None);
+        claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
+        let driver = Driver::new(claim, None);
         Ok(Box::new(driver.with_contact()))
     }
 
@@ -501,7 +500,7 @@ impl Seat {
     /// All is over: lets the next one in.
     fn finish(&self, inner: &mut Inner) {
         if let Some(driver) = &mut inner.driver {
-            *self.line.known() = driver.seen_free();
+            self.line.set_known(driver.seen_free());
         }
         // Where nobody was left to hear how it ended.
         let lost = inner.status.as_ref().and_then(|status| status.look());
