@@ -94,11 +94,20 @@ struct Wanting {
     won: Option<Won>,
     /// What was last reported, so that only changes are. Boxed, as who need not wait has none, and
     /// every hold has the room for it.
-    told: Option<Box<(Option<(usize, u64)>, Token)>>,
+    told: Option<Box<Told>>,
     /// When the entry was first seen that [`Patience::Now`] watches because it looks dead.
     watched: Option<Time>,
     /// The limit is over and the last read was asked for.
     last_look: bool,
+}
+
+/// What was reported of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Told {
+    /// Our place in line and its ticket.
+    own: Option<(usize, u64)>,
+    /// The token of who has the lock.
+    of: Token,
 }
 
 /// A write of ours that made us the holder.
