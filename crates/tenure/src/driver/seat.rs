@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
-use tenure_store::{BoxFuture, Snapshot, Store};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -57,7 +57,7 @@ struct Inner {
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// All is over but for what may have been left in the record.
-    sweep: Option<BoxFuture<'static, ()>>,
+    sweep: Option<Box<Sweep>>,
     /// What the store last said instead of doing what it was asked.
     trouble: Option<Box<tenure_store::Error>>,
     told: Told,
@@ -398,12 +398,10 @@ impl Seat {
     pub(super) fn poll_kept(&self, cx: &mut Context<'_>) {
         let mut inner = self.inner();
         while inner.polled_by == PolledBy::Keeper {
-            if let Some(sweep) = &mut inner.sweep {
-                if sweep.as_mut().poll(cx).is_ready() {
-                    inner.sweep = None;
-                    self.leave(&mut inner);
-                }
-                return;
+            if let Some(sweep) = inner.sweep.take() {
+                // In the keeper's task there is a runtime.
+                drop(tokio::spawn(sweep.run()));
+                return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
             match driver.poll(self.site(), cx) {
@@ -520,6 +518,7 @@ impl Seat {
     fn sweep(&self, inner: &mut Inner, driver: &Driver) {
         let timing = driver.claim().config().timing;
         let sweep = Sweep {
+            client: Arc::downgrade(&self.shared),
             store: Arc::clone(&self.store),
             name: self.line.name.clone(),
             clock: Arc::clone(&self.shared.clock),
@@ -528,7 +527,7 @@ impl Seat {
             until: driver.last_sent.after(timing.ttl()),
             undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
         };
-        inner.sweep = Some(Box::pin(sweep.run()));
+        inner.sweep = Some(Box::new(sweep));
         inner.polled_by = PolledBy::Keeper;
     }
 
