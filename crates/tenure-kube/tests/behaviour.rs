@@ -581,6 +581,8 @@ fn what_is_wrong_is_refused() {
         );
         let label = json!({"metadata": {"name": "a", "labels": {"l": "a b"}}});
         asks.refuses("POST", &all, &label, 422, "metadata.labels: Invalid value: \"a b\"");
+        let empty = json!({"metadata": {"name": "empty", "labels": {"l": ""}}});
+        asks.ok("POST", &all, &empty);
         let annotation = json!({"metadata": {"name": "a", "annotations": {"a b": "x"}}});
         asks.refuses(
             "POST",

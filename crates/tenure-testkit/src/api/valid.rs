@@ -34,7 +34,7 @@ pub(super) fn check(place: &Place, name: &str, object: &Value) -> Result<(), Sta
     let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
     for (_, value) in labels {
         let value = value.as_str().unwrap_or_default();
-        if !meta::is_label_value(value) {
+        if !(value.is_empty() || meta::is_label_value(value)) {
             return invalid(format!(
                 "metadata.labels: Invalid value: {value:?}: a valid label must be an empty string \
                  or consist of alphanumeric characters, '-', '_' or '.'"
