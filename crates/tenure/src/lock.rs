@@ -17,9 +17,9 @@ use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long a hold lives by default where wall clocks end it.
-const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
+pub const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
