@@ -275,7 +275,7 @@ impl Handle {
                 let session = self.session(store, patience, since);
                 let session = self.shared.unless_closed(session).await??;
                 let claim = self.claim(store, session, patience, number)?;
-                let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
+                let seat = Seat::new((&self.shared, store), turn, claim, waiting.end());
                 let limit = since.after(self.first_contact);
                 let acquired = seat.acquire(limit, self.ears.as_ref());
                 Ok(match self.shared.unless_closed(acquired).await?? {
