@@ -270,6 +270,8 @@ impl Handle {
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
+                // The store is asked from now on, however long others of this client came first.
+                let since = self.shared.clock.now();
                 let session = self.session(store, patience, since);
                 let session = self.shared.unless_closed(session).await??;
                 let claim = self.claim(store, session, patience, number)?;
