@@ -11,13 +11,15 @@ use crate::exit::Failure;
 
 mod holds;
 
-pub(crate) use holds::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+pub(crate) use holds::{
+    AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs,
+};
 
 /// One call of the command, as typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
-    Ls(ListArgs),
+    Ls(Option<OsString>, ListArgs),
     Show(OsString, ListArgs),
     Wait(WaitArgs),
     Acquire(Box<AcquireArgs>),
@@ -26,7 +28,7 @@ pub(crate) enum Args {
     Steal(StealArgs),
     Repair(RepairArgs),
     Rbac(RbacArgs),
-    Doctor,
+    Doctor(DoctorArgs),
     Completions(String),
     Man(Option<String>),
 }
@@ -80,7 +82,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
     Ok(match verb {
         "run" => Args::Run(Box::new(run(&mut given))),
-        "ls" => Args::Ls(list(&mut given)),
+        "ls" => Args::Ls(take(&mut given, "where"), list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
         "wait" => Args::Wait(holds::wait(&mut given)),
         "acquire" => Args::Acquire(Box::new(holds::acquire(&mut given))),
@@ -89,7 +91,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "steal" => Args::Steal(holds::steal(&mut given)),
         "repair" => Args::Repair(holds::repair(&mut given)),
         "rbac" => Args::Rbac(holds::rbac(&mut given)),
-        "doctor" => Args::Doctor,
+        "doctor" => Args::Doctor(holds::doctor(&mut given)),
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })

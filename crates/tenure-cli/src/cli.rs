@@ -45,11 +45,6 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("show").about("Show one lock").defer(show))
         .subcommands(holds::all())
         .subcommand(
-            Command::new("doctor")
-                .about("Show what the promise rests on, in numbers")
-                .after_help("Examples:\n  tenure doctor    how far clock rates may be apart"),
-        )
-        .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )
         .subcommand(Command::new("man").about("Print a manual page").defer(man))
@@ -186,7 +181,8 @@ const STORE: &str = "The store: local:, local:/absolute/folder, or kube:NAMESPAC
      [default: TENURE_STORE, else local:]";
 
 fn ls(command: Command) -> Command {
-    command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())
+    let command = command.long_about(help::LS_LONG).after_help(help::LS_AFTER);
+    command.arg(condition("List only locks of which TEXT is true")).arg(output()).arg(store())
 }
 
 fn show(command: Command) -> Command {
@@ -228,6 +224,10 @@ fn name() -> Arg {
 
 fn store() -> Arg {
     value("store", "URL").long("store").help(STORE)
+}
+
+fn condition(help: &'static str) -> Arg {
+    value("where", "TEXT").long("where").help(help)
 }
 
 fn output() -> Arg {

@@ -92,16 +92,18 @@ mod url;
 
 pub use client::Client;
 pub use connect::connect;
+#[cfg(all(feature = "kube", feature = "blocking"))]
+pub use connect::diagnosis;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
 pub use gate::{StaleToken, TokenGate};
 pub use guard::Guard;
 pub use hold::{Deadline, Hold};
 pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
-pub use lock::Lock;
+pub use lock::{Lock, MAX_CLOCK_SKEW, WALL_CLOCK_TTL};
 pub use outcome::{Attempt, HeldBy, Lost, Released};
 pub use run::{Overrun, RunOptions};
-pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
+pub use tenure_core::{Condition, ConditionError, Timing, TimingError, TimingSpec, Wall};
 pub use url::{KubeObjects, StoreUrl};
 
 /// What a store of the user's own implements, and the store in memory.
