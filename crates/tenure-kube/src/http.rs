@@ -4,6 +4,7 @@
 //! request.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,12 +14,16 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
 
 /// A question that nobody waits for with a deadline of his own is waited for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a server is left alone that asks for it, at most. An API server asks for 1 s; whoever
+/// asks for more would have holds end meanwhile that are not lost.
+const BUSY_MAX: Duration = Duration::from_secs(1);
 /// Under which name the server notes who wrote.
 const AGENT: &str = concat!("tenure/", env!("CARGO_PKG_VERSION"));
 
@@ -76,11 +81,13 @@ impl Failed {
 pub(crate) struct Http {
     client: kube::Client,
     runtime: Handle,
+    /// Until when the server asked to be left alone.
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Http {
     pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
-        Self { client, runtime }
+        Self { client, runtime, busy: Arc::default() }
     }
 
     /// Has the runtime do something of its own.
@@ -196,7 +203,32 @@ impl Http {
             .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))
+        self.is_left_alone()?;
+        let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
+        if answer.status().as_u16() == 429 {
+            self.leave_alone(answer.headers().get(header::RETRY_AFTER));
+        }
+        Ok(answer)
+    }
+
+    /// Refuses in the server's place while that wants no requests: this one is not sent.
+    fn is_left_alone(&self) -> Result<(), Failed> {
+        let until = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            Some(left) if !left.is_zero() => Err(Failed::Refused(Status {
+                code: 429,
+                reason: "TooManyRequests".to_owned(),
+                message: format!("it wants no requests for another {left:?}"),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    fn leave_alone(&self, seconds: Option<&header::HeaderValue>) {
+        let seconds = seconds.and_then(|s| s.to_str().ok()).and_then(|s| s.trim().parse().ok());
+        let Some(seconds) = seconds else { return };
+        let until = Instant::now() + Duration::from_secs(seconds).min(BUSY_MAX);
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
     /// Polls `future` as the runtime's own tasks are polled, whoever polls it.
