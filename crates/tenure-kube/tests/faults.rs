@@ -343,6 +343,24 @@ async fn a_watch_that_falls_silent_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_is_not_stuck_in_a_read_that_is_not_answered() {
+    let bench = Bench::new();
+    done(bench.take(1).await);
+    // The watch is slow to begin, so what stands there is read; that is never answered.
+    let mut first = true;
+    bench.road.decide(move |request| {
+        if !request.path.contains("watch=true") {
+            return Fate::Stalled;
+        }
+        let slow = std::mem::take(&mut first);
+        let late = Duration::from_secs(if slow { 2 } else { 0 });
+        Fate::Answered(late, Duration::ZERO)
+    });
+    let mut watch = bench.store.watch(&bench.name);
+    timeout(Duration::from_secs(30), next(&bench, &mut watch)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_watch_is_neither_cut_nor_asked_again() {
     let bench = Bench::new();
     done(bench.take(1).await);
