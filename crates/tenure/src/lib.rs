@@ -1,4 +1,4 @@
-//! Distributed locks over one contract: on one machine today, over Kubernetes and etcd later.
+//! Distributed locks over one contract: on one machine, and in Kubernetes beside Go programs.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -48,6 +48,7 @@
 //! | URL | what | a lock ends |
 //! |---|---|---|
 //! | `local:`, `local:/a/folder` | files of this machine and user, no daemon | with its process, never by time |
+//! | `kube:NAMESPACE`, with `?format=` of `lease`, `annotation`, `configmap` or `janus` | objects of a cluster, as client-go, kubelock, lockheed and janus keep them | by its ttl |
 //! | `memory:` | in this program, for nobody else | by its ttl |
 //! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
 //!
@@ -56,6 +57,7 @@
 //! | feature | brings |
 //! |---|---|
 //! | `local` (default) | the store of one machine; Linux only |
+//! | `kube` | the stores of Kubernetes |
 //! | `blocking` (default) | the module `blocking`: locks without async |
 //! | `testing` | the module `testing`: a store whose time only the test moves |
 //! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |

@@ -284,10 +284,12 @@ impl Handle {
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
+                // The store is asked from now on, however long others of this client came first.
+                let since = self.shared.clock.now();
                 let session = self.session(store, patience, since);
                 let session = self.shared.unless_closed(session).await??;
                 let claim = self.claim(store, session, patience, number)?;
-                let seat = Seat::new((&self.shared, store), turn, claim, patience, waiting.end());
+                let seat = Seat::new((&self.shared, store), turn, claim, waiting.end());
                 let limit = since.after(self.first_contact);
                 let acquired = seat.acquire(limit, self.ears.as_ref());
                 Ok(match self.shared.unless_closed(acquired).await?? {

@@ -85,8 +85,9 @@ async fn lose(seed: u64) -> Result<(), String> {
         drop(client);
     }
     // Nothing of it is in anybody's way for longer than a ttl, counted from the last renewal that
-    // may still have been under way.
-    sim.pass(Duration::from_secs(8 + 16)).await;
+    // may still have been under way; and of a session, than what is in doubt is looked for.
+    let doubts = if liveness == Liveness::Server { 15 } else { 0 };
+    sim.pass(Duration::from_secs(8 + 16 + doubts)).await;
     match *taken.lock().unwrap() {
         Some(_) => Ok(()),
         None => Err("a ttl after the loss nobody else has the lock".into()),

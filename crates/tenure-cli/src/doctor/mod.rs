@@ -17,6 +17,7 @@ mod limits;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nothing else is looked at"))]
 enum State {
     Ok,
     /// Nothing to be afraid of, but good to know.
@@ -39,6 +40,7 @@ struct Finding {
     measured: Option<serde_json::Value>,
 }
 
+#[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nothing else is looked at"))]
 impl Finding {
     fn new(check: &'static str, state: State, what: impl Into<String>) -> Self {
         Self { check, lock: None, state, what: what.into(), change: None, measured: None }

@@ -1,10 +1,11 @@
 //! Wanting the lock: who is in the way, standing in line, taking it, leaving.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, View,
+    Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, Told, View,
     Wanting, Won, Write,
 };
 use crate::museum::{Bug, planted};
@@ -234,8 +235,9 @@ impl Claim {
             }
             return self.join(now, wall, view, strike);
         }
-        if w.told != Some((own, by.token)) {
-            w.told = Some((own, by.token));
+        let telling = Told { own, of: by.token };
+        if w.told.as_deref() != Some(&telling) {
+            w.told = Some(Box::new(telling));
             let (place, ticket) = own.unzip();
             return Action::Report(Report::Waiting { place, ticket, by });
         }

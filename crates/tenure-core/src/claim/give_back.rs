@@ -62,7 +62,8 @@ impl Claim {
                 Err(session) => return Action::Probe(session),
                 Ok((next, strike)) => {
                     let mark = self.config.marks.draw();
-                    let (end, reason) = self.verdict.clone().unwrap_or((End::Released, None));
+                    let (end, reason) =
+                        self.verdict.as_deref().cloned().unwrap_or((End::Released, None));
                     Change::Release { of, end, reason, mark, next, strike, at: wall, stamp: now }
                 }
             }

@@ -35,6 +35,7 @@ mod give_back;
 mod keep;
 mod types;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -60,8 +61,8 @@ pub struct Claim {
     retry_at: Time,
     /// News to be reported before anything else.
     news: Option<News>,
-    /// How a hold that is not this claim's own is to end; `None`: given back.
-    verdict: Option<(End, Option<Text>)>,
+    /// How a hold that is not this claim's own is to end; `None`: given back. Boxed as above.
+    verdict: Option<Box<(End, Option<Text>)>>,
 }
 
 /// What an answer brought about.
@@ -91,12 +92,22 @@ struct Wanting {
     joined: Option<(Mark, Time)>,
     /// An acknowledged write that made us the holder too long ago to start on: to be confirmed.
     won: Option<Won>,
-    /// What was last reported, so that only changes are.
-    told: Option<(Option<(usize, u64)>, Token)>,
+    /// What was last reported, so that only changes are. Boxed, as who need not wait has none, and
+    /// every hold has the room for it.
+    told: Option<Box<Told>>,
     /// When the entry was first seen that [`Patience::Now`] watches because it looks dead.
     watched: Option<Time>,
     /// The limit is over and the last read was asked for.
     last_look: bool,
+}
+
+/// What was reported of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Told {
+    /// Our place in line and its ticket.
+    own: Option<(usize, u64)>,
+    /// The token of who has the lock.
+    of: Token,
 }
 
 /// A write of ours that made us the holder.
@@ -238,7 +249,7 @@ impl Claim {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
             self.attempts.forget();
             self.need_read = false;
-            self.verdict = verdict;
+            self.verdict = verdict.map(Box::new);
             self.phase = Phase::Ending(Ending {
                 mark,
                 token: Token::default(),
@@ -399,6 +410,15 @@ impl Claim {
     pub fn queued(&self) -> Option<Mark> {
         match &self.phase {
             Phase::Contending(w) => w.joined.map(|(mark, _)| mark),
+            _ => None,
+        }
+    }
+
+    /// How long it wants the lock; `None` unless it contends.
+    #[must_use]
+    pub const fn patience(&self) -> Option<Patience> {
+        match &self.phase {
+            Phase::Contending(w) => Some(w.patience),
             _ => None,
         }
     }

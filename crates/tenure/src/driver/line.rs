@@ -20,8 +20,6 @@ pub(crate) struct Line {
     pub(crate) name: Name,
     turn: Arc<Semaphore>,
     seated: Mutex<Seated>,
-    /// The record as the last one seated left it, if it was free then.
-    known: Mutex<Option<Snapshot>>,
     lines: Weak<Shared>,
 }
 
@@ -31,6 +29,8 @@ struct Seated {
     ahead: Ahead,
     /// Itself, while it has not got the lock yet.
     acquiring: Weak<Seat>,
+    /// The record as the last one seated left it, if it was free then.
+    known: Option<Snapshot>,
 }
 
 /// Who is in the seat, as the others know it.
@@ -58,7 +58,6 @@ impl Line {
             name,
             turn: Arc::new(Semaphore::new(1)),
             seated: Mutex::default(),
-            known: Mutex::default(),
             lines: Arc::downgrade(shared),
         })
     }
@@ -91,8 +90,13 @@ impl Line {
 
     /// The record as the last one seated left it. The next of this client needs no read to try;
     /// if somebody else came between, its write is a conflict.
-    pub(crate) fn known(&self) -> MutexGuard<'_, Option<Snapshot>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn take_known(&self) -> Option<Snapshot> {
+        self.seated().known.take()
+    }
+
+    pub(super) fn set_known(&self, known: Option<Snapshot>) {
+        let old = std::mem::replace(&mut self.seated().known, known);
+        drop(old);
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {

@@ -72,7 +72,6 @@ pub(crate) enum Step {
 /// One claim, the requests under way for it and the latest view of its record.
 pub(crate) struct Driver {
     claim: Claim,
-    patience: Patience,
     seen: Option<Snapshot>,
     ask: Option<Ask>,
     /// Writes that were not answered yet, the newest last.
@@ -115,11 +114,10 @@ enum Want {
 impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
-    pub(crate) fn new(claim: Claim, patience: Patience, known: Option<Snapshot>) -> Self {
+    pub(crate) fn new(claim: Claim, known: Option<Snapshot>) -> Self {
         let first = claim.config().marks.clone().draw();
         Self {
             claim,
-            patience,
             seen: known,
             ask: None,
             writes: Vec::new(),
@@ -160,10 +158,6 @@ impl Driver {
             s.stored().is_some_and(free)
         };
         self.seen.take().filter(free)
-    }
-
-    pub(crate) const fn patience(&self) -> Patience {
-        self.patience
     }
 
     /// The same one, of a store that has answered before.
@@ -278,8 +272,8 @@ impl Driver {
 
     /// The instants at which a claim wants to be polled whatever is under way.
     fn own_times(&self, now: Time) -> Option<Time> {
-        let limit = match self.patience {
-            Patience::Until(limit) if self.claim.state() == State::Contending => Some(limit),
+        let limit = match self.claim.patience() {
+            Some(Patience::Until(limit)) => Some(limit),
             _ => None,
         };
         let later = |t: Option<Time>| t.filter(|t| now < *t);

@@ -316,7 +316,7 @@ impl Driver {
     /// Whether an error ends a wait: what cannot pass, and what one without patience met.
     pub(crate) fn ends_wait(&self, error: &StoreError) -> bool {
         let may_pass = error.is_retryable() || error.is_outcome_unknown();
-        !may_pass || self.patience == Patience::Now
+        !may_pass || self.claim.patience() == Some(Patience::Now)
     }
 }
 

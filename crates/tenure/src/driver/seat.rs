@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use tenure_core::{Claim, Liveness, Patience, Report, Session, State, Text, Time, Token};
-use tenure_store::{BoxFuture, Snapshot, Store};
+use tenure_store::{Snapshot, Store};
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -57,7 +57,7 @@ struct Inner {
     /// Nobody waits for it any more: it is being undone.
     undoing: Option<Undoing>,
     /// All is over but for what may have been left in the record.
-    sweep: Option<BoxFuture<'static, ()>>,
+    sweep: Option<Box<Sweep>>,
     /// What the store last said instead of doing what it was asked.
     trouble: Option<Box<tenure_store::Error>>,
     told: Told,
@@ -98,7 +98,6 @@ impl Seat {
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
         turn: Turn,
         claim: Claim,
-        patience: Patience,
         asked: Asked,
     ) -> Arc<Self> {
         let line = Arc::clone(turn.line());
@@ -106,7 +105,7 @@ impl Seat {
         // after all, that is a conflict, and nothing is lost but what a read would have cost.
         let creates = store.capabilities().liveness == Liveness::Observed;
         let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
-        let known = line.known().take().or_else(nothing);
+        let known = line.take_known().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
@@ -116,7 +115,7 @@ impl Seat {
             acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, patience, known))),
+                driver: Some(Box::new(Driver::new(claim, known))),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
@@ -229,8 +228,8 @@ impl Seat {
         config.session = session;
         config.marks = self.shared.marks(self.shared.number())?;
         let mut claim = Claim::new(config);
-        claim.acquire(driver.patience());
-        let driver = Driver::new(claim, driver.patience(), None);
+        claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
+        let driver = Driver::new(claim, None);
         Ok(Box::new(driver.with_contact()))
     }
 
@@ -399,12 +398,10 @@ impl Seat {
     pub(super) fn poll_kept(&self, cx: &mut Context<'_>) {
         let mut inner = self.inner();
         while inner.polled_by == PolledBy::Keeper {
-            if let Some(sweep) = &mut inner.sweep {
-                if sweep.as_mut().poll(cx).is_ready() {
-                    inner.sweep = None;
-                    self.leave(&mut inner);
-                }
-                return;
+            if let Some(sweep) = inner.sweep.take() {
+                // In the keeper's task there is a runtime.
+                drop(tokio::spawn(sweep.run()));
+                return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
             match driver.poll(self.site(), cx) {
@@ -501,7 +498,7 @@ impl Seat {
     /// All is over: lets the next one in.
     fn finish(&self, inner: &mut Inner) {
         if let Some(driver) = &mut inner.driver {
-            *self.line.known() = driver.seen_free();
+            self.line.set_known(driver.seen_free());
         }
         // Where nobody was left to hear how it ended.
         let lost = inner.status.as_ref().and_then(|status| status.look());
@@ -521,6 +518,7 @@ impl Seat {
     fn sweep(&self, inner: &mut Inner, driver: &Driver) {
         let timing = driver.claim().config().timing;
         let sweep = Sweep {
+            client: Arc::downgrade(&self.shared),
             store: Arc::clone(&self.store),
             name: self.line.name.clone(),
             clock: Arc::clone(&self.shared.clock),
@@ -529,7 +527,7 @@ impl Seat {
             until: driver.last_sent.after(timing.ttl()),
             undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
         };
-        inner.sweep = Some(Box::pin(sweep.run()));
+        inner.sweep = Some(Box::new(sweep));
         inner.polled_by = PolledBy::Keeper;
     }
 

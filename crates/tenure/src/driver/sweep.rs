@@ -5,14 +5,18 @@
 //! the entry out. So after an end in doubt the record is looked at until a ttl after it, and what
 //! carries a mark of that claim is taken out. **Marks decide, not the session**: the next contender
 //! of this client is under the same one.
+//!
+//! A sweep is a task of its own, so that the client can go: then it keeps the store, and so the
+//! session, for no longer than an answer may be expected. What is left is the server's to end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenure_core::{Change, End, Mark, Record, Time};
 use tenure_store::{Conditional, Name, Snapshot, Store};
 
 use super::keeper::Undoing;
+use crate::client::Shared;
 use crate::clock::{Clock, within};
 
 /// How many marks one claim may draw.
@@ -20,6 +24,8 @@ const SHARE: u128 = 1 << 40;
 
 /// Everything a sweep needs.
 pub(super) struct Sweep {
+    /// Gone or closed: nobody keeps the session alive any more.
+    pub(super) client: Weak<Shared>,
     pub(super) store: Arc<dyn Store>,
     pub(super) name: Name,
     pub(super) clock: Arc<dyn Clock>,
@@ -62,6 +68,9 @@ impl Sweep {
             if now >= patience {
                 // Who waits for what is undone waits no longer for a store that does not answer.
                 self.undoing = None;
+                if self.client.upgrade().is_none_or(|client| client.is_closed()) {
+                    return;
+                }
             }
             let pause = Some(self.clock.now().after(self.attempt / 2));
             within(&self.clock, pause, std::future::pending::<()>()).await;

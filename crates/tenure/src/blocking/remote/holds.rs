@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{
-    Cause, Change, Claim, End, Holder, Mark, Marks, Patience, Report, Term, Text, Time,
-};
+use tenure_core::{Cause, Change, Claim, End, Holder, Mark, Marks, Report, Term, Text, Time};
 use tenure_store::{Conditional, Name, Snapshot, Store, Stored};
 
 use super::{RemoteLock, RemoteTarget};
@@ -178,7 +176,7 @@ impl Job {
         let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
-        let mut driver = Driver::new(claim, Patience::Forever, seen);
+        let mut driver = Driver::new(claim, seen);
         let site = Site { store: &self.store, name: &self.name, clock: &self.clock };
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {
