@@ -4,6 +4,7 @@
 //! request.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+
+use crate::clock::{self, Ahead, ServerClock};
 
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
@@ -25,8 +28,8 @@ const AGENT: &str = concat!("tenure/", env!("CARGO_PKG_VERSION"));
 /// An answer, whatever it says.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// The server's clock, as it tells it.
-    pub(crate) date: Option<String>,
+    /// How far our clock is ahead of the server's, if that tells it.
+    pub(crate) ahead: Option<Ahead>,
     pub(crate) refusal: Option<Status>,
     pub(crate) object: Value,
 }
@@ -76,11 +79,17 @@ impl Failed {
 pub(crate) struct Http {
     client: kube::Client,
     runtime: Handle,
+    clock: Arc<ServerClock>,
 }
 
 impl Http {
     pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
-        Self { client, runtime }
+        Self { client, runtime, clock: Arc::default() }
+    }
+
+    /// What the server's answers told of its clock.
+    pub(crate) fn clock(&self) -> Option<Option<Ahead>> {
+        self.clock.known()
     }
 
     /// Has the runtime do something of its own.
@@ -115,14 +124,13 @@ impl Http {
         body: Option<&Value>,
     ) -> Result<Probe, Failed> {
         let asking = async {
-            let answer = self.answer(method, path, body).await?;
-            let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-            let (date, code) = (date.map(str::to_owned), answer.status().as_u16());
+            let (answer, ahead) = self.answer(method, path, body).await?;
+            let code = answer.status().as_u16();
             let body = answer.into_body().collect().await;
             let bytes = body.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
             let object = serde_json::from_slice(&bytes).unwrap_or_default();
             let refusal = (!(200..300).contains(&code)).then(|| Status::read(code, &object));
-            Ok(Probe { date, refusal, object })
+            Ok(Probe { ahead, refusal, object })
         };
         let answer = async { tokio::time::timeout(SILENCE_MAX, asking).await };
         self.on_runtime(answer).await.unwrap_or_else(|_| {
@@ -174,7 +182,7 @@ impl Http {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Body), Failed> {
-        let answer = self.answer(method, path, body).await?;
+        let (answer, _) = self.answer(method, path, body).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }
 
@@ -183,7 +191,7 @@ impl Http {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Response<Body>, Failed> {
+    ) -> Result<(Response<Body>, Option<Ahead>), Failed> {
         let content = match method {
             Method::PATCH => "application/merge-patch+json",
             _ => "application/json",
@@ -196,7 +204,11 @@ impl Http {
             .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))
+        let sent = clock::wall();
+        let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let ahead = self.clock.hear(sent, date);
+        Ok((answer, ahead))
     }
 
     /// Polls `future` as the runtime's own tasks are polled, whoever polls it.
