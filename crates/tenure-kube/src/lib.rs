@@ -17,6 +17,7 @@ mod format;
 mod http;
 mod store;
 mod stream;
+mod transport;
 mod watch;
 
 pub use config::{Access, client};
