@@ -17,7 +17,7 @@ pub(crate) use holds::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, W
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
-    Ls(ListArgs),
+    Ls(Option<OsString>, ListArgs),
     Show(OsString, ListArgs),
     Wait(WaitArgs),
     Acquire(Box<AcquireArgs>),
@@ -80,7 +80,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
     Ok(match verb {
         "run" => Args::Run(Box::new(run(&mut given))),
-        "ls" => Args::Ls(list(&mut given)),
+        "ls" => Args::Ls(take(&mut given, "where"), list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
         "wait" => Args::Wait(holds::wait(&mut given)),
         "acquire" => Args::Acquire(Box::new(holds::acquire(&mut given))),

@@ -186,7 +186,8 @@ const STORE: &str = "The store: local:, local:/absolute/folder, or kube:NAMESPAC
      [default: TENURE_STORE, else local:]";
 
 fn ls(command: Command) -> Command {
-    command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())
+    let command = command.long_about(help::LS_LONG).after_help(help::LS_AFTER);
+    command.arg(condition("List only locks of which TEXT is true")).arg(output()).arg(store())
 }
 
 fn show(command: Command) -> Command {
@@ -228,6 +229,10 @@ fn name() -> Arg {
 
 fn store() -> Arg {
     value("store", "URL").long("store").help(STORE)
+}
+
+fn condition(help: &'static str) -> Arg {
+    value("where", "TEXT").long("where").help(help)
 }
 
 fn output() -> Arg {

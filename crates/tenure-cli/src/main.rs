@@ -69,9 +69,10 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
     let hold_env = || std::env::var_os("TENURE_HOLD");
     match args {
         Args::Run(args) => run::run(*args, store_env()),
-        Args::Ls(args) => {
+        Args::Ls(condition, args) => {
             let output = options::Output::resolve(&args)?;
-            list::ls(&options::store(args.store, store_env())?, output, out)
+            let condition = options::condition(condition.as_deref())?;
+            list::ls(&options::store(args.store, store_env())?, condition.as_ref(), output, out)
         }
         Args::Show(name, args) => {
             let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);

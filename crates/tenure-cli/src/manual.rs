@@ -159,7 +159,8 @@ ended keeps the lock, and is named.";
 pub(crate) const STEAL_AFTER: &str = "\
 Exit codes:
   0      the hold is over, or there was none
-  124    the hold was renewed since it was shown; nothing was done
+  124    the hold was renewed since it was shown, or is not as --where says;
+         nothing was done
   125    tenure failed, or was not confirmed: nothing was freed
   128+n  ended by signal n while waiting for the expiry (130 INT, 143 TERM)
 
@@ -170,6 +171,9 @@ Examples:
   tenure steal deploy --reason 'runner 7 is gone' --now
   tenure steal deploy --reason 'INC-1234' --yes
       Free it when its ttl has run out, without asking.
+  tenure steal deploy --reason stuck --now --yes --where 'age > 6h'
+      Only if it has been held for so long. `tenure ls --help` has all that
+      can be asked.
   tenure show deploy
       Who had it, when it was stolen, and why.";
 

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use tenure::blocking::Patience;
-use tenure::{Timing, TimingSpec};
+use tenure::{Condition, Timing, TimingSpec};
 
 use crate::args::{ListArgs, RunArgs};
 use crate::duration;
@@ -198,6 +198,15 @@ fn timing(ttl: Option<&OsStr>, grace: Option<&OsStr>) -> Result<Option<Timing>, 
         ..positive("--ttl", ttl)?.map_or_else(TimingSpec::default, TimingSpec::of)
     };
     Timing::new(spec).map(Some).map_err(Failure::new)
+}
+
+/// What is asked of a lock, behind `--where`.
+pub(crate) fn condition(text: Option<&OsStr>) -> Result<Option<Condition>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let text = utf8("--where", text)?;
+    let read = Condition::parse(text);
+    read.map(Some)
+        .map_err(|why| Failure::new(format!("--where `{}`: {why}", duration::shorten(text))))
 }
 
 fn positive(option: &str, text: Option<&OsStr>) -> Result<Option<Duration>, Failure> {

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
@@ -49,6 +50,13 @@ pub(crate) enum Failed {
     Broken(Broken),
 }
 
+impl Failed {
+    /// No answer, or none that can be understood, to what changes nothing.
+    pub(crate) fn lost(what: &str) -> Self {
+        Self::Broken(lost(what.to_owned()))
+    }
+}
+
 /// A connection to one API server, usable from any thread: the runtime it was made on does the I/O.
 #[derive(Clone)]
 pub(crate) struct Http {
@@ -59,6 +67,11 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
         Self { client, runtime }
+    }
+
+    /// Has the runtime do something of its own.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
     }
 
     /// Sends a request and reads the whole answer.
@@ -136,12 +149,12 @@ impl Http {
     }
 
     /// Polls `future` as the runtime's own tasks are polled, whoever polls it.
-    fn on_runtime<F: Future>(&self, future: F) -> OnRuntime<F> {
+    pub(crate) fn on_runtime<F: Future>(&self, future: F) -> OnRuntime<F> {
         OnRuntime { runtime: self.runtime.clone(), future: Box::pin(future) }
     }
 }
 
-struct OnRuntime<F> {
+pub(crate) struct OnRuntime<F> {
     runtime: Handle,
     future: Pin<Box<F>>,
 }

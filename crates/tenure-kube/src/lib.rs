@@ -12,9 +12,11 @@
 
 mod config;
 mod error;
+mod feeds;
 mod format;
 mod http;
 mod store;
+mod stream;
 mod watch;
 
 pub use config::{Access, client};

@@ -22,6 +22,7 @@ use tenure_store::{
 use tenure_wire::{Refusal, meta};
 
 use crate::error::{Asked, STORE};
+use crate::feeds::Feeds;
 use crate::format::{Format, Request, Spot};
 use crate::http::{Failed, Http};
 use crate::watch;
@@ -36,6 +37,7 @@ pub struct KubeStore(Arc<Shared>);
 /// What a store and its watches share.
 pub(crate) struct Shared {
     pub(crate) http: Http,
+    pub(crate) feeds: Feeds,
     namespace: String,
     format: Format,
     /// The server does not begin a watch with what stands there.
@@ -75,6 +77,7 @@ impl KubeStore {
         })?;
         Ok(Self(Arc::new(Shared {
             http: Http::new(client, runtime),
+            feeds: Feeds::default(),
             namespace: namespace.to_owned(),
             format,
             plain_watches: AtomicBool::new(false),
@@ -118,9 +121,13 @@ impl Shared {
     }
 
     /// What an object says of a lock, which is something or nothing.
-    pub(crate) fn found(&self, name: &Name, asked: Asked<'_>, object: Value) -> Result<Snapshot> {
+    pub(crate) fn found(
+        &self,
+        name: &Name,
+        asked: Asked<'_>,
+        object: Arc<Value>,
+    ) -> Result<Snapshot> {
         let read = self.format.read(name, &object).map_err(|e| asked.damaged(&e.0));
-        let object = Arc::new(object);
         if self.format.shares() {
             self.keep(&object);
         }
@@ -166,7 +173,7 @@ impl Shared {
     pub(crate) async fn read(&self, name: &Name) -> Result<Snapshot> {
         let spot = self.spot(name)?;
         match self.get(&spot, name).await? {
-            Some(object) => self.found(name, asked("get", &spot, Some(name)), object),
+            Some(object) => self.found(name, asked("get", &spot, Some(name)), lean(object)),
             None => Ok(Snapshot::Absent { revision: 0 }),
         }
     }
@@ -255,12 +262,14 @@ impl Shared {
                 // It was done, whatever is wrong with the answer.
                 let unknown = |e: Error| Error::OutcomeUnknown(e.detail().clone().into());
                 let incarnation = meta::version(&object).map_or(0, |version| version.incarnation);
-                Ok(Conditional::Done(match self.found(name, asked, object).map_err(unknown)? {
-                    Snapshot::Is(stored) => stored,
-                    Snapshot::Absent { revision } => {
-                        Stored::gone(Version { incarnation, revision })
-                    }
-                }))
+                Ok(Conditional::Done(
+                    match self.found(name, asked, lean(object)).map_err(unknown)? {
+                        Snapshot::Is(stored) => stored,
+                        Snapshot::Absent { revision } => {
+                            Stored::gone(Version { incarnation, revision })
+                        }
+                    },
+                ))
             }
             Err(Failed::Refused(status)) if status.code == 409 => Ok(Conditional::Conflict),
             Err(Failed::Refused(status)) if status.code == 404 && verb != "create" => {
@@ -293,7 +302,7 @@ impl Shared {
         if self.format.shares() {
             let asked = asked("get", &field, None);
             return match self.http.ask(Method::GET, &field.path(), None).await {
-                Ok(object) => Ok(self.listed(&field, &object)),
+                Ok(object) => Ok(self.listed(&field, object)),
                 Err(Failed::Refused(status)) => Err(asked.refused(&status)),
                 Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
             };
@@ -305,12 +314,13 @@ impl Shared {
         let mut next = String::new();
         loop {
             let path = format!("{}?limit={PAGE}{selector}{next}", field.all);
-            let page = match self.http.ask(Method::GET, &path, None).await {
+            let mut page = match self.http.ask(Method::GET, &path, None).await {
                 Ok(page) => page,
                 Err(Failed::Refused(status)) => return Err(asked.refused(&status)),
                 Err(Failed::Broken(broken)) => return Err(asked.broken(&broken)),
             };
-            let items = page.get("items").and_then(Value::as_array).into_iter().flatten();
+            let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+            let items = items.unwrap_or_default().into_iter();
             listed.extend(items.flat_map(|object| self.listed(&field, object)));
             match meta::text(&page, "continue").filter(|token| !token.is_empty()) {
                 Some(token) => next = format!("&continue={}", encoded(token)),
@@ -320,18 +330,28 @@ impl Shared {
     }
 
     /// The locks that an object has.
-    fn listed(&self, field: &Spot, object: &Value) -> Vec<Listed> {
+    fn listed(&self, field: &Spot, object: Value) -> Vec<Listed> {
+        let object = lean(object);
         let entry = |name: Name| {
             let asked = asked("list", field, Some(&name));
-            let stored = match self.found(&name, asked, object.clone()) {
+            let stored = match self.found(&name, asked, Arc::clone(&object)) {
                 Ok(Snapshot::Absent { .. }) => return None,
                 Ok(Snapshot::Is(stored)) => Ok(stored),
                 Err(error) => Err(error),
             };
             Some(Listed { name, stored })
         };
-        self.format.locks(object).into_iter().filter_map(entry).collect()
+        self.format.locks(&object).into_iter().filter_map(entry).collect()
     }
+}
+
+/// An object without the record of who set which field: several times the size of the rest, and the
+/// server keeps it for writers that leave it out.
+pub(crate) fn lean(mut object: Value) -> Arc<Value> {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Arc::new(object)
 }
 
 /// What makes a deletion that of this state and no other.

@@ -1,39 +1,39 @@
-//! What happens to one object: begun with what stands there, resumed where the server cut it off.
+//! What happens to one lock, as one watcher is told it.
 //!
 //! ```text
-//! begin ──what stands──> follow ──cut off──> follow from the last version ──gone──> begin
-//!                           └──anything else──> an error, the last item
+//! listen ──begun──> look, unless the feed tells what stands there ──> tell what is newer
+//!    │                 └──the feed may have missed something: look again──┘
+//!    └──no watch can be had──> look every few seconds
 //! ```
 //!
-//! Where the server can begin a watch with what stands there, that is one request, and its end mark
-//! says that nothing stands there and as of when. Where it cannot, a read comes first.
+//! Owns what was told last, so that nothing older is told after it. Whatever feed it listens to, the
+//! first that is told is what stands there when it is first asked.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::unfold;
-use serde_json::Value;
 use tenure_store::{Error, Name, Result, Snapshot, Watch};
-use tenure_wire::meta;
+use tokio::time::{sleep, timeout};
 
 use crate::error::Asked;
+use crate::feeds::{Feeds, Heard, Listening, News, Over};
 use crate::format::Spot;
-use crate::http::{Failed, Lines, Status};
-use crate::store::{Shared, asked, encoded};
+use crate::http::Failed;
+use crate::store::{Shared, asked, lean};
 
-/// After how many seconds the server is to cut a watch off, so that both sides tidy up.
-const SECONDS: u64 = 300;
-/// After how much silence beyond that a connection is taken for dead.
-const SLACK: Duration = Duration::from_secs(10);
-/// Says that what stood there has been told.
-const INITIAL_END: &str = "k8s.io/initial-events-end";
+/// How long a feed may take to begin before what stands there is read.
+const FIRST_MAX: Duration = Duration::from_secs(1);
+/// The shortest pause between two looks; the longest is twice that.
+const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
-    let state = Some(Watching { shared, name, at: None, lines: None, begun: false });
+    let state = Some(Watching { shared, name, listening: None, begun: 0, told: None });
     Box::pin(unfold(state, |state| async move {
         let mut watching = state?;
-        match watching.next().await {
+        let http = watching.shared.http.clone();
+        match http.on_runtime(watching.next()).await {
             Ok(news) => Some((Ok(news), Some(watching))),
             Err(error) => Some((Err(error), None)),
         }
@@ -43,123 +43,133 @@ pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
 struct Watching {
     shared: Arc<Shared>,
     name: Name,
-    /// The version to resume at; `None`: begin with what stands there.
-    at: Option<u64>,
-    lines: Option<Lines>,
-    /// Whether anything was told since the watch began with what stands there.
-    begun: bool,
+    listening: Option<Listening>,
+    /// Which beginning of the feed was taken up.
+    begun: u64,
+    told: Option<Told>,
 }
 
-/// What a line of a watch says.
-enum Event {
-    News(Snapshot),
-    /// Nothing new up to this version; whether all that stood there has been told.
-    Mark(u64, bool),
-    /// The version to resume at is too old.
-    Gone,
+/// What was told last.
+struct Told {
+    revision: u64,
+    absent: bool,
 }
 
 impl Watching {
     async fn next(&mut self) -> Result<Snapshot> {
         let spot = self.shared.spot(&self.name)?;
         loop {
-            let Some(lines) = &mut self.lines else {
-                if let Some(news) = self.open(&spot).await? {
+            if self.listening.is_none() {
+                self.begun = 0;
+                self.listening = Feeds::listen(&self.shared, &spot);
+            }
+            let Some(listening) = &mut self.listening else {
+                if self.told.is_some() {
+                    sleep(pause()).await;
+                }
+                let news = self.shared.read(&self.name).await?;
+                if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
                 continue;
             };
-            let patience = Duration::from_secs(SECONDS) + SLACK;
-            let asked = asked("watch", &spot, Some(&self.name));
-            let line = self.shared.http.line(lines, patience).await;
-            let Some(line) = line.map_err(|broken| asked.broken(&broken))? else {
-                // Cut off, as asked for: goes on where it was, or from the start if it was nowhere.
-                self.lines = None;
-                continue;
-            };
-            match read(&self.shared, &self.name, asked, line)? {
-                Event::News(news) => {
-                    self.at = Some(news.revision());
-                    self.begun = true;
+            let first = listening.first;
+            let heard = listening.heard.borrow_and_update().clone();
+            if let Some(news) = self.take_in(&spot, heard, first).await? {
+                return Ok(news);
+            }
+            // It ended, or another beginning is to be taken up.
+            let Some(listening) = &mut self.listening else { continue };
+            let wait = listening.heard.changed();
+            if self.told.is_some() {
+                // A feed says how it ended before it goes.
+                wait.await.ok();
+            } else if timeout(FIRST_MAX, wait).await.is_err() {
+                let news = self.shared.read(&self.name).await?;
+                if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
-                Event::Mark(revision, told) => {
-                    self.at = Some(revision);
-                    if told && !self.begun {
-                        self.begun = true;
-                        return Ok(Snapshot::Absent { revision });
-                    }
-                }
-                Event::Gone => (self.lines, self.at) = (None, None),
             }
         }
     }
 
-    /// Opens the watch; what stands there, if the server does not begin with it.
-    async fn open(&mut self, spot: &Spot) -> Result<Option<Snapshot>> {
-        let shared = Arc::clone(&self.shared);
-        let asked = asked("watch", spot, Some(&self.name));
-        let plain = shared.plain_watches.load(Ordering::Relaxed);
-        let from = match self.at {
-            Some(at) => format!("&resourceVersion={at}"),
-            None if plain => String::new(),
-            None => "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
-        };
-        if self.at.is_none() {
-            self.begun = false;
-        }
-        let selector = encoded(&format!("metadata.name={}", spot.object));
-        let path = format!(
-            "{}?watch=true&allowWatchBookmarks=true&fieldSelector={selector}\
-             &timeoutSeconds={SECONDS}{from}",
-            spot.all
-        );
-        match shared.http.follow(&path).await {
-            Ok(lines) => self.lines = Some(lines),
-            Err(Failed::Refused(status)) if status.code == 410 => self.at = None,
-            Err(Failed::Refused(status)) if is_too_much(&status) && self.at.is_none() && !plain => {
-                shared.plain_watches.store(true, Ordering::Relaxed);
+    /// What is to be told of what was heard.
+    async fn take_in(
+        &mut self,
+        spot: &Spot,
+        heard: Heard,
+        first: bool,
+    ) -> Result<Option<Snapshot>> {
+        match heard.over {
+            Some(Over::Moved) => {
+                self.listening = None;
+                return Ok(None);
             }
-            Err(Failed::Refused(status)) => return Err(asked.refused(&status)),
-            Err(Failed::Broken(broken)) => return Err(asked.broken(&broken)),
+            Some(Over::Failed(failed)) => {
+                return Err(failure(asked("watch", spot, Some(&self.name)), &failed));
+            }
+            None => {}
         }
-        if !plain || self.at.is_some() || self.lines.is_none() {
+        if heard.begun > self.begun {
+            self.begun = heard.begun;
+            if !heard.told || self.told.is_none() && !first {
+                let news = self.look(spot).await?;
+                if let Some(news) = self.tell(news) {
+                    return Ok(Some(news));
+                }
+            }
+        }
+        if self.begun == 0 {
             return Ok(None);
         }
-        // The watch is open, so nothing is missed between it and this.
-        let news = shared.read(&self.name).await?;
-        self.at = Some(news.revision()).filter(|at| *at > 0);
-        self.begun = true;
-        Ok(Some(news))
-    }
-}
-
-/// Whether the server does not know what was asked for.
-fn is_too_much(status: &Status) -> bool {
-    matches!(status.code, 400 | 422) && status.message.contains("sendInitialEvents")
-}
-
-fn read(shared: &Shared, name: &Name, asked: Asked<'_>, mut event: Value) -> Result<Event> {
-    let object = event.get_mut("object").map(Value::take).unwrap_or_default();
-    match event.get("type").and_then(Value::as_str).unwrap_or_default() {
-        "ADDED" | "MODIFIED" => shared.found(name, asked, object).map(Event::News),
-        "DELETED" => Ok(Event::News(Snapshot::Absent { revision: revision(asked, &object)? })),
-        "BOOKMARK" => {
-            let told = meta::annotation(&object, INITIAL_END) == Some("true");
-            Ok(Event::Mark(revision(asked, &object)?, told))
-        }
-        "ERROR" => {
-            let status = Status::read(500, &object);
-            if status.code == 410 || status.reason == "Expired" {
-                return Ok(Event::Gone);
+        let news = match heard.news {
+            None => return Ok(None),
+            Some(News::Is(object)) => {
+                self.shared.found(&self.name, asked("watch", spot, Some(&self.name)), object)?
             }
-            Err(asked.refused(&status))
+            Some(News::Gone(revision)) => Snapshot::Absent { revision },
+        };
+        Ok(self.tell(news))
+    }
+
+    /// What stands there, and if that is nothing, as of when.
+    async fn look(&self, spot: &Spot) -> Result<Snapshot> {
+        let news = self.shared.read(&self.name).await?;
+        if news.revision() > 0 {
+            return Ok(news);
         }
-        other => Err(Error::Unavailable(asked.detail(format!("the watch said {other:?}")))),
+        let asked = asked("watch", spot, Some(&self.name));
+        match self.shared.look(spot).await.map_err(|failed| failure(asked, &failed))? {
+            None => Ok(news),
+            Some((None, revision)) => Ok(Snapshot::Absent { revision }),
+            Some((Some(object), _)) => self.shared.found(&self.name, asked, lean(object)),
+        }
+    }
+
+    /// Tells what is newer than what was told.
+    fn tell(&mut self, news: Snapshot) -> Option<Snapshot> {
+        let (revision, absent) = (news.revision(), news.stored().is_none());
+        let is_new = |told: &Told| match revision {
+            0 => !told.absent,
+            revision => revision > told.revision,
+        };
+        if !self.told.as_ref().is_none_or(is_new) {
+            return None;
+        }
+        self.told = Some(Told { revision, absent });
+        Some(news)
     }
 }
 
-fn revision(asked: Asked<'_>, object: &Value) -> Result<u64> {
-    let text = meta::text(object, "resourceVersion").unwrap_or_default();
-    text.parse().map_err(|_| asked.damaged(&format!("its resourceVersion is {text:?}")))
+fn failure(asked: Asked<'_>, failed: &Failed) -> Error {
+    match failed {
+        Failed::Refused(status) => asked.refused(status),
+        Failed::Broken(broken) => asked.broken(broken),
+    }
+}
+
+/// Others look at the same object, and all may have begun at once.
+fn pause() -> Duration {
+    let random = RandomState::new().hash_one(0_u8);
+    LOOK + LOOK.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
 }

@@ -99,7 +99,7 @@ pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
 pub use lock::Lock;
 pub use outcome::{Attempt, HeldBy, Lost, Released};
 pub use run::{Overrun, RunOptions};
-pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
+pub use tenure_core::{Condition, ConditionError, Timing, TimingError, TimingSpec, Wall};
 pub use url::{KubeObjects, StoreUrl};
 
 /// What a store of the user's own implements, and the store in memory.

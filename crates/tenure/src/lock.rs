@@ -17,7 +17,7 @@ use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long a hold lives by default where wall clocks end it.
 const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.

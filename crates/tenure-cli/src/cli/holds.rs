@@ -3,7 +3,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{name, store, value};
+use super::{condition, name, store, value};
 use crate::manual;
 
 pub(super) fn all() -> [Command; 7] {
@@ -75,6 +75,7 @@ fn steal(command: Command) -> Command {
         .arg(value("reason", "TEXT").long("reason").help("Why, for `tenure show`; required"))
         .arg(flag("after-expiry").help("Free it when its ttl has run out [the default]"))
         .arg(flag("now").help("Free it at once; kills the processes of a running command"))
+        .arg(condition("Only if TEXT is true of the lock, as for `tenure ls`; else exit 124"))
         .args([yes(), store(), name()])
 }
 

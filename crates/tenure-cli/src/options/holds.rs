@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tenure::{KubeObjects, StoreUrl};
+use tenure::{Condition, KubeObjects, StoreUrl};
 
-use super::{LABEL_MAX, Want, busy_code, label, name, patience, positive, store, tags};
+use super::{LABEL_MAX, Want, busy_code, condition, label, name, patience, positive, store, tags};
 use crate::args::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
 use crate::duration::shorten;
 use crate::exit::Failure;
@@ -38,6 +38,7 @@ pub(crate) struct StealOptions {
     pub(crate) name: String,
     pub(crate) reason: String,
     pub(crate) now: bool,
+    pub(crate) condition: Option<Condition>,
     pub(crate) yes: bool,
     pub(crate) store: String,
 }
@@ -131,6 +132,7 @@ impl StealOptions {
         Ok(Self {
             reason: label("--reason", reason, LABEL_MAX)?,
             now: args.now,
+            condition: condition(args.condition.as_deref())?,
             yes: args.yes,
             store: store(args.store, store_env)?,
             name: name(&args.name)?,
