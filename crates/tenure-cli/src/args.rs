@@ -11,7 +11,9 @@ use crate::exit::Failure;
 
 mod holds;
 
-pub(crate) use holds::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+pub(crate) use holds::{
+    AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs,
+};
 
 /// One call of the command, as typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) enum Args {
     Steal(StealArgs),
     Repair(RepairArgs),
     Rbac(RbacArgs),
-    Doctor,
+    Doctor(DoctorArgs),
     Completions(String),
     Man(Option<String>),
 }
@@ -89,7 +91,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "steal" => Args::Steal(holds::steal(&mut given)),
         "repair" => Args::Repair(holds::repair(&mut given)),
         "rbac" => Args::Rbac(holds::rbac(&mut given)),
-        "doctor" => Args::Doctor,
+        "doctor" => Args::Doctor(holds::doctor(&mut given)),
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })

@@ -45,11 +45,6 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("show").about("Show one lock").defer(show))
         .subcommands(holds::all())
         .subcommand(
-            Command::new("doctor")
-                .about("Show what the promise rests on, in numbers")
-                .after_help("Examples:\n  tenure doctor    how far clock rates may be apart"),
-        )
-        .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )
         .subcommand(Command::new("man").about("Print a manual page").defer(man))

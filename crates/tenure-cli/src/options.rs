@@ -15,7 +15,9 @@ use crate::exit::{BUSY, Failure};
 
 mod holds;
 
-pub(crate) use holds::{AcquireOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions};
+pub(crate) use holds::{
+    AcquireOptions, DoctorOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions,
+};
 
 /// The longest lock name, in bytes.
 const NAME_MAX: usize = 1024;

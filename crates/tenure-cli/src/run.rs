@@ -84,6 +84,9 @@ pub(crate) trait Held: Watched {
     /// Where the command's process group is recorded.
     fn record(&self) -> Option<GroupRecord<'_>>;
 
+    /// The command runs.
+    fn started(&self);
+
     /// Gives it back, or leaves it busy for `rest`.
     fn release(self, rest: Option<Duration>) -> Over;
 }
@@ -120,6 +123,7 @@ impl<H: Held> Run<'_, H> {
                 return Err(failure);
             }
         };
+        self.hold.started();
         let lock = &self.options.want.name;
         let supervisor = Supervisor { child, lock, token, terminal, signals, status };
         let outcome = supervisor.run(&mut self.hold);

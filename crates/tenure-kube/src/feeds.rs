@@ -12,6 +12,7 @@
 //! then looks for himself, so that nobody is silent about a state that stays.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ use crate::format::Spot;
 use crate::http::Failed;
 use crate::store::Shared;
 use crate::stream::Stream;
+
+/// Who gives up a feed after this long wanted to know something: no attempt is shorter.
+const SLOW: Duration = Duration::from_millis(90);
 
 /// What is watched: all objects under this path, or one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +66,11 @@ pub(crate) struct Heard {
 
 /// All feeds of one store.
 #[derive(Default)]
-pub(crate) struct Feeds(Mutex<State>);
+pub(crate) struct Feeds {
+    state: Mutex<State>,
+    /// A feed was left before it had begun: who listens next looks for himself at once.
+    pub(crate) slow: AtomicBool,
+}
 
 #[derive(Default)]
 struct State {
@@ -98,6 +106,7 @@ pub(crate) struct Listening {
     feed: u64,
     object: String,
     number: u64,
+    since: Instant,
     pub(crate) heard: Receiver<Heard>,
     /// Nobody listened before: what the feed begins with is as fresh as a read.
     pub(crate) first: bool,
@@ -105,7 +114,7 @@ pub(crate) struct Listening {
 
 impl Feeds {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Listens to what happens to an object; `None`: it cannot be watched.
@@ -141,7 +150,8 @@ impl Feeds {
         }
         let (shared, object) = (Arc::clone(shared), spot.object.clone());
         let first = new && key.object.is_some();
-        Some(Listening { shared, key, feed, object, number, heard, first })
+        let since = Instant::now();
+        Some(Listening { shared, key, feed, object, number, since, heard, first })
     }
 
     /// From now on each object under this path is watched by itself.
@@ -202,6 +212,7 @@ impl State {
 impl Source {
     /// The stream is open, from here on nothing is missed. `told`: it tells what stands there.
     pub(crate) fn begin(&self, told: bool) {
+        self.shared.feeds.slow.store(false, Ordering::Relaxed);
         let mut state = self.shared.feeds.state();
         if self.key.object.is_none() {
             // Whoever listens to one object only does so here from now on.
@@ -269,6 +280,9 @@ impl Feed {
 
 impl Drop for Listening {
     fn drop(&mut self) {
+        if self.heard.borrow().begun == 0 && self.since.elapsed() >= SLOW {
+            self.shared.feeds.slow.store(true, Ordering::Relaxed);
+        }
         let mut state = self.shared.feeds.state();
         let Some(feed) = state.feeds.get_mut(&self.key).filter(|is| is.number == self.feed) else {
             return;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::{Method, Request, header};
+use ::http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
@@ -16,6 +16,20 @@ use tokio::task::AbortHandle;
 
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
+
+/// A question that nobody waits for with a deadline of his own is waited for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Under which name the server notes who wrote.
+const AGENT: &str = concat!("tenure/", env!("CARGO_PKG_VERSION"));
+
+/// An answer, whatever it says.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// The server's clock, as it tells it.
+    pub(crate) date: Option<String>,
+    pub(crate) refusal: Option<Status>,
+    pub(crate) object: Value,
+}
 
 /// A refusal in the server's words.
 #[derive(Debug)]
@@ -93,6 +107,34 @@ impl Http {
         .await
     }
 
+    /// The same, with what is not of the object: a refusal is an answer, too.
+    pub(crate) async fn probe(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Probe, Failed> {
+        let asking = async {
+            let answer = self.answer(method, path, body).await?;
+            let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+            let (date, code) = (date.map(str::to_owned), answer.status().as_u16());
+            let body = answer.into_body().collect().await;
+            let bytes = body.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
+            let object = serde_json::from_slice(&bytes).unwrap_or_default();
+            let refusal = (!(200..300).contains(&code)).then(|| Status::read(code, &object));
+            Ok(Probe { date, refusal, object })
+        };
+        let answer = async { tokio::time::timeout(SILENCE_MAX, asking).await };
+        self.on_runtime(answer).await.unwrap_or_else(|_| {
+            Err(Failed::lost(&format!("the server was silent for {SILENCE_MAX:?}")))
+        })
+    }
+
+    /// Lets this time pass.
+    pub(crate) async fn pause(&self, length: Duration) {
+        self.on_runtime(async { tokio::time::sleep(length).await }).await;
+    }
+
     /// Sends a request whose answer goes on, line by line.
     pub(crate) async fn follow(&self, path: &str) -> Result<Lines, Failed> {
         self.on_runtime(async {
@@ -132,6 +174,16 @@ impl Http {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Body), Failed> {
+        let answer = self.answer(method, path, body).await?;
+        Ok((answer.status().as_u16(), answer.into_body()))
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Body>, Failed> {
         let content = match method {
             Method::PATCH => "application/merge-patch+json",
             _ => "application/json",
@@ -141,11 +193,10 @@ impl Http {
             .uri(path)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, content)
+            .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        let response = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
-        let status = response.status().as_u16();
-        Ok((status, response.into_body()))
+        self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))
     }
 
     /// Polls `future` as the runtime's own tasks are polled, whoever polls it.

@@ -11,6 +11,7 @@
 //! an object that was deleted creates it again. No write is repeated behind the caller's back.
 
 mod config;
+mod diagnosis;
 mod error;
 mod feeds;
 mod format;
@@ -20,6 +21,7 @@ mod stream;
 mod watch;
 
 pub use config::{Access, client};
+pub use diagnosis::{Ahead, Diagnosis, LockDiagnosis, Right, Writer};
 pub use format::{Format, Object};
 pub use store::KubeStore;
 pub use tenure_store::Error;

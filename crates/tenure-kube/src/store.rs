@@ -91,6 +91,10 @@ impl KubeStore {
         &self.0.namespace
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     /// What a lock is here.
     #[must_use]
     pub fn format(&self) -> &Format {

@@ -11,6 +11,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::unfold;
@@ -80,11 +81,13 @@ impl Watching {
             }
             // It ended, or another beginning is to be taken up.
             let Some(listening) = &mut self.listening else { continue };
-            let wait = listening.heard.changed();
             if self.told.is_some() {
                 // A feed says how it ended before it goes.
-                wait.await.ok();
-            } else if timeout(FIRST_MAX, wait).await.is_err() {
+                listening.heard.changed().await.ok();
+                continue;
+            }
+            let slow = self.shared.feeds.slow.load(Ordering::Relaxed);
+            if slow || timeout(FIRST_MAX, listening.heard.changed()).await.is_err() {
                 let news = self.shared.read(&self.name).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);

@@ -17,9 +17,9 @@ use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
 /// How far wall clocks may be apart before a record that looks dead is believed to look so.
-pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long a hold lives by default where wall clocks end it.
-const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
+pub const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -270,6 +270,8 @@ impl Handle {
         match &self.shared.backend {
             Backend::Store(store) => {
                 self.shared.clock.start()?;
+                // The store is asked from now on, however long others of this client came first.
+                let since = self.shared.clock.now();
                 let session = self.session(store, patience, since);
                 let session = self.shared.unless_closed(session).await??;
                 let claim = self.claim(store, session, patience, number)?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{
@@ -147,8 +147,13 @@ impl Recorder for Kept {
     }
 }
 
+/// A place in the code that tells something decides once whether anybody listens: in two threads at
+/// once, one without a listener, it may come to no.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn metrics_are_those_of_the_guide_with_the_values_it_says() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = Kept::default();
     metrics::with_local_recorder(&kept, || {
         run(async {
@@ -249,6 +254,7 @@ impl Subscriber for Heard {
 
 #[test]
 fn tracing_tells_what_the_guide_says_in_spans_that_end() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let heard = Heard::default();
     tracing::subscriber::with_default(heard.clone(), || {
         run(async {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::ArgMatches;
 
-use super::take;
+use super::{ListArgs, take};
 
 /// `tenure acquire`, as typed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub(crate) struct RepairArgs {
     pub(crate) name: Option<OsString>,
     pub(crate) yes: bool,
     pub(crate) store: Option<OsString>,
+}
+
+/// `tenure doctor`, as typed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct DoctorArgs {
+    pub(crate) names: Vec<OsString>,
+    pub(crate) verbs: Vec<OsString>,
+    pub(crate) ttl: Option<OsString>,
+    pub(crate) grace: Option<OsString>,
+    pub(crate) list: ListArgs,
 }
 
 /// `tenure rbac`, as typed.
@@ -113,6 +123,16 @@ pub(super) fn rbac(given: &mut ArgMatches) -> RbacArgs {
         verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
         account: take(given, "account"),
         store: take(given, "store"),
+    }
+}
+
+pub(super) fn doctor(given: &mut ArgMatches) -> DoctorArgs {
+    DoctorArgs {
+        names: given.remove_many("name").map(Iterator::collect).unwrap_or_default(),
+        verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
+        ttl: take(given, "ttl"),
+        grace: take(given, "grace"),
+        list: super::list(given),
     }
 }
 

@@ -1,12 +1,12 @@
 //! The verbs for scripts and operators: `wait`, `acquire`, `renew`, `release`, `steal`, `repair`,
-//! `rbac`.
+//! `rbac`, `doctor`.
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{condition, name, store, value};
+use super::{condition, name, output, store, value};
 use crate::manual;
 
-pub(super) fn all() -> [Command; 7] {
+pub(super) fn all() -> [Command; 8] {
     [
         Command::new("wait").about(manual::WAIT_ABOUT).defer(wait),
         Command::new("acquire").about(manual::ACQUIRE_ABOUT).defer(acquire),
@@ -15,6 +15,7 @@ pub(super) fn all() -> [Command; 7] {
         Command::new("steal").about(manual::STEAL_ABOUT).defer(steal),
         Command::new("repair").about(manual::REPAIR_ABOUT).defer(repair),
         Command::new("rbac").about(manual::RBAC_ABOUT).defer(rbac),
+        Command::new("doctor").about(manual::DOCTOR_ABOUT).defer(doctor),
     ]
 }
 
@@ -94,6 +95,17 @@ fn rbac(command: Command) -> Command {
         .arg(verb.help("A verb of tenure that is to work; may be repeated [default: run]"))
         .arg(value("account", "NAME").long("account").help(account))
         .args([store(), name.help("Only these locks [default: all of the namespace]")])
+}
+
+fn doctor(command: Command) -> Command {
+    let command = command.long_about(manual::DOCTOR_LONG).after_long_help(manual::DOCTOR_AFTER);
+    let verb = value("for", "VERB").long("for").action(ArgAction::Append);
+    let name = name().required(false).num_args(0..);
+    command
+        .arg(verb.help("A verb of tenure that is to work; may be repeated [default: run]"))
+        .arg(value("ttl", "DUR").long("ttl").help("The ttl that is to be used [default: run's]"))
+        .arg(value("grace", "DUR").long("grace").help("The grace that is to be used"))
+        .args([output(), store(), name.help("These locks [default: all that can be listed]")])
 }
 
 fn flag(id: &'static str) -> Arg {

@@ -4,10 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tenure::{Condition, KubeObjects, StoreUrl};
+use tenure::{Condition, KubeObjects, StoreUrl, Timing};
 
-use super::{LABEL_MAX, Want, busy_code, condition, label, name, patience, positive, store, tags};
-use crate::args::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+use super::{
+    LABEL_MAX, Output, Want, busy_code, condition, label, name, patience, positive, store, tags,
+    timing,
+};
+use crate::args::{AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
 use crate::duration::shorten;
 use crate::exit::Failure;
 
@@ -180,18 +183,7 @@ impl RbacOptions {
             let shown = shorten(&url);
             Failure::new(format!("store `{shown}` has no roles; give --store kube:NAMESPACE"))
         })?;
-        let mut verbs = Vec::new();
-        for verb in &args.verbs {
-            let verb = label("--for", verb, LABEL_MAX)?;
-            if !ASKING.contains(&verb.as_str()) {
-                let known = ASKING.join(", ");
-                return Err(Failure::new(format!("--for `{}`: known: {known}", shorten(&verb))));
-            }
-            verbs.push(verb);
-        }
-        if verbs.is_empty() {
-            verbs.push("run".to_owned());
-        }
+        let verbs = verbs(&args.verbs)?;
         let account = args.account.unwrap_or_else(|| "default".into());
         let account = label("--account", &account, 253)?;
         if !account
@@ -207,6 +199,65 @@ impl RbacOptions {
         let names = args.names.iter().map(|n| name(n)).collect::<Result<_, _>>()?;
         Ok(Self { names, verbs, account, objects })
     }
+}
+
+/// `tenure doctor`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DoctorOptions {
+    pub(crate) store: String,
+    /// The identity that the store's URL gives.
+    pub(crate) id: Option<String>,
+    /// What the locks are kept in; `None`: not in a cluster.
+    pub(crate) objects: Option<KubeObjects>,
+    pub(crate) names: Vec<String>,
+    pub(crate) verbs: Vec<String>,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) output: Output,
+}
+
+impl DoctorOptions {
+    /// Checks and resolves; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(args: DoctorArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        let output = Output::resolve(&args.list)?;
+        let url = store(args.list.store, store_env)?;
+        let parsed = StoreUrl::parse(&url).map_err(Failure::new)?;
+        let objects = parsed.kube_objects();
+        if objects.is_none() && !(args.names.is_empty() && args.verbs.is_empty()) {
+            let shown = shorten(&url);
+            return Err(Failure::new(format!(
+                "store `{shown}` can be asked about no lock; give --store kube:NAMESPACE"
+            )));
+        }
+        Ok(Self {
+            id: parsed.id().map(str::to_owned),
+            store: url,
+            objects,
+            names: args.names.iter().map(|n| name(n)).collect::<Result<_, _>>()?,
+            verbs: verbs(&args.verbs)?,
+            timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
+            output,
+        })
+    }
+}
+
+/// Behind `--for`: `run`, if there are none.
+fn verbs(given: &[OsString]) -> Result<Vec<String>, Failure> {
+    let mut verbs = Vec::new();
+    for verb in given {
+        let verb = label("--for", verb, LABEL_MAX)?;
+        if !ASKING.contains(&verb.as_str()) {
+            let known = ASKING.join(", ");
+            return Err(Failure::new(format!("--for `{}`: known: {known}", shorten(&verb))));
+        }
+        verbs.push(verb);
+    }
+    if verbs.is_empty() {
+        verbs.push("run".to_owned());
+    }
+    Ok(verbs)
 }
 
 /// The hold file: the option, else the environment.

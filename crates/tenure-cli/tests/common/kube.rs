@@ -56,7 +56,7 @@ impl Kube {
     /// From now on as somebody the server does not know.
     pub fn become_stranger(&self) {
         self.become_account("stranger");
-        let config: serde_json::Value = serde_json::from_str(&self.read("kubeconfig")).unwrap();
+        let config: Value = serde_json::from_str(&self.read("kubeconfig")).unwrap();
         let token = config["users"][0]["user"]["token"].as_str().unwrap().to_owned();
         let changed = self.read("kubeconfig").replace(&token, "nobodystoken");
         std::fs::write(self.path("kubeconfig"), changed).unwrap();
@@ -137,7 +137,7 @@ impl Kube {
         running
     }
 
-    pub fn show(&self) -> serde_json::Value {
+    pub fn show(&self) -> Value {
         let ran = self.run(&["show", "LOCK", "--output", "json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         serde_json::from_str(&ran.stdout).unwrap()
