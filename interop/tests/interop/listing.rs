@@ -70,6 +70,8 @@ pub(super) fn agrees(format: Format) {
         living.push(hold("live", tags));
         hold("dead", "").kill();
         let mut freed = hold("free", "");
+        // client-go's release can conflict with the renewal that it begins with.
+        std::thread::sleep(Duration::from_secs(2));
         freed.terminate();
         freed.says("released", SLACK);
     }
