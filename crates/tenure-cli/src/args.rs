@@ -11,13 +11,15 @@ use crate::exit::Failure;
 
 mod holds;
 
-pub(crate) use holds::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+pub(crate) use holds::{
+    AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs,
+};
 
 /// One call of the command, as typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Args {
     Run(Box<RunArgs>),
-    Ls(ListArgs),
+    Ls(Option<OsString>, ListArgs),
     Show(OsString, ListArgs),
     Wait(WaitArgs),
     Acquire(Box<AcquireArgs>),
@@ -26,7 +28,7 @@ pub(crate) enum Args {
     Steal(StealArgs),
     Repair(RepairArgs),
     Rbac(RbacArgs),
-    Doctor,
+    Doctor(DoctorArgs),
     Completions(String),
     Man(Option<String>),
 }
@@ -45,6 +47,7 @@ pub(crate) struct RunArgs {
     pub(crate) grace: Option<OsString>,
     pub(crate) at_least: Option<OsString>,
     pub(crate) tags: Vec<OsString>,
+    pub(crate) add_tags: Vec<OsString>,
     pub(crate) durable: bool,
     pub(crate) id: Option<OsString>,
     pub(crate) status_fd: Option<OsString>,
@@ -80,7 +83,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         .map_or_else(|| ("", ArgMatches::default()), |(verb, given)| (verb, given.clone()));
     Ok(match verb {
         "run" => Args::Run(Box::new(run(&mut given))),
-        "ls" => Args::Ls(list(&mut given)),
+        "ls" => Args::Ls(take(&mut given, "where"), list(&mut given)),
         "show" => Args::Show(take(&mut given, "name").unwrap_or_default(), list(&mut given)),
         "wait" => Args::Wait(holds::wait(&mut given)),
         "acquire" => Args::Acquire(Box::new(holds::acquire(&mut given))),
@@ -89,7 +92,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
         "steal" => Args::Steal(holds::steal(&mut given)),
         "repair" => Args::Repair(holds::repair(&mut given)),
         "rbac" => Args::Rbac(holds::rbac(&mut given)),
-        "doctor" => Args::Doctor,
+        "doctor" => Args::Doctor(holds::doctor(&mut given)),
         "completions" => Args::Completions(given.remove_one("shell").unwrap_or_default()),
         _ => Args::Man(given.remove_one("verb")),
     })
@@ -108,6 +111,7 @@ fn run(given: &mut ArgMatches) -> RunArgs {
         grace: take(given, "grace"),
         at_least: take(given, "at-least"),
         tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
+        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
         durable: given.get_flag("durable"),
         id: take(given, "id"),
         status_fd: take(given, "status-fd"),

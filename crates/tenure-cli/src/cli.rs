@@ -45,11 +45,6 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("show").about("Show one lock").defer(show))
         .subcommands(holds::all())
         .subcommand(
-            Command::new("doctor")
-                .about("Show what the promise rests on, in numbers")
-                .after_help("Examples:\n  tenure doctor    how far clock rates may be apart"),
-        )
-        .subcommand(
             Command::new("completions").about("Print completions for a shell").defer(completions),
         )
         .subcommand(Command::new("man").about("Print a manual page").defer(man))
@@ -120,7 +115,7 @@ impl RunOption {
 }
 
 /// All of them, in the order of the help.
-pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
+pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
     RunOption::flag("no-wait", Some('n'), "Do not wait: exit 124 when the lock is busy"),
     RunOption::value(
         "wait",
@@ -166,6 +161,14 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
              may be repeated",
         )
     },
+    RunOption {
+        repeats: true,
+        ..RunOption::value(
+            "add-tag",
+            "TEXT",
+            "Label the lock beside the tags it has; not on local:; may be repeated",
+        )
+    },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),
     RunOption::value("id", "TEXT", "Who holds, for people [default: <hostname>_<uuid>]"),
     RunOption::value(
@@ -186,7 +189,8 @@ const STORE: &str = "The store: local:, local:/absolute/folder, or kube:NAMESPAC
      [default: TENURE_STORE, else local:]";
 
 fn ls(command: Command) -> Command {
-    command.long_about(help::LS_LONG).after_help(help::LS_AFTER).arg(output()).arg(store())
+    let command = command.long_about(help::LS_LONG).after_help(help::LS_AFTER);
+    command.arg(condition("List only locks of which TEXT is true")).arg(output()).arg(store())
 }
 
 fn show(command: Command) -> Command {
@@ -228,6 +232,10 @@ fn name() -> Arg {
 
 fn store() -> Arg {
     value("store", "URL").long("store").help(STORE)
+}
+
+fn condition(help: &'static str) -> Arg {
+    value("where", "TEXT").long("where").help(help)
 }
 
 fn output() -> Arg {

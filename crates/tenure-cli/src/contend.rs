@@ -16,7 +16,9 @@ pub(crate) struct By {
     pub(crate) pid: Option<u32>,
     pub(crate) orphan: Option<u32>,
     pub(crate) token: Option<u64>,
-    /// Microseconds since 1970, by its own wall clock.
+    /// Nobody holds, and it is first in line.
+    pub(crate) is_next: bool,
+    /// Microseconds since 1970, by its own wall clock; zero: not known.
     pub(crate) since: u64,
     /// How long until the hold ends, if nobody renews it.
     pub(crate) ends_in: Option<Duration>,
@@ -64,6 +66,8 @@ impl By {
             pid: by.pid,
             orphan: by.orphan,
             token: by.token,
+            // Elsewhere there is no line, and programs that know no tokens.
+            is_next: by.token.is_none() && !renews,
             since: by.since.as_micros(),
             ends_in: by.takeover_in.filter(|_| by.looks_abandoned || !renews),
         }

@@ -86,19 +86,22 @@ fn width() -> usize {
 /// Who is in the way, since when; the identity last, as it is long and may be cut off.
 pub(crate) fn held_by(by: &By) -> String {
     let id = shorten_id(&by.id);
-    let since = local_time(by.since);
+    let since = match by.since {
+        0 => String::new(),
+        since => format!("since {} ", local_time(since)),
+    };
     let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
     // A hold that nobody renews ends at a known time; a live one only if its holder falls silent.
     let until = by.ends_in.filter(|_| by.pid.is_none()).map(|left| {
         let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
-        format!(" until {}", local_time(now.saturating_add(left)))
+        format!("until {} ", local_time(now.saturating_add(left)))
     });
     let until = until.unwrap_or_default();
-    match (by.orphan, by.token) {
-        (Some(orphan), _) => format!("kept by orphan pid {orphan} since {since} ({id})"),
-        (None, Some(_)) => format!("held {pid}since {since}{until} ({id})"),
-        (None, None) => format!("next in line {pid}since {since} ({id})"),
+    match by.orphan {
+        Some(orphan) => format!("kept by orphan pid {orphan} {since}({id})"),
+        None if by.is_next => format!("next in line {pid}{since}({id})"),
+        None => format!("held {pid}{since}{until}({id})"),
     }
 }
 

@@ -128,8 +128,20 @@ used: state, holder, since when, and how many wait.";
 pub(crate) const LS_AFTER: &str = "\
 Examples:
   tenure ls
-  tenure ls | grep ' held '
+  tenure ls --where 'acquired = true and age > 1h'
+  tenure ls --where 'tags contains \"team a\" and not holder contains ci-'
   tenure ls --output json | jq -r '.[] | select(.state == \"held\") | .lock'
+
+Conditions of --where: FIELD OPERATION VALUE, joined by and, or, not and
+parentheses; not binds closest, then and.
+  tags contains TAG         the lock has this tag
+  holder = ID               its holder's identity is ID
+  holder contains TEXT      its holder's identity has TEXT in it
+  acquired = true|false     somebody has a hold that has not ended
+  mode = exclusive          it is held so
+  age > DUR, age < DUR      how long ago its hold began, by wall clocks
+A value with a blank or a sign in it stands in double quotes. Of what is not
+there each question is answered with no.
 
 JSON: an array of the objects that `tenure show --output json` prints.";
 

@@ -28,8 +28,8 @@ pub(crate) struct Holder<'a> {
     pub(crate) id: &'a str,
     pub(crate) host: Option<&'a str>,
     pub(crate) pid: Option<u32>,
-    pub(crate) token: u64,
-    pub(crate) since: String,
+    pub(crate) token: Option<u64>,
+    pub(crate) since: Option<String>,
     pub(crate) remaining_ms: Option<u64>,
     /// The process that keeps the lock although the holder's own is gone.
     pub(crate) orphan: Option<u32>,
@@ -60,12 +60,12 @@ pub(crate) struct HeldBy<'a> {
     pub(crate) id: &'a str,
     pub(crate) pid: Option<u32>,
     pub(crate) token: Option<u64>,
-    pub(crate) since: String,
+    pub(crate) since: Option<String>,
 }
 
 impl<'a> HeldBy<'a> {
     pub(crate) fn of(by: &'a crate::contend::By) -> Self {
-        Self { id: &by.id, pid: by.pid, token: by.token, since: time(by.since) }
+        Self { id: &by.id, pid: by.pid, token: by.token, since: known(by.since) }
     }
 }
 
@@ -77,6 +77,11 @@ pub(crate) fn now() -> String {
 /// Microseconds since 1970 as RFC 3339 in UTC.
 pub(crate) fn time(micros: u64) -> String {
     utc(timestamp(micros))
+}
+
+/// The same where it may not be known.
+pub(crate) fn known(micros: u64) -> Option<String> {
+    (micros > 0).then(|| time(micros))
 }
 
 /// The same as a value; the end of time for what no calendar has.

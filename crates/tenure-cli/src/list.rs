@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use tenure::blocking::{Client, connect_existing};
-use tenure::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo};
+use tenure::{Condition, HoldEnd, HolderInfo, LockInfo, LockState, PastInfo};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::display::local_time;
@@ -13,13 +13,20 @@ use crate::exit::{FAILED, Failure, complain};
 use crate::json;
 use crate::options::Output;
 
-/// Prints every lock. Records that cannot be read are named on stderr, and the code is 125.
-pub(crate) fn ls(store: &str, output: Output, out: &mut impl Write) -> Result<u8, Failure> {
+/// Prints every lock of which the condition is true. Records that cannot be read are named on
+/// stderr, and the code is 125.
+pub(crate) fn ls(
+    store: &str,
+    condition: Option<&Condition>,
+    output: Output,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
     let client = open(store, output)?;
     let mut locks = Vec::new();
     let mut code = 0;
     for listed in client.map_or(Ok(Vec::new()), |client| client.list()).map_err(Failure::new)? {
         match listed {
+            Ok(lock) if condition.is_some_and(|condition| !lock.meets(condition)) => {}
             Ok(lock) => locks.push(lock),
             Err(error) => {
                 complain(&error.to_string());
@@ -113,7 +120,7 @@ fn holder(h: &HolderInfo) -> json::Holder<'_> {
         host: h.host.as_deref(),
         pid: h.pid,
         token: h.token,
-        since: json::time(h.since.as_micros()),
+        since: json::known(h.since.as_micros()),
         remaining_ms: h.remaining.map(json::millis),
         orphan: h.orphan,
     }
@@ -152,14 +159,28 @@ fn describe(h: &HolderInfo) -> String {
     if let Some(pid) = h.pid {
         text += &format!(", pid {pid}");
     }
-    text += &format!(", token {}, since {}", h.token, local_time(h.since.as_micros()));
+    match h.token {
+        Some(token) => text += &format!(", token {token}"),
+        None => text += ", no token",
+    }
+    if let Some(since) = since(h) {
+        text += &format!(", since {since}");
+    }
     if let Some(left) = h.remaining {
         text += &format!(", ends in {:.1} s", left.as_secs_f64());
+    } else if h.pid.is_none() {
+        // A process is an end of its own.
+        text += ", never ends by time";
     }
     if let Some(orphan) = h.orphan {
         text += &format!(", kept by orphan pid {orphan}");
     }
     text
+}
+
+/// In the user's time zone, where the record says it.
+fn since(h: &HolderInfo) -> Option<String> {
+    Some(h.since.as_micros()).filter(|micros| *micros > 0).map(local_time)
 }
 
 fn describe_past(past: &PastInfo) -> String {
@@ -216,8 +237,8 @@ fn row(lock: &LockInfo) -> [String; 7] {
         state(lock.state).to_owned(),
         of(&|h| Some(cut(short_id(&h.id)))),
         of(&|h| h.pid.map(|pid| pid.to_string())),
-        of(&|h| Some(h.token.to_string())),
-        of(&|h| Some(local_time(h.since.as_micros()))),
+        of(&|h| h.token.map(|token| token.to_string())),
+        of(&since),
         lock.queue.len().to_string(),
     ]
 }

@@ -85,6 +85,8 @@ impl Held for LocalHold {
         Some(GroupRecord { fd, offset, inherit: true })
     }
 
+    fn started(&self) {}
+
     fn release(self, rest: Option<Duration>) -> Over {
         let released = match rest {
             Some(rest) => self.guard.release_after(rest),

@@ -48,7 +48,9 @@ mod wait;
 
 use args::{Args, Stop};
 use exit::Failure;
-use options::{AcquireOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions};
+use options::{
+    AcquireOptions, DoctorOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions,
+};
 
 fn main() -> ExitCode {
     #[cfg(feature = "bench-link")]
@@ -69,9 +71,10 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
     let hold_env = || std::env::var_os("TENURE_HOLD");
     match args {
         Args::Run(args) => run::run(*args, store_env()),
-        Args::Ls(args) => {
+        Args::Ls(condition, args) => {
             let output = options::Output::resolve(&args)?;
-            list::ls(&options::store(args.store, store_env())?, output, out)
+            let condition = options::condition(condition.as_deref())?;
+            list::ls(&options::store(args.store, store_env())?, condition.as_ref(), output, out)
         }
         Args::Show(name, args) => {
             let (name, output) = (options::name(&name)?, options::Output::resolve(&args)?);
@@ -88,7 +91,7 @@ fn dispatch(args: Args) -> Result<u8, Failure> {
         Args::Steal(args) => steal::steal(&StealOptions::resolve(args, store_env())?),
         Args::Repair(args) => repair::repair(&RepairOptions::resolve(args, store_env())?, out),
         Args::Rbac(args) => printed(rbac::rbac(&RbacOptions::resolve(args, store_env())?, out)),
-        Args::Doctor => printed(doctor::doctor(out)),
+        Args::Doctor(args) => doctor::doctor(&DoctorOptions::resolve(args, store_env())?, out),
         Args::Completions(shell) => printed(pages::completions(&shell, out)),
         Args::Man(verb) => printed(pages::man(verb.as_deref(), out)),
     }

@@ -18,6 +18,10 @@ step, and call `tenure renew --hold FILE` between steps. What a shell can
 start as one command is safer under `tenure run`, which renews, ends the
 command when the lock is lost, and needs no file.
 
+With --ttl never the hold ends only by `tenure release`, or `tenure steal --now`:
+for a lock that stands for a state, such as maintenance, on local: and on kube:
+with format=configmap. Nobody else's death ends it.
+
 NAME is any text of 1 to 1,024 bytes without control characters. A duration is
 a number with ms, s, m, h or d; a bare number is seconds.";
 
@@ -159,7 +163,8 @@ ended keeps the lock, and is named.";
 pub(crate) const STEAL_AFTER: &str = "\
 Exit codes:
   0      the hold is over, or there was none
-  124    the hold was renewed since it was shown; nothing was done
+  124    the hold was renewed since it was shown, or is not as --where says;
+         nothing was done
   125    tenure failed, or was not confirmed: nothing was freed
   128+n  ended by signal n while waiting for the expiry (130 INT, 143 TERM)
 
@@ -170,6 +175,9 @@ Examples:
   tenure steal deploy --reason 'runner 7 is gone' --now
   tenure steal deploy --reason 'INC-1234' --yes
       Free it when its ttl has run out, without asking.
+  tenure steal deploy --reason stuck --now --yes --where 'age > 6h'
+      Only if it has been held for so long. `tenure ls --help` has all that
+      can be asked.
   tenure show deploy
       Who had it, when it was stolen, and why.";
 
@@ -199,6 +207,41 @@ Examples:
   tenure repair
       What is damaged? Asks before it frees anything.
   tenure repair nightly-backup --yes";
+
+pub(crate) const DOCTOR_ABOUT: &str = "Find out what could go wrong, and what to change";
+
+pub(crate) const DOCTOR_LONG: &str = "\
+Find out what could go wrong with a store, and what to change. Takes no lock and
+writes nothing.
+
+On kube: it asks whether the API server answers, whether the verbs of --for are
+allowed, how long a request takes against what the ttl leaves for one, and how
+far this machine's clock is from the server's; and of the locks NAME, or of all
+that can be listed, whether an identity is used twice, whether programs beside
+tenure write the object or use another duration, and whether the record can be
+read. It takes a second and a half.
+
+In any case it prints how far the rates of two machines' clocks may be apart.";
+
+pub(crate) const DOCTOR_AFTER: &str = "\
+Exit codes:
+  0      nothing must be changed; what is marked `note` is good to know
+  125    something must be changed, or the server does not answer
+
+Environment:
+  TENURE_STORE    the store when --store is not given
+
+Examples:
+  tenure doctor
+      How far clock rates may be apart.
+  tenure doctor --store kube:jobs nightly
+      Before `tenure run --store kube:jobs nightly` goes into production.
+  tenure doctor --store kube:jobs --for run --for ls --output json | jq .findings
+
+JSON: {\"store\",\"findings\":[{\"check\",\"lock\",\"state\":\"ok|note|bad\",\"what\",
+\"change\",\"measured\"}],\"limits\":[{\"timing\",\"ttl_ms\",\"kubernetes_ppm\",
+\"etcd_ppm\"}]}. `check` is server, objects, rights, latency, clock, identity,
+record, writers or durations. Fields and checks are only ever added.";
 
 pub(crate) const RBAC_ABOUT: &str = "Print the least Kubernetes rights for locks";
 

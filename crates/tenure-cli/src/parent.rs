@@ -35,6 +35,6 @@ pub(crate) fn refuse_own(client: &Client, lock: &str) -> Result<(), Failure> {
 /// The token of the very hold that the environment speaks of.
 fn named(info: &LockInfo) -> Option<u64> {
     let (token, holder) = (var("TENURE_TOKEN").ok()?, var("TENURE_HOLDER").ok()?);
-    let mut tokens = info.holders.iter().filter(|h| h.id == holder).map(|h| h.token);
+    let mut tokens = info.holders.iter().filter(|h| h.id == holder).filter_map(|h| h.token);
     tokens.find(|found| found.to_string() == token)
 }

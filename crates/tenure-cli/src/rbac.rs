@@ -49,8 +49,7 @@ fn about(options: &RbacOptions) -> String {
 
 fn rules(options: &RbacOptions) -> String {
     let KubeObjects { format, group, resource, object, .. } = &options.objects;
-    let mut verbs: BTreeSet<&str> = BTreeSet::new();
-    options.verbs.iter().for_each(|verb| verbs.extend(needs(verb, format)));
+    let verbs = needed(&options.verbs, format);
     let names: Vec<String> = match (*format, object) {
         (_, Some(object)) => vec![object.clone()],
         ("configmap", _) => options.names.iter().map(|name| format!("lockheed-{name}")).collect(),
@@ -77,6 +76,11 @@ fn rules(options: &RbacOptions) -> String {
         text += &rule(&names, &bound);
     }
     text
+}
+
+/// What the verbs of the command ask of the API server.
+pub(crate) fn needed(verbs: &[String], format: &str) -> BTreeSet<&'static str> {
+    verbs.iter().flat_map(|verb| needs(verb, format)).collect()
 }
 
 /// What a verb of the command asks of the API server.

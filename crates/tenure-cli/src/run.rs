@@ -66,7 +66,7 @@ pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failur
         Some(timing) => lock.timing(timing),
         None => lock,
     };
-    let lock = lock.tags(&options.tags).durable(options.durable);
+    let lock = options.tags.on(lock).durable(options.durable);
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
     Ok(lock)
@@ -83,6 +83,9 @@ pub(crate) trait Held: Watched {
 
     /// Where the command's process group is recorded.
     fn record(&self) -> Option<GroupRecord<'_>>;
+
+    /// The command runs.
+    fn started(&self);
 
     /// Gives it back, or leaves it busy for `rest`.
     fn release(self, rest: Option<Duration>) -> Over;
@@ -120,6 +123,7 @@ impl<H: Held> Run<'_, H> {
                 return Err(failure);
             }
         };
+        self.hold.started();
         let lock = &self.options.want.name;
         let supervisor = Supervisor { child, lock, token, terminal, signals, status };
         let outcome = supervisor.run(&mut self.hold);

@@ -22,6 +22,10 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
     let seen = onlooker.look().map_err(Failure::new)?;
     let Some(by) = shown(&seen) else { return Ok(nothing(&name)) };
     let shown = held_by(&by);
+    if let Some(condition) = options.condition.as_ref().filter(|c| !seen.lock.meets(c)) {
+        let text = format!("lock `{name}` was left alone: it is {shown}, and not `{condition}`");
+        return Err(Failure::with_code(BUSY, text));
+    }
     let waits = seen.lock.state == LockState::Held && !options.now;
     if waits && seen.is_bound() {
         return Err(Failure::new(format!(
@@ -109,8 +113,10 @@ impl Steal<'_> {
     /// It is another hold now, or none.
     fn changed(self) -> Result<u8, Failure> {
         let now = self.client.show(&self.options.name).map_err(Failure::new)?;
-        let token = |info: &tenure::LockInfo| info.holders.first().map(|h| h.token);
-        if token(&now) == token(&self.seen.lock) {
+        let hold = |info: &tenure::LockInfo| {
+            info.holders.first().map(|h| (h.id.clone(), h.token, h.since))
+        };
+        if hold(&now).is_some_and(|now| Some(now) == hold(&self.seen.lock)) {
             let text = format!("lock `{}` was renewed meanwhile, and left alone", self.name);
             return Err(Failure::with_code(BUSY, text));
         }

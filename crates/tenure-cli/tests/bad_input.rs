@@ -89,6 +89,25 @@ fn usage_errors_touch_nothing() {
         (&["completions", "tcsh"], &["`tcsh`", "bash, elvish, fish, powershell, zsh"]),
         (&["man", "nope"], &["`nope`", "run, ls, show"]),
     ];
+    untouched(table);
+}
+
+#[test]
+fn conditions_say_what_is_wrong_with_them() {
+    untouched(&[
+        (&["ls", "--where", ""], &["--where ``", "condition is due"]),
+        (&["ls", "--where", "tag = x"], &["--where `tag = x`", "field tag;", "tags contains"]),
+        (&["ls", "--where", "acquired = maybe"], &["\"maybe\"", "`true` or `false`"]),
+        (&["ls", "--where", "age > soon"], &["\"soon\"", "ms, s, m, h or d"]),
+        (
+            &["steal", "x", "--reason", "r", "--now", "--where", "holder = a b"],
+            &["\"b\" stands behind a condition", "`and`"],
+        ),
+    ]);
+}
+
+/// Each is refused and says so, and nothing was run or written.
+fn untouched(table: &[(&[&str], &[&str])]) {
     let bench = Bench::new();
     for (args, says) in table {
         refused(&bench, args, 125, says);

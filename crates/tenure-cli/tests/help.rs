@@ -29,6 +29,7 @@ fn help_texts() {
     assert_data_eq!(printed(&["release", "--help"]), file!["snapshots/help-release.txt"]);
     assert_data_eq!(printed(&["steal", "--help"]), file!["snapshots/help-steal.txt"]);
     assert_data_eq!(printed(&["repair", "--help"]), file!["snapshots/help-repair.txt"]);
+    assert_data_eq!(printed(&["doctor", "--help"]), file!["snapshots/help-doctor.txt"]);
     let completions = printed(&["completions", "--help"]);
     assert_data_eq!(completions, file!["snapshots/help-completions.txt"]);
 }

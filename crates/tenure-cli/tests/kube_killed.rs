@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{Running, kill, runs, until};
 use kube::{Kube, keeper_of};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::process::Signal;
 
 const TTL: &str = "3s";
@@ -173,4 +175,79 @@ fn killed_at_any_instant_it_leaves_no_work() {
             assert!(!runs(pid), "after {delay:?} process {pid} still runs");
         }
     }
+}
+
+/// A process that takes its time to end: it stops on its way out until it is let go.
+struct Slow(nix::unistd::Pid);
+
+impl Slow {
+    fn down(pid: i32) -> Self {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let allowed = ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXIT);
+        allowed.expect("this test traces a descendant, which the system must allow");
+        Self(pid)
+    }
+
+    fn is_ending(&self) -> bool {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+        matches!(waitpid(self.0, Some(flags)), Ok(WaitStatus::PtraceEvent(..)))
+    }
+
+    fn let_go(self) {
+        ptrace::cont(self.0, None).unwrap();
+    }
+}
+
+#[test]
+fn a_hold_is_given_back_only_when_the_work_has_ended() {
+    let kube = Kube::new();
+    let line = "sleep 1000 & echo $! > born; wait";
+    let running = kube.hold(&["--ttl", "60s"], line);
+    until("it is born", || kube.read("born").ends_with('\n'));
+    let born: i32 = kube.read("born").trim().parse().unwrap();
+    let slow = Slow::down(born);
+    running.signal(Signal::KILL);
+    until("it is told to end", || slow.is_ending());
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        let ran = kube.run(&["run", "-n", "LOCK", "--", "true"]);
+        assert_eq!(ran.code, Some(124), "the work has not ended: {ran:?}");
+    }
+    slow.let_go();
+    assert!(next(&kube) < Duration::from_secs(5), "the lock is given back, and does not expire");
+}
+
+/// Their Go programs end a hold by their own clocks, which may be 5 s apart from ours.
+#[test]
+fn where_wall_clocks_decide_the_work_ends_so_much_earlier() {
+    let wall_clocks = |kube: &Kube, format: &str, lock: &str| {
+        let store = kube.store(format);
+        let line = format!("echo up; {STUBBORN}");
+        let args = ["run", "--store", &store, "--ttl", "20s", "--grace", "2s", lock, "-c", &line];
+        let mut running = kube.start(&args);
+        assert_eq!(running.line(), "up");
+        let pids = ["script", "born"].map(|name| {
+            until(name, || kube.read(name).ends_with('\n'));
+            kube.read(name).trim().parse().unwrap()
+        });
+        kube.way().silence();
+        // 20 s less a hundredth, a twentieth and what clocks may be apart.
+        let ended = ended(&pids);
+        assert!(ended < Duration::from_millis(13_800), "{format}: {ended:?}");
+        assert_eq!(running.end().code, Some(123), "{format}");
+        kube.way().open();
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| wall_clocks(&Kube::far(), "configmap", "nightly"));
+        scope.spawn(|| {
+            let kube = Kube::far();
+            wall_clocks(&kube, "janus", &format!("{}/pod/x", kube.namespace));
+        });
+        scope.spawn(|| {
+            let kube = Kube::far();
+            kube.create("configmaps", "target", serde_json::json!({}));
+            let format = "annotation&resource=v1/configmaps&object=target";
+            wall_clocks(&kube, format, "nightly");
+        });
+    });
 }

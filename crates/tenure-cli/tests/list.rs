@@ -185,3 +185,33 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let ran = common::Ran::of(&bench.sh(line).output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn only_what_is_asked_for_is_listed() {
+    let bench = Bench::new();
+    for (name, tag) in [("a", "nightly"), ("b", "team a")] {
+        let ran = bench.run(&["run", "--tag", tag, name, "--", "true"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let mut holder =
+        bench.start(&["run", "--id", "me", "--tag", "nightly", "c", "-c", "echo up; sleep 1000"]);
+    assert_eq!(holder.line(), "up");
+    for (condition, names) in [
+        ("all()", &["a", "b", "c"][..]),
+        ("acquired = true", &["c"]),
+        ("tags contains nightly and acquired = false", &["a"]),
+        ("tags contains \"team a\" or holder = me", &["b", "c"]),
+        ("not (holder contains m or tags contains nightly)", &["b"]),
+        ("age > 1h", &[]),
+        ("age < 1h and mode = exclusive", &["c"]),
+    ] {
+        let ran = bench.run(&["ls", "--where", condition, "--output", "json"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{condition}");
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&ran.stdout).unwrap();
+        let listed: Vec<_> = listed.iter().map(|lock| lock["lock"].as_str().unwrap()).collect();
+        assert_eq!(listed, names, "{condition}");
+    }
+    let text = bench.run(&["ls", "--where", "acquired = true"]).stdout;
+    assert_eq!(text.lines().count(), 2, "{text}");
+    holder.signal(Signal::TERM);
+}

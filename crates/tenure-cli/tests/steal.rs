@@ -223,3 +223,17 @@ fn bad_usage_names_what_is_right() {
         assert!(ran.code == Some(125) && ran.stderr.contains(says), "{ran:?}");
     }
 }
+
+#[test]
+fn only_a_hold_that_is_as_was_said_is_taken_away() {
+    let bench = Bench::new();
+    acquire(&bench, "1h");
+    let ran = steal(&bench, &["--now", "--where", "holder = you or age > 1h"]);
+    assert_eq!(ran.code, Some(124), "{ran:?}");
+    assert!(ran.stderr.contains("was left alone"), "{ran:?}");
+    assert!(ran.stderr.contains("(me), and not `holder = you or age > 3600s`"), "{ran:?}");
+    assert_eq!(bench.show("x")["state"], "held");
+    let ran = steal(&bench, &["--now", "--where", "holder = me and age < 1h"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(bench.show("x")["state"], "free");
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method, Request, header};
+use ::http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock::{self, Ahead, ServerClock};
 
 /// How many requests are under way at once, watches aside: each has a connection of its own.
 const AT_ONCE: usize = 16;
@@ -25,6 +27,20 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 pub(crate) const SPARE: Duration = Duration::from_secs(5);
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
+
+/// A question that nobody waits for with a deadline of his own is waited for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Under which name the server notes who wrote.
+const AGENT: &str = concat!("tenure/", env!("CARGO_PKG_VERSION"));
+
+/// An answer, whatever it says.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// How far our clock is ahead of the server's, if that tells it.
+    pub(crate) ahead: Option<Ahead>,
+    pub(crate) refusal: Option<Status>,
+    pub(crate) object: Value,
+}
 
 /// A refusal in the server's words.
 #[derive(Debug)]
@@ -74,6 +90,7 @@ impl Failed {
 pub(crate) struct Http {
     client: kube::Client,
     runtime: Handle,
+    clock: Arc<ServerClock>,
     turns: Arc<Semaphore>,
     busy: Arc<Mutex<Option<Busy>>>,
 }
@@ -88,7 +105,12 @@ struct Busy {
 impl Http {
     pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
-        Self { client, runtime, turns, busy: Arc::default() }
+        Self { client, runtime, clock: Arc::default(), turns, busy: Arc::default() }
+    }
+
+    /// What the server's answers told of its clock.
+    pub(crate) fn clock(&self) -> Option<Option<Ahead>> {
+        self.clock.known()
     }
 
     /// Has the runtime do something of its own.
@@ -120,6 +142,33 @@ impl Http {
             answer.await
         })
         .await
+    }
+
+    /// The same, with what is not of the object: a refusal is an answer, too.
+    pub(crate) async fn probe(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Probe, Failed> {
+        let asking = async {
+            let (answer, ahead) = self.exchange(method, path, body).await?;
+            let code = answer.status().as_u16();
+            let body = answer.into_body().collect().await;
+            let bytes = body.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
+            let object = serde_json::from_slice(&bytes).unwrap_or_default();
+            let refusal = (!(200..300).contains(&code)).then(|| Status::read(code, &object));
+            Ok(Probe { ahead, refusal, object })
+        };
+        let answer = async { timeout(SILENCE_MAX, asking).await };
+        self.on_runtime(answer).await.unwrap_or_else(|_| {
+            Err(Failed::lost(&format!("the server was silent for {SILENCE_MAX:?}")))
+        })
+    }
+
+    /// Lets this time pass.
+    pub(crate) async fn pause(&self, length: Duration) {
+        self.on_runtime(async { sleep(length).await }).await;
     }
 
     async fn answer(
@@ -179,6 +228,16 @@ impl Http {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Body), Failed> {
+        let (answer, _) = self.exchange(method, path, body).await?;
+        Ok((answer.status().as_u16(), answer.into_body()))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Response<Body>, Option<Ahead>), Failed> {
         let content = match method {
             Method::PATCH => "application/merge-patch+json",
             _ => "application/json",
@@ -188,14 +247,17 @@ impl Http {
             .uri(path)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, content)
+            .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        let response = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
-        let status = response.status().as_u16();
-        if status == 429 {
-            self.is_busy(response.headers());
+        let sent = clock::wall();
+        let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
+        if answer.status().as_u16() == 429 {
+            self.is_busy(answer.headers());
         }
-        Ok((status, response.into_body()))
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let ahead = self.clock.hear(sent, date);
+        Ok((answer, ahead))
     }
 
     /// How long the server wants to be left alone yet, of what can be spared since it said so.

@@ -10,7 +10,9 @@
 //! **Every write names the object's `uid` and `resourceVersion`**: with the version alone, a PUT on
 //! an object that was deleted creates it again. No write is repeated behind the caller's back.
 
+mod clock;
 mod config;
+mod diagnosis;
 mod error;
 mod feeds;
 mod format;
@@ -20,7 +22,9 @@ mod stream;
 mod transport;
 mod watch;
 
+pub use clock::Ahead;
 pub use config::{Access, client};
+pub use diagnosis::{Diagnosis, LockDiagnosis, Right, Writer};
 pub use format::{Format, Object};
 pub use store::KubeStore;
 pub use tenure_store::Error;

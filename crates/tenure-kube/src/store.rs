@@ -22,6 +22,7 @@ use tenure_store::{
 };
 use tenure_wire::{Refusal, meta};
 
+use crate::clock::Ahead;
 use crate::error::{Asked, STORE};
 use crate::feeds::Feeds;
 use crate::format::{Format, Request, Spot};
@@ -90,6 +91,10 @@ impl KubeStore {
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.0.namespace
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
     }
 
     /// What a lock is here.
@@ -186,6 +191,9 @@ impl Shared {
         change: &Change,
     ) -> Result<Conditional<Stored>> {
         let spot = self.spot(name)?;
+        if matches!(change, Change::Take { .. } | Change::Renew { .. }) {
+            self.check_clock(&spot, name).await?;
+        }
         if judged.is_none() && self.format.shares() {
             return self.write_on_shared(&spot, name, change).await;
         }
@@ -198,6 +206,23 @@ impl Shared {
             }
         };
         self.change(&spot, name, object, change).await
+    }
+
+    /// Refuses to write a hold by a clock that is wrong, where others end it by theirs. As every answer
+    /// tells the server's time, only the first write of all has to ask.
+    async fn check_clock(&self, spot: &Spot, name: &Name) -> Result<()> {
+        if matches!(self.format, Format::Lease) {
+            return Ok(());
+        }
+        let asked = asked("get", spot, Some(name));
+        if self.http.clock().is_none() {
+            let answer = self.http.probe(Method::GET, "/version", None).await;
+            if let Err(Failed::Broken(broken)) = answer {
+                return Err(asked.broken(&broken));
+            }
+        }
+        let problem = self.http.clock().flatten().and_then(Ahead::problem);
+        problem.map_or(Ok(()), |problem| Err(Error::Invalid(asked.detail(problem))))
     }
 
     /// A write that expects nothing, where nothing is an object that does not have this lock: as it

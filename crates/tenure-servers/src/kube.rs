@@ -5,6 +5,7 @@
 //! deleted namespace is not emptied, and a ServiceAccount exists when a test has created it.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const API: &str = "kube-apiserver";
 /// The start takes 2 s on an idle machine; tests share one with others.
 const READY_MAX: Duration = Duration::from_secs(120);
 const REQUEST_MAX: Duration = Duration::from_secs(60);
+/// Where ports are looked for.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How often another one may take the port that was free.
 const STARTS: u32 = 5;
 
@@ -354,21 +357,27 @@ fn wait(mut done: impl FnMut() -> Option<Result<(), String>>) -> Result<(), Stri
     }
 }
 
-/// All at once, so that they differ.
+/// Ports that nobody listens on, all at once, so that they differ. Not of those that the system gives
+/// to whoever connects: a server that starts again could find its own taken by a client.
 fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
+    let mut random = [0; 2];
+    fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let count = PORTS.end - PORTS.start;
+    let first = u16::from_le_bytes(random) % count;
+    let mut candidates = (0..count).map(|n| PORTS.start + (first + n) % count);
     let mut listeners = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
+        let free = |port: &u16| {
+            TcpListener::bind(("127.0.0.1", *port)).map(|listener| listeners.push(listener)).is_ok()
+        };
+        *port = candidates.find(free).ok_or(std::io::ErrorKind::AddrInUse)?;
     }
     Ok(ports)
 }
 
 /// Nobody else on the machine can guess it.
 fn token() -> Result<String, String> {
-    use std::io::Read;
     let mut bytes = [0; 16];
     let random = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     random.map_err(|e| format!("/dev/urandom: {e}"))?;

@@ -36,8 +36,8 @@ pub const LABEL: &str = "lockheed/lock";
 const RESERVED_BY: &str = "reserved/by";
 /// Until when nobody else may write.
 const RESERVED_UNTIL: &str = "reserved/expires";
-/// The key of the state, and of ours.
-const STATE: &str = "lock";
+/// The key of the state under `data`; beside it stands ours.
+pub const STATE: &str = "lock";
 const OURS: &str = "tenure";
 /// The end of what has none: 9999-12-31T23:59:59Z.
 const NEVER: Wall = Wall::from_micros(253_402_300_799_000_000);

@@ -13,7 +13,7 @@
 //! program ends when it takes over one that has none.
 
 use serde_json::{Value, json};
-use tenure_core::{Change, Record, Term, Version};
+use tenure_core::{Change, Holder, Record, Term, Version};
 use twox_hash::XxHash3_128;
 
 use crate::spec::{Entry, seconds};
@@ -100,10 +100,11 @@ pub enum Written {
 pub fn read(object: &Value) -> Result<(Record, Version), Unreadable> {
     let version = meta::version(object)?;
     let entry = Entry::read(object)?;
-    let seconds = entry.seconds.filter(|_| entry.renewed.is_some()).unwrap_or(0);
+    let (seconds, renewed) = entry.seconds.zip(entry.renewed).unwrap_or_default();
     let term = Term::Ttl(std::time::Duration::from_secs(seconds));
-    let holder = Some(entry.holder(object, version, term));
-    Ok((Record { holder, ..Record::default() }, version))
+    // Without both it has ended, and looks like it.
+    let holder = Holder { renewed, ..entry.holder(object, version, term) };
+    Ok((Record { holder: Some(holder), ..Record::default() }, version))
 }
 
 /// The Lease to create for `change`, which takes a lock that has none.

@@ -64,8 +64,36 @@ fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
     Err(Error::Unsupported("local: was left out of this program; build with its feature".into()))
 }
 
+/// What a cluster says when it is asked what could go wrong.
+#[cfg(all(feature = "kube", feature = "blocking"))]
+pub mod diagnosis {
+    pub use tenure_kube::{Ahead, Diagnosis, LockDiagnosis, Right, Writer};
+}
+
+/// Asks it.
+#[cfg(all(feature = "kube", feature = "blocking"))]
+pub(crate) async fn diagnose(
+    url: &str,
+    names: &[String],
+    verbs: &[String],
+) -> Result<diagnosis::Diagnosis, Error> {
+    let url = StoreUrl::parse(url)?;
+    let Place::Kube(kube) = url.place() else {
+        return Err(Error::Unsupported("only a store in Kubernetes can be asked: kube:".into()));
+    };
+    Ok(kube_store(kube).await?.diagnose(names, verbs).await?)
+}
+
 #[cfg(feature = "kube")]
 async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
+    let store = kube_store(url).await?;
+    let namespace = Some(store.namespace().to_owned());
+    let shown = KubeUrl { namespace, ..url.clone() }.to_string();
+    Ok((Backend::Store(Arc::new(store)), shown))
+}
+
+#[cfg(feature = "kube")]
+async fn kube_store(url: &KubeUrl) -> Result<tenure_kube::KubeStore, Error> {
     use crate::url::KubeFormat;
     use tenure_kube::{Access, Format, KubeStore, Object, client};
     let access = Access { kubeconfig: url.kubeconfig.clone(), context: url.context.clone() };
@@ -84,9 +112,7 @@ async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
         (None, Format::Annotation(_)) => String::new(),
         (None, _) => client.default_namespace().to_owned(),
     };
-    let store = KubeStore::with_format(client, &namespace, format)?;
-    let shown = KubeUrl { namespace: Some(namespace), ..url.clone() }.to_string();
-    Ok((Backend::Store(Arc::new(store)), shown))
+    Ok(KubeStore::with_format(client, &namespace, format)?)
 }
 
 #[cfg(not(feature = "kube"))]

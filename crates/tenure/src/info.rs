@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_core::{End, Term, Wall};
+use tenure_core::{Condition, End, Facts, Term, Text, Wall};
 use tenure_store::{Name, Stored};
 
 /// Whether somebody has the lock.
@@ -54,6 +54,40 @@ impl LockInfo {
             history: Vec::new(),
         }
     }
+
+    /// Whether the lock is as `condition` says, by what was seen of it. A hold that has ended by
+    /// time is not `acquired`, but its holder still has a name and an age.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use std::time::Duration;
+    /// use tenure::Condition;
+    ///
+    /// # let client = tenure::connect("memory:").await?;
+    /// let guard = client.lock("deploy").tags(["team-a"]).acquire().await?;
+    /// let lock = client.show("deploy").await?;
+    /// // Built, or read from a text.
+    /// let stuck = Condition::tag("team-a").and(Condition::older_than(Duration::from_secs(3_600)));
+    /// assert!(!lock.meets(&stuck));
+    /// let taken: Condition = "acquired = true and not tags contains team-b".parse()?;
+    /// assert!(lock.meets(&taken));
+    /// # guard.release().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn meets(&self, condition: &Condition) -> bool {
+        let tags: Vec<Text> = self.tags.iter().map(|tag| tag.as_str().into()).collect();
+        let holder = self.holders.first();
+        condition.holds(&Facts {
+            tags: &tags,
+            holder: holder.map(|holder| holder.id.as_str()),
+            acquired: self.state == LockState::Held,
+            mode: holder.map(|_| "exclusive"),
+            age: holder.and_then(|holder| holder.age),
+        })
+    }
 }
 
 /// Who has a lock.
@@ -68,10 +102,12 @@ pub struct HolderInfo {
     pub pid: Option<u32>,
     /// Process that keeps the lock although the holder's own process is gone.
     pub orphan: Option<u32>,
-    /// Fencing token.
-    pub token: u64,
-    /// Since when, by the holder's wall clock: microseconds since 1970 UTC.
+    /// Fencing token; `None` for a hold of a program that knows none.
+    pub token: Option<u64>,
+    /// Since when, by the holder's wall clock; 1970 where the record does not say.
     pub since: Wall,
+    /// How long ago the hold had begun when it was looked at, by the wall clocks of both.
+    pub age: Option<Duration>,
     /// How long the hold still lives without renewal; `None` if it does not end by time.
     pub remaining: Option<Duration>,
 }
@@ -110,9 +146,17 @@ pub(crate) fn of_stored(
         host: None,
         pid: None,
         orphan: None,
-        token: h.token.get(),
+        token: Some(h.token.get()).filter(|token| *token > 0),
         since: h.since,
-        remaining: ttl.map(|ttl| ttl.saturating_sub(age.unwrap_or_else(|| wall.since(h.renewed)))),
+        age: age_of(h.since, wall),
+        remaining: match h.term {
+            Term::Ttl(ttl) => {
+                Some(ttl.saturating_sub(age.unwrap_or_else(|| wall.since(h.renewed))))
+            }
+            // Some Go programs write when a hold ends, and not how long it is.
+            Term::Until(end) => Some(end.since(wall)),
+            Term::Session | Term::Forever => None,
+        },
     });
     let queue = record.into_iter().flat_map(|record| &record.queue).map(|w| WaiterInfo {
         id: w.id.to_string(),
@@ -135,6 +179,11 @@ pub(crate) fn of_stored(
         tags: record.map_or_else(Vec::new, |r| r.tags.iter().map(ToString::to_string).collect()),
         history: record.map_or_else(Vec::new, |r| r.history.iter().rev().map(past).collect()),
     }
+}
+
+/// Some records do not say since when.
+fn age_of(since: Wall, now: Wall) -> Option<Duration> {
+    (since > Wall::default()).then(|| now.since(since))
 }
 
 /// A hold that has ended.
@@ -188,7 +237,8 @@ fn past(past: &tenure_core::Past) -> PastInfo {
 /// What the embedded store knows of a lock.
 #[cfg(feature = "local")]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
-    let record = shown.record;
+    use crate::clock::{Clock as _, System};
+    let (record, wall) = (shown.record, System.wall());
     let state = match &shown.holder {
         None => LockState::Free,
         Some(holder) if holder.expired => LockState::Expired,
@@ -203,8 +253,9 @@ pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
         host: known.host,
         pid: known.pid,
         orphan: known.orphan,
-        token: h.token.get(),
+        token: Some(h.token.get()),
         since: h.since,
+        age: age_of(h.since, wall),
         remaining: known.remaining,
     });
     let queue = record.queue.iter().map(|w| WaiterInfo {

@@ -1,4 +1,4 @@
-//! Distributed locks over one contract: on one machine today, over Kubernetes and etcd later.
+//! Distributed locks over one contract: on one machine, and in Kubernetes beside Go programs.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -48,6 +48,7 @@
 //! | URL | what | a lock ends |
 //! |---|---|---|
 //! | `local:`, `local:/a/folder` | files of this machine and user, no daemon | with its process, never by time |
+//! | `kube:NAMESPACE`, with `?format=` of `lease`, `annotation`, `configmap` or `janus` | objects of a cluster, as client-go, kubelock, lockheed and janus keep them | by its ttl |
 //! | `memory:` | in this program, for nobody else | by its ttl |
 //! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
 //!
@@ -56,6 +57,7 @@
 //! | feature | brings |
 //! |---|---|
 //! | `local` (default) | the store of one machine; Linux only |
+//! | `kube` | the stores of Kubernetes |
 //! | `blocking` (default) | the module `blocking`: locks without async |
 //! | `testing` | the module `testing`: a store whose time only the test moves |
 //! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |
@@ -90,16 +92,18 @@ mod url;
 
 pub use client::Client;
 pub use connect::connect;
+#[cfg(all(feature = "kube", feature = "blocking"))]
+pub use connect::diagnosis;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
 pub use gate::{StaleToken, TokenGate};
 pub use guard::Guard;
 pub use hold::{Deadline, Hold};
 pub use info::{HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
-pub use lock::Lock;
+pub use lock::{Lock, MAX_CLOCK_SKEW, WALL_CLOCK_TTL};
 pub use outcome::{Attempt, HeldBy, Lost, Released};
 pub use run::{Overrun, RunOptions};
-pub use tenure_core::{Timing, TimingError, TimingSpec, Wall};
+pub use tenure_core::{Condition, ConditionError, Timing, TimingError, TimingSpec, Wall};
 pub use url::{KubeObjects, StoreUrl};
 
 /// What a store of the user's own implements, and the store in memory.

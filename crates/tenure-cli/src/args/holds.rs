@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::ArgMatches;
 
-use super::take;
+use super::{ListArgs, take};
 
 /// `tenure acquire`, as typed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(crate) struct AcquireArgs {
     pub(crate) ttl: Option<OsString>,
     pub(crate) hold: Option<OsString>,
     pub(crate) tags: Vec<OsString>,
+    pub(crate) add_tags: Vec<OsString>,
     pub(crate) id: Option<OsString>,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct StealArgs {
     pub(crate) name: OsString,
     pub(crate) reason: Option<OsString>,
     pub(crate) after_expiry: bool,
+    pub(crate) condition: Option<OsString>,
     pub(crate) now: bool,
     pub(crate) yes: bool,
     pub(crate) store: Option<OsString>,
@@ -53,6 +55,16 @@ pub(crate) struct RepairArgs {
     pub(crate) name: Option<OsString>,
     pub(crate) yes: bool,
     pub(crate) store: Option<OsString>,
+}
+
+/// `tenure doctor`, as typed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct DoctorArgs {
+    pub(crate) names: Vec<OsString>,
+    pub(crate) verbs: Vec<OsString>,
+    pub(crate) ttl: Option<OsString>,
+    pub(crate) grace: Option<OsString>,
+    pub(crate) list: ListArgs,
 }
 
 /// `tenure rbac`, as typed.
@@ -71,6 +83,7 @@ pub(super) fn acquire(given: &mut ArgMatches) -> AcquireArgs {
         ttl: take(given, "ttl"),
         hold: take(given, "hold"),
         tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
+        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
         id: take(given, "id"),
     }
 }
@@ -99,6 +112,7 @@ pub(super) fn steal(given: &mut ArgMatches) -> StealArgs {
         name: take(given, "name").unwrap_or_default(),
         reason: take(given, "reason"),
         after_expiry: given.get_flag("after-expiry"),
+        condition: take(given, "where"),
         now: given.get_flag("now"),
         yes: given.get_flag("yes"),
         store: take(given, "store"),
@@ -111,6 +125,16 @@ pub(super) fn rbac(given: &mut ArgMatches) -> RbacArgs {
         verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
         account: take(given, "account"),
         store: take(given, "store"),
+    }
+}
+
+pub(super) fn doctor(given: &mut ArgMatches) -> DoctorArgs {
+    DoctorArgs {
+        names: given.remove_many("name").map(Iterator::collect).unwrap_or_default(),
+        verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
+        ttl: take(given, "ttl"),
+        grace: take(given, "grace"),
+        list: super::list(given),
     }
 }
 

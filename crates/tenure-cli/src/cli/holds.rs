@@ -1,12 +1,12 @@
 //! The verbs for scripts and operators: `wait`, `acquire`, `renew`, `release`, `steal`, `repair`,
-//! `rbac`.
+//! `rbac`, `doctor`.
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{name, store, value};
+use super::{condition, name, output, store, value};
 use crate::manual;
 
-pub(super) fn all() -> [Command; 7] {
+pub(super) fn all() -> [Command; 8] {
     [
         Command::new("wait").about(manual::WAIT_ABOUT).defer(wait),
         Command::new("acquire").about(manual::ACQUIRE_ABOUT).defer(acquire),
@@ -15,6 +15,7 @@ pub(super) fn all() -> [Command; 7] {
         Command::new("steal").about(manual::STEAL_ABOUT).defer(steal),
         Command::new("repair").about(manual::REPAIR_ABOUT).defer(repair),
         Command::new("rbac").about(manual::RBAC_ABOUT).defer(rbac),
+        Command::new("doctor").about(manual::DOCTOR_ABOUT).defer(doctor),
     ]
 }
 
@@ -32,12 +33,13 @@ fn wait(command: Command) -> Command {
 fn acquire(command: Command) -> Command {
     let command = command.long_about(manual::ACQUIRE_LONG).after_long_help(manual::ACQUIRE_AFTER);
     let tag = value("tag", "TEXT").long("tag").action(ArgAction::Append);
+    let add = value("add-tag", "TEXT").long("add-tag").action(ArgAction::Append);
     command
         .override_usage("tenure acquire [OPTIONS] --ttl DUR --hold FILE NAME")
         .arg(
             value("ttl", "DUR")
                 .long("ttl")
-                .help("How long the hold lives without a renewal; required"),
+                .help("How long the hold lives without a renewal, or `never`: until it is given back; required"),
         )
         .arg(hold("The hold file to write; it must not exist [default: TENURE_HOLD]"))
         .arg(no_wait("Do not wait: exit 124 when the lock is busy"))
@@ -47,6 +49,7 @@ fn acquire(command: Command) -> Command {
              [default: 10s]",
         ))
         .arg(tag.help("Label the lock, for show and JSON, until others do; may be repeated"))
+        .arg(add.help("Label the lock beside the tags it has; not on local:; may be repeated"))
         .arg(
             value("id", "TEXT")
                 .long("id")
@@ -57,7 +60,7 @@ fn acquire(command: Command) -> Command {
 
 fn renew(command: Command) -> Command {
     let command = command.long_about(manual::RENEW_LONG).after_long_help(manual::RENEW_AFTER);
-    let ttl = "How long the hold lives from now [default: as long as last time]";
+    let ttl = "How long the hold lives from now, or `never` [default: as long as last time]";
     command
         .arg(value("ttl", "DUR").long("ttl").help(ttl))
         .args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
@@ -75,6 +78,7 @@ fn steal(command: Command) -> Command {
         .arg(value("reason", "TEXT").long("reason").help("Why, for `tenure show`; required"))
         .arg(flag("after-expiry").help("Free it when its ttl has run out [the default]"))
         .arg(flag("now").help("Free it at once; kills the processes of a running command"))
+        .arg(condition("Only if TEXT is true of the lock, as for `tenure ls`; else exit 124"))
         .args([yes(), store(), name()])
 }
 
@@ -93,6 +97,17 @@ fn rbac(command: Command) -> Command {
         .arg(verb.help("A verb of tenure that is to work; may be repeated [default: run]"))
         .arg(value("account", "NAME").long("account").help(account))
         .args([store(), name.help("Only these locks [default: all of the namespace]")])
+}
+
+fn doctor(command: Command) -> Command {
+    let command = command.long_about(manual::DOCTOR_LONG).after_long_help(manual::DOCTOR_AFTER);
+    let verb = value("for", "VERB").long("for").action(ArgAction::Append);
+    let name = name().required(false).num_args(0..);
+    command
+        .arg(verb.help("A verb of tenure that is to work; may be repeated [default: run]"))
+        .arg(value("ttl", "DUR").long("ttl").help("The ttl that is to be used [default: run's]"))
+        .arg(value("grace", "DUR").long("grace").help("The grace that is to be used"))
+        .args([output(), store(), name.help("These locks [default: all that can be listed]")])
 }
 
 fn flag(id: &'static str) -> Arg {

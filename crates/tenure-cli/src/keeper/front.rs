@@ -250,6 +250,10 @@ impl Held for KeptHold<'_> {
         Some(GroupRecord { fd: self.keeper.board.fd(), offset: 0, inherit: false })
     }
 
+    fn started(&self) {
+        self.keeper.board.set_begun();
+    }
+
     fn release(mut self, rest: Option<Duration>) -> Over {
         self.keeper.board.clear_group();
         self.listen();

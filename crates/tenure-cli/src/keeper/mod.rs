@@ -20,8 +20,8 @@
 //! **The command's group is known to the back before the command's first instruction**: the child
 //! writes its number into memory that the two share. The front takes it out again before it reaps
 //! the child, so that while it stands there the number cannot be another group's; and where the
-//! front was killed the back acts at once, long before numbers come round. The deadline stands in
-//! that memory as well, so that a front that was stopped for an hour finds it right.
+//! front was killed, a process of that number that began later than the command tells the back that
+//! it is another's by now. The deadline stands in that memory as well, so that a front that was stopped for an hour finds it right.
 //!
 //! The embedded store needs none of this.
 

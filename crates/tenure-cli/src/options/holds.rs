@@ -4,10 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tenure::{KubeObjects, StoreUrl};
+use tenure::{Condition, KubeObjects, StoreUrl, Timing};
 
-use super::{LABEL_MAX, Want, busy_code, label, name, patience, positive, store, tags};
-use crate::args::{AcquireArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
+use super::{
+    LABEL_MAX, Output, Tags, Want, busy_code, condition, label, name, patience, positive, store,
+    timing,
+};
+use crate::args::{AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
 use crate::duration::shorten;
 use crate::exit::Failure;
 
@@ -20,7 +23,7 @@ pub(crate) struct AcquireOptions {
     pub(crate) want: Want,
     pub(crate) ttl: Duration,
     pub(crate) hold: PathBuf,
-    pub(crate) tags: Vec<String>,
+    pub(crate) tags: Tags,
 }
 
 /// `tenure renew` and `tenure release`, as meant.
@@ -38,6 +41,7 @@ pub(crate) struct StealOptions {
     pub(crate) name: String,
     pub(crate) reason: String,
     pub(crate) now: bool,
+    pub(crate) condition: Option<Condition>,
     pub(crate) yes: bool,
     pub(crate) store: String,
 }
@@ -79,7 +83,7 @@ impl AcquireOptions {
         hold_env: Option<OsString>,
     ) -> Result<Self, Failure> {
         let connect_timeout = positive("--connect-timeout", args.connect_timeout.as_deref())?;
-        let ttl = positive("--ttl", args.ttl.as_deref())?;
+        let ttl = lifetime(args.ttl.as_deref())?;
         let id = args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?;
         let want = Want::resolve(args.want, store_env)?;
         let connect_timeout = connect_timeout.unwrap_or(want.connect_timeout);
@@ -87,7 +91,7 @@ impl AcquireOptions {
             want: Want { connect_timeout, id, ..want },
             ttl: ttl.ok_or_else(|| Failure::new(NO_TTL))?,
             hold: hold(args.hold, hold_env)?,
-            tags: tags(&args.tags)?,
+            tags: Tags::resolve(&args.tags, &args.add_tags)?,
         })
     }
 }
@@ -111,7 +115,7 @@ impl HoldOptions {
         let url = store(args.store, env)?;
         Ok(Self {
             hold: hold(args.hold, hold_env)?,
-            ttl: positive("--ttl", args.ttl.as_deref())?,
+            ttl: lifetime(args.ttl.as_deref())?,
             store: from.map(|from| (from, url)),
         })
     }
@@ -131,6 +135,7 @@ impl StealOptions {
         Ok(Self {
             reason: label("--reason", reason, LABEL_MAX)?,
             now: args.now,
+            condition: condition(args.condition.as_deref())?,
             yes: args.yes,
             store: store(args.store, store_env)?,
             name: name(&args.name)?,
@@ -178,18 +183,7 @@ impl RbacOptions {
             let shown = shorten(&url);
             Failure::new(format!("store `{shown}` has no roles; give --store kube:NAMESPACE"))
         })?;
-        let mut verbs = Vec::new();
-        for verb in &args.verbs {
-            let verb = label("--for", verb, LABEL_MAX)?;
-            if !ASKING.contains(&verb.as_str()) {
-                let known = ASKING.join(", ");
-                return Err(Failure::new(format!("--for `{}`: known: {known}", shorten(&verb))));
-            }
-            verbs.push(verb);
-        }
-        if verbs.is_empty() {
-            verbs.push("run".to_owned());
-        }
+        let verbs = verbs(&args.verbs)?;
         let account = args.account.unwrap_or_else(|| "default".into());
         let account = label("--account", &account, 253)?;
         if !account
@@ -205,6 +199,73 @@ impl RbacOptions {
         let names = args.names.iter().map(|n| name(n)).collect::<Result<_, _>>()?;
         Ok(Self { names, verbs, account, objects })
     }
+}
+
+/// `tenure doctor`, as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DoctorOptions {
+    pub(crate) store: String,
+    /// The identity that the store's URL gives.
+    pub(crate) id: Option<String>,
+    /// What the locks are kept in; `None`: not in a cluster.
+    pub(crate) objects: Option<KubeObjects>,
+    pub(crate) names: Vec<String>,
+    pub(crate) verbs: Vec<String>,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) output: Output,
+}
+
+impl DoctorOptions {
+    /// Checks and resolves; `store_env` is `TENURE_STORE`.
+    ///
+    /// # Errors
+    /// As [`Want::resolve`].
+    pub(crate) fn resolve(args: DoctorArgs, store_env: Option<OsString>) -> Result<Self, Failure> {
+        let output = Output::resolve(&args.list)?;
+        let url = store(args.list.store, store_env)?;
+        let parsed = StoreUrl::parse(&url).map_err(Failure::new)?;
+        let objects = parsed.kube_objects();
+        if objects.is_none() && !(args.names.is_empty() && args.verbs.is_empty()) {
+            let shown = shorten(&url);
+            return Err(Failure::new(format!(
+                "store `{shown}` can be asked about no lock; give --store kube:NAMESPACE"
+            )));
+        }
+        Ok(Self {
+            id: parsed.id().map(str::to_owned),
+            store: url,
+            objects,
+            names: args.names.iter().map(|n| name(n)).collect::<Result<_, _>>()?,
+            verbs: verbs(&args.verbs)?,
+            timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
+            output,
+        })
+    }
+}
+
+/// How long a hold lives that nobody renews; `Duration::MAX`: until it is given back.
+fn lifetime(ttl: Option<&OsStr>) -> Result<Option<Duration>, Failure> {
+    match ttl.and_then(OsStr::to_str) {
+        Some("never") => Ok(Some(Duration::MAX)),
+        _ => positive("--ttl", ttl),
+    }
+}
+
+/// Behind `--for`: `run`, if there are none.
+fn verbs(given: &[OsString]) -> Result<Vec<String>, Failure> {
+    let mut verbs = Vec::new();
+    for verb in given {
+        let verb = label("--for", verb, LABEL_MAX)?;
+        if !ASKING.contains(&verb.as_str()) {
+            let known = ASKING.join(", ");
+            return Err(Failure::new(format!("--for `{}`: known: {known}", shorten(&verb))));
+        }
+        verbs.push(verb);
+    }
+    if verbs.is_empty() {
+        verbs.push("run".to_owned());
+    }
+    Ok(verbs)
 }
 
 /// The hold file: the option, else the environment.

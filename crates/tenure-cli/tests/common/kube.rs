@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::common::{Ran, Running, tenure, until};
 
 /// A lock nobody else has, in a namespace of its own.
@@ -54,7 +56,7 @@ impl Kube {
     /// From now on as somebody the server does not know.
     pub fn become_stranger(&self) {
         self.become_account("stranger");
-        let config: serde_json::Value = serde_json::from_str(&self.read("kubeconfig")).unwrap();
+        let config: Value = serde_json::from_str(&self.read("kubeconfig")).unwrap();
         let token = config["users"][0]["user"]["token"].as_str().unwrap().to_owned();
         let changed = self.read("kubeconfig").replace(&token, "nobodystoken");
         std::fs::write(self.path("kubeconfig"), changed).unwrap();
@@ -74,6 +76,40 @@ impl Kube {
 
     pub fn url(&self) -> String {
         format!("kube:{}?kubeconfig={}", self.namespace, self.path("kubeconfig").display())
+    }
+
+    /// The same namespace in another format.
+    pub fn store(&self, format: &str) -> String {
+        format!("{}&format={format}", self.url())
+    }
+
+    /// The path of objects of the namespace, or of one.
+    pub fn objects(&self, plural: &str, name: &str) -> String {
+        let api = match plural {
+            "leases" => "/apis/coordination.k8s.io/v1",
+            _ => "/api/v1",
+        };
+        let path = format!("{api}/namespaces/{}/{plural}/{name}", self.namespace);
+        path.trim_end_matches('/').to_owned()
+    }
+
+    /// As the administrator: the answer's status and object.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        tenure_servers::kube().request(method, path, body)
+    }
+
+    /// Creates an object, as another program would.
+    pub fn create(&self, plural: &str, name: &str, object: Value) {
+        let mut object = object;
+        object["metadata"]["name"] = name.into();
+        let (status, answer) = self.ask("POST", &self.objects(plural, ""), Some(&object));
+        assert!(status < 300, "{status} {answer}");
+    }
+
+    pub fn get(&self, plural: &str, name: &str) -> Value {
+        let (status, object) = self.ask("GET", &self.objects(plural, name), None);
+        assert_eq!(status, 200, "{object}");
+        object
     }
 
     /// `tenure` with these arguments, `LOCK` standing for the lock's name.
@@ -101,7 +137,7 @@ impl Kube {
         running
     }
 
-    pub fn show(&self) -> serde_json::Value {
+    pub fn show(&self) -> Value {
         let ran = self.run(&["show", "LOCK", "--output", "json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         serde_json::from_str(&ran.stdout).unwrap()

@@ -58,6 +58,30 @@ pub fn connect(url: &str) -> Result<Client, Error> {
     crate::connect::connect_blocking(url)
 }
 
+/// Asks the Kubernetes cluster of this store what could go wrong: how it answers, whether the verbs of
+/// its API in `verbs` are allowed, and what stands in the locks `names`, or in all that can be listed.
+/// Takes a second and a half; changes nothing.
+///
+/// # Errors
+/// [`Error::Unavailable`] for a server that does not answer within ten seconds, [`Error::Denied`] for
+/// one that does not know who asks, [`Error::Invalid`] for names that no lock can have,
+/// [`Error::Unsupported`] for a store elsewhere.
+#[cfg(feature = "kube")]
+pub fn diagnose(
+    url: &str,
+    names: &[String],
+    verbs: &[String],
+) -> Result<crate::diagnosis::Diagnosis, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| {
+        Error::Unavailable(format!("cannot start a runtime: {e}"), Some(Box::new(e)))
+    })?;
+    let found = runtime.block_on(crate::connect::diagnose(url, names, verbs));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    found
+}
+
 /// Opens the store that `url` names, for looking at it: where there is none yet, none is made, and
 /// the answer is `None`.
 ///

@@ -134,7 +134,7 @@ impl Seen {
             id: holder.id.clone(),
             pid: holder.pid,
             orphan: holder.orphan,
-            token: Some(holder.token),
+            token: holder.token,
             since: holder.since,
             looks_abandoned: self.lock.state == LockState::Expired,
             takeover_in: holder.remaining,

@@ -100,7 +100,7 @@ impl Job {
                 of: holder.mark,
                 mark,
                 token: holder.token,
-                term: ttl.map_or(holder.term, Term::Ttl),
+                term: ttl.map_or(holder.term, Term::after),
                 session: holder.session,
                 renewed: self.clock.wall(),
                 stamp: self.clock.now(),

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::Remote;
 use super::bell::Post;
 use crate::clock::{Clock, within};
+use crate::lock::MAX_CLOCK_SKEW;
 use crate::{Error, LockInfo, LockState, Timing};
 
 /// Before a store is asked again that did not answer.
@@ -67,7 +68,7 @@ impl RemoteTarget {
     }
 
     pub(in crate::blocking) fn ends_by_time(&self) -> bool {
-        matches!(self.term, Term::Ttl(_))
+        matches!(self.term, Term::Ttl(_) | Term::Until(_))
     }
 }
 
@@ -142,6 +143,16 @@ impl RemoteOnlooker {
                 seen.ended = true;
             } else {
                 self.wake_after = end.since(now).min(BACKSTOP);
+            }
+        }
+        // Its author says when it ends, by his wall clock, and not how long it is.
+        if let Term::Until(end) = seen.term {
+            let left = end.since(wall).saturating_add(MAX_CLOCK_SKEW);
+            if wall.since(end) > MAX_CLOCK_SKEW {
+                info.state = LockState::Expired;
+                seen.ended = true;
+            } else {
+                self.wake_after = left.saturating_sub(wall.since(end)).min(BACKSTOP);
             }
         }
         (info, target)

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use tenure_core::Time;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::bell::Post;
 use super::{LEAVE, RemoteGuard, RemoteLock};
@@ -20,7 +20,7 @@ pub(in crate::blocking) struct RemotePending {
     want: Want,
     post: Arc<Post<News>>,
     /// `None`: the last attempt failed, and the next poll tries anew.
-    task: Option<AbortHandle>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// How long it is wanted.
@@ -81,7 +81,7 @@ impl RemotePending {
             Want::Forever => tenure_core::Patience::Forever,
         };
         let task = async move { post.put(News::Done(Box::new(lock.get(patience).await))) };
-        self.task = Some(self.lock.remote.handle().spawn(task).abort_handle());
+        self.task = Some(self.lock.remote.handle().spawn(task));
         Ok(())
     }
 
@@ -113,11 +113,20 @@ impl RemotePending {
 
     /// Gives it up, and waits a little until what is under way is undone.
     pub(in crate::blocking) fn cancel(mut self) -> Result<(), Error> {
-        self.give_up();
+        let task = self.task.take();
         let client = self.lock.remote.client().clone();
+        let limit = client.shared().clock.now().after(LEAVE);
+        if let Some(task) = task {
+            task.abort();
+            let client = client.clone();
+            // An aborted task has let go of what it had only once it is awaited.
+            self.lock.remote.wait(async move {
+                drop(crate::clock::within(&client.shared().clock, Some(limit), task).await);
+            })?;
+        }
+        self.give_up();
         self.lock.remote.wait(async move {
             let shared = client.shared();
-            let limit = shared.clock.now().after(LEAVE);
             crate::clock::within(&shared.clock, Some(limit), shared.keeper.settled()).await;
         })
     }

@@ -1,14 +1,35 @@
-//! `tenure doctor`: what the promise is worth with the timing people use.
+//! What the promise is worth with the timing people use.
 //!
 //! Owns the table. The numbers are the library's; `cargo xtask prove limit` has, for each, the run
 //! that keeps the promise at the limit and breaks it just past it.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use tenure::Timing;
 
-/// Prints the largest difference of clock rates for every preset.
-pub(crate) fn doctor(out: &mut impl Write) -> io::Result<()> {
+/// The largest difference of clock rates for one timing, in millionths.
+#[derive(Debug, Serialize)]
+pub(super) struct Limit {
+    timing: &'static str,
+    ttl_ms: u64,
+    kubernetes_ppm: u32,
+    etcd_ppm: u32,
+}
+
+/// All of them, for machines.
+pub(super) fn all() -> Vec<Limit> {
+    let limit = |(name, timing): (_, Timing)| Limit {
+        timing: name,
+        ttl_ms: crate::json::millis(timing.ttl()),
+        kubernetes_ppm: timing.rate_limit_ppm(),
+        etcd_ppm: timing.server_rate_limit_ppm(),
+    };
+    presets().map(limit).into()
+}
+
+/// Prints them for people.
+pub(super) fn print(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "Clocks: only their rates matter, not what they show. Two holders could believe at"
@@ -60,7 +81,7 @@ mod tests {
     #[test]
     fn every_preset_is_shown() {
         let mut text = Vec::new();
-        doctor(&mut text).unwrap();
+        print(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let rows = text.lines().filter(|l| l.matches('%').count() == 2 && l.starts_with("  "));
         assert_eq!(rows.count(), 4, "{text}");
