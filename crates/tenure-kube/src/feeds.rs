@@ -84,9 +84,12 @@ struct State {
     said_blind: HashSet<String>,
 }
 
+type Listener = (u64, Arc<Sender<Heard>>);
+
 struct Feed {
     number: u64,
-    listeners: HashMap<String, Vec<(u64, Sender<Heard>)>>,
+    /// Those of each object, by number.
+    listeners: HashMap<String, Vec<Listener>>,
     begun: u64,
     task: Option<AbortHandle>,
 }
@@ -107,6 +110,7 @@ pub(crate) struct Listening {
     object: String,
     number: u64,
     since: Instant,
+    tell: Arc<Sender<Heard>>,
     pub(crate) heard: Receiver<Heard>,
     /// Nobody listened before: what the feed begins with is as fresh as a read.
     pub(crate) first: bool,
@@ -133,7 +137,9 @@ impl Feeds {
             task: None,
         });
         let (tell, heard) = watch::channel(Heard { begun: feed.begun, ..Heard::default() });
-        feed.listeners.entry(spot.object.clone()).or_default().push((number, tell));
+        let tell = Arc::new(tell);
+        let teller = Arc::clone(&tell);
+        feed.listeners.entry(spot.object.clone()).or_default().push((number, teller));
         let feed = feed.number;
         drop(state);
         if new {
@@ -151,7 +157,7 @@ impl Feeds {
         let (shared, object) = (Arc::clone(shared), spot.object.clone());
         let first = new && key.object.is_some();
         let since = Instant::now();
-        Some(Listening { shared, key, feed, object, number, since, heard, first })
+        Some(Listening { shared, key, feed, object, number, since, tell, heard, first })
     }
 
     /// From now on each object under this path is watched by itself.
@@ -276,6 +282,21 @@ impl Feed {
         for (_, listener) in self.listeners.values().flatten() {
             listener.send_modify(|heard| heard.over = Some(over.clone()));
         }
+    }
+}
+
+impl Listening {
+    /// What was heard. The news are told once: an object is kept by whoever needs it.
+    pub(crate) fn take(&mut self) -> Heard {
+        let mut taken = self.heard.borrow_and_update().clone();
+        self.tell.send_if_modified(|heard| {
+            // What came since the look above is seen now, and once more in vain. What comes before the
+            // beginning belongs to it.
+            let news = if heard.begun > 0 { heard.news.take() } else { None };
+            taken = Heard { begun: heard.begun, told: heard.told, news, over: heard.over.clone() };
+            false
+        });
+        taken
     }
 }
 
