@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::feeds::{News, Over, Source};
 use crate::format::Spot;
-use crate::http::{Failed, Lines, Status};
+use crate::http::{Failed, Lines, SPARE, Status};
 use crate::store::{Shared, encoded, lean};
 
 /// After how many seconds the server is to cut a watch off, so that both sides tidy up.
@@ -210,7 +210,7 @@ impl Shared {
             return Ok(at);
         }
         let path = format!("{}?limit=1", spot.all);
-        revision(&self.http.ask(::http::Method::GET, &path, None).await?)
+        revision(&self.http.ask(::http::Method::GET, &path, None, SPARE).await?)
     }
 
     /// What stands there and as of when, by a watch that is ended at once; `None` where the server
