@@ -6,6 +6,8 @@
 //!    └──no watch can be had──> look every few seconds
 //! ```
 //!
+//! There may be thousands of watchers: what is needed for a moment only is boxed.
+//!
 //! Owns what was told last, so that nothing older is told after it. Whatever feed it listens to, the
 //! first that is told is what stands there when it is first asked.
 
@@ -78,7 +80,7 @@ impl Watching {
                 continue;
             };
             let first = listening.first;
-            let heard = listening.heard.borrow_and_update().clone();
+            let heard = listening.take();
             if let Some(news) = self.take_in(&spot, heard, first).await? {
                 return Ok(news);
             }
@@ -119,7 +121,7 @@ impl Watching {
         if heard.begun > self.begun {
             self.begun = heard.begun;
             if !heard.told || self.told.is_none() && !first {
-                let news = self.look(spot).await?;
+                let news = Box::pin(self.look(spot)).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(Some(news));
                 }
@@ -152,7 +154,7 @@ impl Watching {
         spot: &Spot,
         reading: impl Future<Output = Result<Snapshot>>,
     ) -> Result<Snapshot> {
-        timeout(READ_MAX, reading).await.unwrap_or_else(|_| {
+        timeout(READ_MAX, Box::pin(reading)).await.unwrap_or_else(|_| {
             let late = Failed::lost(&format!("the server was silent for {READ_MAX:?}"));
             Err(failure(asked("get", spot, Some(&self.name)), &late))
         })

@@ -82,7 +82,7 @@ impl World {
         let before = server.revision();
         let (code, body) = match server.answer(request) {
             Answer::Whole(code, body) => (code, body),
-            Answer::Watch(watching) => return self.opens(by, watching),
+            Answer::Watch(watching) => return self.opens(by, *watching),
         };
         let now = server.revision();
         self.trace.mix(now ^ u64::from(code) << 48);
