@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("tenure-cli", &["tenure"]),
     ("tenure-bench", &["tenure", "tenure-core", "tenure-local", "tenure-store"]),
-    ("tenure-interop", &["tenure", "tenure-servers"]),
+    ("tenure-interop", &["tenure", "tenure-servers", "tenure-wire"]),
     ("xtask", &[]),
 ];
 

@@ -79,8 +79,8 @@ struct State {
     number: u64,
     /// Where all objects together may not be watched.
     alone: HashSet<String>,
-    /// Where nothing can be watched, until when.
-    blind: HashMap<String, Instant>,
+    /// What cannot be watched, until when: nothing under a path, or one object.
+    blind: HashMap<Key, Instant>,
     said_blind: HashSet<String>,
 }
 
@@ -124,7 +124,7 @@ impl Feeds {
     /// Listens to what happens to an object; `None`: it cannot be watched.
     pub(crate) fn listen(shared: &Arc<Shared>, spot: &Spot) -> Option<Listening> {
         let mut state = shared.feeds.state();
-        if state.is_blind(&spot.all) {
+        if state.is_blind(spot) {
             return None;
         }
         let key = state.key(spot);
@@ -171,11 +171,12 @@ impl Feeds {
         }
     }
 
-    /// Nothing under this path is watched for some time.
-    pub(crate) fn go_blind(&self, all: &str, time: Duration, why: &str) {
+    /// This is not watched for some time.
+    pub(crate) fn go_blind(&self, what: Key, time: Duration, why: &str) {
         let mut state = self.state();
-        state.blind.insert(all.to_owned(), Instant::now() + time);
-        if state.said_blind.insert(all.to_owned()) {
+        let all = what.all.clone();
+        state.blind.insert(what, Instant::now() + time);
+        if state.said_blind.insert(all.clone()) {
             drop(state);
             tracing::warn!(
                 target: "tenure",
@@ -191,13 +192,13 @@ impl State {
         self.number
     }
 
-    fn is_blind(&mut self, all: &str) -> bool {
-        let Some(until) = self.blind.get(all) else { return false };
-        if Instant::now() < *until {
-            return true;
-        }
-        self.blind.remove(all);
-        false
+    fn is_blind(&mut self, spot: &Spot) -> bool {
+        let now = Instant::now();
+        self.blind.retain(|_, until| now < *until);
+        let of = |object| Key { all: spot.all.clone(), object };
+        !self.blind.is_empty()
+            && (self.blind.contains_key(&of(None))
+                || self.blind.contains_key(&of(Some(spot.object.clone()))))
     }
 
     /// Which feed tells of an object.

@@ -208,7 +208,7 @@ impl Road {
             Answer::Watch(watching) => {
                 let (lines, body) = mpsc::unbounded_channel();
                 if answer.send(Ok(response(200, None, Answers(body)))).is_ok() {
-                    self.tells(watching, lines).await;
+                    self.tells(*watching, lines).await;
                 }
             }
         }

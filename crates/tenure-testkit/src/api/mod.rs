@@ -56,7 +56,7 @@ pub enum Answer {
     /// A status and a body.
     Whole(u16, String),
     /// Lines that go on, from [`Server::lines`].
-    Watch(Watching),
+    Watch(Box<Watching>),
 }
 
 /// An API server. A clone is the same server.
@@ -229,7 +229,7 @@ impl State {
                 if self.gone_as_status && watching.is_gone() {
                     return Err(status::expired());
                 }
-                Ok(Answer::Watch(watching))
+                Ok(Answer::Watch(Box::new(watching)))
             }
             "get" => self.objects.get(&place).map(whole(200)),
             "delete" => {
