@@ -58,6 +58,7 @@ impl Bare {
             queue: true,
             adopt: false,
             max_clock_skew: Duration::ZERO,
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new(1),
         });

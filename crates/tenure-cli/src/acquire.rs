@@ -30,7 +30,7 @@ pub(crate) fn acquire(options: &AcquireOptions) -> Result<u8, Failure> {
     let mut wait = Wait::new(&options.want, &mut status, &mut signals);
     let client = wait.connect()?;
     let name = &options.want.name;
-    let lock = client.lock(name).tags(&options.tags);
+    let lock = options.tags.on(client.lock(name));
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
     parent::refuse_own(&client, name)?;

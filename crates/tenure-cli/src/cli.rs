@@ -115,7 +115,7 @@ impl RunOption {
 }
 
 /// All of them, in the order of the help.
-pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
+pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
     RunOption::flag("no-wait", Some('n'), "Do not wait: exit 124 when the lock is busy"),
     RunOption::value(
         "wait",
@@ -159,6 +159,14 @@ pub(crate) const RUN_OPTIONS: [RunOption; 14] = [
             "TEXT",
             "Label the lock, for show and JSON; it keeps its tags until a run gives others; \
              may be repeated",
+        )
+    },
+    RunOption {
+        repeats: true,
+        ..RunOption::value(
+            "add-tag",
+            "TEXT",
+            "Label the lock beside the tags it has; not on local:; may be repeated",
         )
     },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),

@@ -168,6 +168,9 @@ fn describe(h: &HolderInfo) -> String {
     }
     if let Some(left) = h.remaining {
         text += &format!(", ends in {:.1} s", left.as_secs_f64());
+    } else if h.pid.is_none() {
+        // A process is an end of its own.
+        text += ", never ends by time";
     }
     if let Some(orphan) = h.orphan {
         text += &format!(", kept by orphan pid {orphan}");

@@ -18,6 +18,10 @@ step, and call `tenure renew --hold FILE` between steps. What a shell can
 start as one command is safer under `tenure run`, which renews, ends the
 command when the lock is lost, and needs no file.
 
+With --ttl never the hold ends only by `tenure release`, or `tenure steal --now`:
+for a lock that stands for a state, such as maintenance, on local: and on kube:
+with format=configmap. Nobody else's death ends it.
+
 NAME is any text of 1 to 1,024 bytes without control characters. A duration is
 a number with ms, s, m, h or d; a bare number is seconds.";
 

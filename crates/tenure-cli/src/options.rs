@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use tenure::blocking::Patience;
+use tenure::blocking::{Lock, Patience};
 use tenure::{Condition, Timing, TimingSpec};
 
 use crate::args::{ListArgs, RunArgs};
@@ -53,7 +53,7 @@ pub(crate) struct RunOptions {
     /// If it was asked for; checked: the numbers fit together.
     pub(crate) timing: Option<Timing>,
     pub(crate) at_least: Option<Duration>,
-    pub(crate) tags: Vec<String>,
+    pub(crate) tags: Tags,
     pub(crate) durable: bool,
     pub(crate) status_fd: Option<i32>,
 }
@@ -84,7 +84,7 @@ impl RunOptions {
             },
             timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
             at_least: positive("--at-least", args.at_least.as_deref())?,
-            tags: tags(&args.tags)?,
+            tags: Tags::resolve(&args.tags, &args.add_tags)?,
             durable: args.durable,
             status_fd: status_fd(args.status_fd.as_deref())?,
             command: command(args.command, args.shell)?,
@@ -136,8 +136,34 @@ pub(crate) fn name(name: &OsStr) -> Result<String, Failure> {
     label("lock name", name, NAME_MAX)
 }
 
-fn tags(tags: &[OsString]) -> Result<Vec<String>, Failure> {
-    tags.iter().map(|tag| label("--tag", tag, LABEL_MAX)).collect()
+/// What a lock is labelled with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tags {
+    of: Vec<String>,
+    /// Beside those that it has.
+    add: bool,
+}
+
+impl Tags {
+    fn resolve(tags: &[OsString], add: &[OsString]) -> Result<Self, Failure> {
+        if !tags.is_empty() && !add.is_empty() {
+            return Err(Failure::new(
+                "--tag and --add-tag contradict each other: give one of them",
+            ));
+        }
+        let checked = |option: &str, tags: &[OsString]| {
+            tags.iter().map(|tag| label(option, tag, LABEL_MAX)).collect::<Result<_, _>>()
+        };
+        match add {
+            [] => Ok(Self { of: checked("--tag", tags)?, add: false }),
+            add => Ok(Self { of: checked("--add-tag", add)?, add: true }),
+        }
+    }
+
+    /// The lock with them.
+    pub(crate) fn on(&self, lock: Lock) -> Lock {
+        if self.add { lock.add_tags(&self.of) } else { lock.tags(&self.of) }
+    }
 }
 
 fn patience(no_wait: bool, wait: Option<&OsStr>) -> Result<Patience, Failure> {

@@ -64,6 +64,7 @@ fn set(run: &mut RunArgs, id: &str, value: Option<OsString>) -> Option<()> {
         "durable" => run.durable = true,
         "quiet" => run.quiet = true,
         "tag" => run.tags.extend(value),
+        "add-tag" => run.add_tags.extend(value),
         "wait" => run.wait = value,
         "conflict-exit-code" => run.conflict_exit_code = value,
         "connect-timeout" => run.connect_timeout = value,

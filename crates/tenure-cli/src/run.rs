@@ -66,7 +66,7 @@ pub(crate) fn lock(client: &Client, options: &RunOptions) -> Result<Lock, Failur
         Some(timing) => lock.timing(timing),
         None => lock,
     };
-    let lock = lock.tags(&options.tags).durable(options.durable);
+    let lock = options.tags.on(lock).durable(options.durable);
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
     Ok(lock)

@@ -335,3 +335,24 @@ fn a_token_that_cannot_be_told_is_no_hold() {
     assert!(!bench.path("h").exists());
     assert_eq!(bench.show("x")["state"], "free");
 }
+
+#[test]
+fn a_hold_without_an_end_ends_when_it_is_given_back_or_taken_away() {
+    let bench = Bench::new();
+    for end in
+        [&["release", "--hold", "h"][..], &["steal", "x", "--reason", "over", "--yes", "--now"]]
+    {
+        let ran = bench.run(&["acquire", "x", "--ttl", "never", "--hold", "h"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let text = bench.run(&["show", "x"]).stdout;
+        assert!(text.contains("state   held\n") && text.contains("never ends by time"), "{text}");
+        assert_eq!(bench.run(&["run", "-w", "200ms", "x", "--", "true"]).code, Some(124));
+        assert_eq!(bench.run(&["renew", "--hold", "h"]).code, Some(0));
+        let waits = bench.run(&["steal", "x", "--reason", "over", "--yes"]);
+        assert_eq!(waits.code, Some(125), "{waits:?}");
+        assert!(waits.stderr.contains("never ends by time; --now frees it"), "{waits:?}");
+        assert_eq!(bench.run(end).code, Some(0));
+        assert_eq!(bench.run(&["run", "-n", "x", "--", "true"]).code, Some(0));
+        let _ = fs::remove_file(bench.path("h"));
+    }
+}

@@ -108,3 +108,83 @@ fn a_lock_of_lockheed_without_an_end_is_taken_away_only_on_condition_and_at_once
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(tenure(&["run", "-n", "nightly", "--", "true"]).code, Some(0));
 }
+
+/// The tags of lockheed's state.
+fn tags(kube: &Kube) -> Value {
+    let object = kube.get("configmaps", "lockheed-nightly");
+    let state: Value = serde_json::from_str(object["data"]["lock"].as_str().unwrap()).unwrap();
+    state.get("tags").cloned().unwrap_or_default()
+}
+
+#[test]
+fn tags_add_up_as_lockheeds_do_or_stand_in_place_of_the_earlier_ones() {
+    let kube = Kube::new();
+    let store = kube.store("configmap");
+    kube.create("configmaps", "lockheed-nightly", lockheed(json!({}), &["blue"]));
+    let run = |options: &[&str]| {
+        let ran = on(&kube, &store, &[&["run"], options, &["nightly", "--", "true"]].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        tags(&kube)
+    };
+    assert_eq!(run(&[]), json!(["blue"]), "a hold without any leaves them");
+    assert_eq!(run(&["--add-tag", "red", "--add-tag", "blue"]), json!(["blue", "red"]));
+    let acquire = ["acquire", "nightly", "--ttl", "1m", "--hold", "h", "--add-tag", "green"];
+    assert_eq!(on(&kube, &store, &acquire).code, Some(0));
+    assert_eq!(tags(&kube), json!(["blue", "green", "red"]));
+    assert_eq!(on(&kube, &store, &["release", "--hold", "h"]).code, Some(0));
+    assert_eq!(run(&["--tag", "only"]), json!(["only"]));
+    for (args, says) in [
+        (&["run", "--tag", "a", "--add-tag", "b", "nightly", "--", "true"][..], "contradict"),
+        (&["run", "--add-tag", "", "nightly", "--", "true"], "--add-tag `` is empty"),
+        (&["run", "--store", "local:", "--add-tag", "a", "x", "--", "true"], "stand in line"),
+        (&["run", "--add-tag", "a", "nightly", "--", "true"], "a Lease has no place for tags"),
+    ] {
+        let ran = kube.run(args);
+        assert_eq!(ran.code, Some(125), "{ran:?}");
+        assert!(ran.stderr.contains(says) && ran.stderr.lines().count() == 1, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_hold_without_an_end_is_for_those_who_leave_it_behind() {
+    let kube = Kube::new();
+    let store = kube.store("configmap");
+    let acquire = ["acquire", "nightly", "--ttl", "never", "--hold", "h", "--id", "ops"];
+    let acquired = on(&kube, &store, &acquire);
+    assert_eq!(acquired.code, Some(0), "{acquired:?}");
+    let object = kube.get("configmaps", "lockheed-nightly");
+    let state: Value = serde_json::from_str(object["data"]["lock"].as_str().unwrap()).unwrap();
+    assert_eq!(state["leases"]["ops"]["expires"], "9999-12-31T23:59:59Z", "as Go writes it");
+    let shown = on(&kube, &store, &["show", "nightly"]).stdout;
+    assert!(shown.contains("state   held\n") && shown.contains("never ends by time"), "{shown}");
+    let shown = on(&kube, &store, &["show", "nightly", "--output", "json"]).stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["ttl_ms"], &shown["holders"][0]["remaining_ms"]),
+        (&json!(null), &json!(null))
+    );
+    assert_eq!(shown["holders"][0]["token"].to_string(), acquired.stdout.trim());
+    let ran = on(&kube, &store, &["run", "-w", "1s", "nightly", "--", "true"]);
+    assert_eq!(ran.code, Some(124), "{ran:?}");
+    // From never to an end, and back.
+    for (ttl, expected) in [("10m", json!(600_000)), ("never", json!(null))] {
+        let renewed = on(&kube, &store, &["renew", "--hold", "h", "--ttl", ttl]);
+        assert_eq!(renewed.code, Some(0), "{renewed:?}");
+        let shown = on(&kube, &store, &["show", "nightly", "--output", "json"]).stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["ttl_ms"], expected);
+    }
+    assert_eq!(on(&kube, &store, &["renew", "--hold", "h"]).code, Some(0), "as last time");
+    assert_eq!(on(&kube, &store, &["release", "--hold", "h"]).code, Some(0));
+    assert_eq!(on(&kube, &store, &["run", "-n", "nightly", "--", "true"]).code, Some(0));
+    // Where every hold ends by time nothing is left of the attempt.
+    let acquire = ["acquire", "LOCK", "--ttl", "never", "--hold", "h"];
+    let refused = kube.run(&acquire);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("a Lease always ends by time: give a ttl"), "{refused:?}");
+    assert_eq!(kube.show()["state"], "free");
+    assert!(!kube.path("h").exists());
+    let refused = on(&kube, &store, &["run", "--ttl", "never", "nightly", "--", "true"]);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("--ttl `never` is not a duration"), "{refused:?}");
+}

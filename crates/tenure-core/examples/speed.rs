@@ -63,6 +63,7 @@ impl Bench {
             queue: liveness == Liveness::Process,
             adopt: false,
             max_clock_skew: Duration::from_secs(5),
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new(0),
         });

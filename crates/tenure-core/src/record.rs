@@ -28,6 +28,18 @@ pub enum Term {
     Forever,
 }
 
+impl Term {
+    /// The end of a hold that nobody stands behind: after `ttl`, or never if that is
+    /// [`Duration::MAX`].
+    #[must_use]
+    pub const fn after(ttl: Duration) -> Self {
+        match ttl {
+            Duration::MAX => Self::Forever,
+            ttl => Self::Ttl(ttl),
+        }
+    }
+}
+
 /// Who has the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {

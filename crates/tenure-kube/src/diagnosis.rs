@@ -3,15 +3,16 @@
 //! Asks only; writes nothing. Owns what is asked and how an answer is read, and leaves it to others
 //! what is trouble. No lock is decided by anything in here.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use tenure_core::{Mark, Term, Wall};
+use tenure_core::{Mark, Term};
 use tenure_store::{Error, Name, Result};
-use tenure_wire::{annotation, configmap, time};
+use tenure_wire::{annotation, configmap};
 
 use crate::KubeStore;
+use crate::clock::{Ahead, narrowed};
 use crate::format::{Format, Spot};
 use crate::http::{Failed, Probe};
 use crate::store::asked;
@@ -48,15 +49,6 @@ pub struct Diagnosis {
     pub rights: Vec<Right>,
     /// The locks that were asked about, or all if they can be listed.
     pub locks: Vec<LockDiagnosis>,
-}
-
-/// Between which bounds our wall clock is ahead of the server's, in milliseconds; below zero: behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ahead {
-    /// At least so much.
-    pub least: i64,
-    /// At most so much.
-    pub most: i64,
 }
 
 /// Whether something may be done.
@@ -199,11 +191,10 @@ impl KubeStore {
             if n > 0 {
                 self.shared().http.pause(PAUSE).await;
             }
-            let (sent, start) = (wall(), Instant::now());
+            let start = Instant::now();
             let probe = self.probe(field, path).await?;
             took.push(start.elapsed());
-            let now = probe.date.as_deref().and_then(ahead(sent, wall()));
-            clock = match (clock, now) {
+            clock = match (clock, probe.ahead) {
                 (Some(known), Some(now)) => Some(narrowed(known, now)),
                 (known, now) => now.or(known),
             };
@@ -333,62 +324,10 @@ fn writers(format: &Format, name: &Name, object: &Value) -> (Vec<Writer>, Vec<Wr
     (own, other)
 }
 
-fn wall() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How far our clock is ahead of one that showed this whole second somewhen between the two.
-fn ahead(sent: i64, come: i64) -> impl Fn(&str) -> Option<Ahead> {
-    move |date| {
-        let at = i64::try_from(date_of(date)?.as_micros() / 1_000).ok()?;
-        Some(Ahead { least: sent - at - 999, most: come - at })
-    }
-}
-
-/// What both allow; the later one where a clock was moved in between.
-fn narrowed(known: Ahead, now: Ahead) -> Ahead {
-    let both = Ahead { least: known.least.max(now.least), most: known.most.min(now.most) };
-    if both.least <= both.most { both } else { now }
-}
-
-/// Reads `Sat, 21 Nov 2026 11:34:57 GMT`.
-fn date_of(text: &str) -> Option<Wall> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let parts: Vec<&str> = text.split(' ').collect();
-    let [_, day, month, year, clock, "GMT"] = parts[..] else { return None };
-    let month = MONTHS.find(month).filter(|at| at % 3 == 0 && month.len() == 3)? / 3 + 1;
-    time::parse(&format!("{year}-{month:02}-{day}T{clock}Z"), time::Fraction::Any)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Object;
-
-    #[test]
-    fn a_date_is_read() {
-        let date = date_of("Sat, 21 Nov 2026 11:34:57 GMT").unwrap();
-        assert_eq!(date.as_micros(), 1_795_260_897_000_000);
-        for text in
-            ["", "Sat, 21 Nov 2026 11:34:57", "Sat, 21 Xyz 2026 11:34:57 GMT", "a b c d e GMT"]
-        {
-            assert_eq!(date_of(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn whole_seconds_tell_more_the_more_there_are() {
-        let date = "Sat, 21 Nov 2026 11:34:57 GMT";
-        let at = 1_795_260_897_000;
-        let first = ahead(at + 300, at + 310)(date).unwrap();
-        assert_eq!(first, Ahead { least: -699, most: 310 });
-        let next = "Sat, 21 Nov 2026 11:34:58 GMT";
-        let both = narrowed(first, ahead(at + 1_020, at + 1_030)(next).unwrap());
-        assert_eq!(both, Ahead { least: -699, most: 30 });
-        let moved = Ahead { least: 5_000, most: 6_000 };
-        assert_eq!(narrowed(both, moved), moved);
-    }
 
     #[test]
     fn a_writer_of_the_lock_is_told_from_a_writer_beside_it() {

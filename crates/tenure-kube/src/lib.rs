@@ -10,6 +10,7 @@
 //! **Every write names the object's `uid` and `resourceVersion`**: with the version alone, a PUT on
 //! an object that was deleted creates it again. No write is repeated behind the caller's back.
 
+mod clock;
 mod config;
 mod diagnosis;
 mod error;
@@ -18,10 +19,12 @@ mod format;
 mod http;
 mod store;
 mod stream;
+mod transport;
 mod watch;
 
+pub use clock::Ahead;
 pub use config::{Access, client};
-pub use diagnosis::{Ahead, Diagnosis, LockDiagnosis, Right, Writer};
+pub use diagnosis::{Diagnosis, LockDiagnosis, Right, Writer};
 pub use format::{Format, Object};
 pub use store::KubeStore;
 pub use tenure_store::Error;

@@ -6,6 +6,8 @@
 //!    └──no watch can be had──> look every few seconds
 //! ```
 //!
+//! There may be thousands of watchers: what is needed for a moment only is boxed.
+//!
 //! Owns what was told last, so that nothing older is told after it. Whatever feed it listens to, the
 //! first that is told is what stands there when it is first asked.
 
@@ -68,14 +70,14 @@ impl Watching {
                 if self.told.is_some() {
                     sleep(pause()).await;
                 }
-                let news = self.shared.read(&self.name).await?;
+                let news = Box::pin(self.shared.read(&self.name)).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
                 continue;
             };
             let first = listening.first;
-            let heard = listening.heard.borrow_and_update().clone();
+            let heard = listening.take();
             if let Some(news) = self.take_in(&spot, heard, first).await? {
                 return Ok(news);
             }
@@ -88,7 +90,7 @@ impl Watching {
             }
             let slow = self.shared.feeds.slow.load(Ordering::Relaxed);
             if slow || timeout(FIRST_MAX, listening.heard.changed()).await.is_err() {
-                let news = self.shared.read(&self.name).await?;
+                let news = Box::pin(self.shared.read(&self.name)).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
@@ -116,7 +118,7 @@ impl Watching {
         if heard.begun > self.begun {
             self.begun = heard.begun;
             if !heard.told || self.told.is_none() && !first {
-                let news = self.look(spot).await?;
+                let news = Box::pin(self.look(spot)).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(Some(news));
                 }
@@ -137,7 +139,7 @@ impl Watching {
 
     /// What stands there, and if that is nothing, as of when.
     async fn look(&self, spot: &Spot) -> Result<Snapshot> {
-        let news = self.shared.read(&self.name).await?;
+        let news = Box::pin(self.shared.read(&self.name)).await?;
         if news.revision() > 0 {
             return Ok(news);
         }

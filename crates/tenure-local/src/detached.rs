@@ -156,7 +156,7 @@ impl LocalLock {
             of: holder.mark,
             mark: key.marks()?.draw(),
             token: holder.token,
-            term: ttl.map_or(holder.term, Term::Ttl),
+            term: ttl.map_or(holder.term, Term::after),
             session: holder.session,
             renewed: self.store.wall(),
             stamp: self.store.now(),

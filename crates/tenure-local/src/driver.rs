@@ -166,6 +166,7 @@ impl LocalClaim {
             queue: true,
             adopt: false,
             max_clock_skew: Duration::ZERO,
+            add_tags: false,
             tags: settings.tags.clone(),
             marks,
         });

@@ -123,18 +123,20 @@ fn a_watch_is_woken_by_the_kernel_and_not_by_the_backstop() {
     let mut writer = Writer::new(&scratch.0, "watched");
     let mut watch = open(&scratch.0).watch(&writer.name);
     let acts: [fn(&mut Writer); 3] = [Writer::take, Writer::take, Writer::delete];
-    let mut waited = [Duration::ZERO; 3];
+    let mut waited = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         for (act, waited) in acts.iter().zip(&mut waited) {
-            *waited += until_told(&mut watch, &mut writer, *act);
+            waited.push(until_told(&mut watch, &mut writer, *act));
         }
     }
-    // Left to the backstop, each of them would take a second every time.
-    let bound = Duration::from_secs(ROUNDS / 2);
-    assert!(waited.iter().all(|waited| *waited < bound), "created, written, deleted: {waited:?}");
+    // Left to the backstop, each of them would take a second every time. On a busy machine some do.
+    waited.iter_mut().for_each(|waited| waited.sort_unstable());
+    let usual = waited.each_ref().map(|waited| waited[ROUNDS / 2]);
+    let bound = Duration::from_millis(500);
+    assert!(usual.iter().all(|waited| *waited < bound), "created, written, deleted: {waited:?}");
 }
 
-const ROUNDS: u64 = 12;
+const ROUNDS: usize = 12;
 
 /// Does `act` while the watch rests; how long it then took until the watch told it.
 fn until_told(watch: &mut Watch, writer: &mut Writer, act: fn(&mut Writer)) -> Duration {

@@ -57,6 +57,7 @@ impl Contender {
             queue: can.queue,
             adopt: false,
             max_clock_skew: Duration::from_secs(5),
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new(random_u128()),
         };

@@ -117,7 +117,8 @@ impl Guard {
     }
 
     /// Ends the hold, but leaves it in the record for `ttl` with nobody behind it: the lock stays
-    /// busy that long.
+    /// busy that long, or with [`Duration::MAX`] until somebody takes it away, where the store can
+    /// say so.
     ///
     /// # Errors
     /// As [`release`](Self::release).

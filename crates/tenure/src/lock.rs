@@ -20,6 +20,9 @@ use crate::{Attempt, Error, Guard, HeldBy};
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long a hold lives by default where wall clocks end it.
 pub const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
+/// Who is handed the lock has said what it is to be tagged with when it joined the line.
+pub(crate) const ADDS_NO_TAGS: &str =
+    "tags cannot be added where waiters stand in line: give all that the lock is to have";
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -54,6 +57,7 @@ pub(crate) struct Handle {
 pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) tags: Vec<Text>,
+    pub(crate) add_tags: bool,
     pub(crate) durable: bool,
     /// The first input that is wrong.
     problem: Option<String>,
@@ -87,7 +91,8 @@ impl Lock {
             }
             _ => Timing::default(),
         };
-        let settings = Settings { timing, tags: Vec::new(), durable: false, problem: None };
+        let (tags, add_tags) = (Vec::new(), false);
+        let settings = Settings { timing, tags, add_tags, durable: false, problem: None };
         Self(Arc::new(Handle {
             shared: Arc::clone(shared),
             id,
@@ -131,7 +136,16 @@ impl Lock {
     /// control characters. They stay with the lock until a hold brings others.
     pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.set(|settings| match check_tags(tags) {
-            Ok(tags) => settings.tags = tags,
+            Ok(tags) => (settings.tags, settings.add_tags) = (tags, false),
+            Err(problem) => settings.set_problem(problem),
+        })
+    }
+
+    /// The same, but these are added to those that the lock has. Not on `local:`, where a lock can be
+    /// handed on.
+    pub fn add_tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.set(|settings| match check_tags(tags) {
+            Ok(tags) => (settings.tags, settings.add_tags) = (tags, true),
             Err(problem) => settings.set_problem(problem),
         })
     }
@@ -311,6 +325,14 @@ impl Handle {
         if let Some(problem) = &self.settings.problem {
             return Err(Error::Invalid(problem.clone()));
         }
+        let queue = match &self.shared.backend {
+            Backend::Store(store) => store.capabilities().queue,
+            #[cfg(feature = "local")]
+            Backend::Local(_) => true,
+        };
+        if self.settings.add_tags && queue {
+            return Err(Error::Unsupported(ADDS_NO_TAGS.into()));
+        }
         match &self.shared.backend {
             Backend::Store(store) if store.capabilities().wall_clocks => {
                 let earlier = self.settings.timing.for_wall_clocks(MAX_CLOCK_SKEW);
@@ -435,6 +457,7 @@ impl Handle {
             queue: can.queue,
             adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
+            add_tags: self.settings.add_tags,
             tags: tags.clone(),
             marks,
         }

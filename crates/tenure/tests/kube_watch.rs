@@ -207,6 +207,10 @@ async fn who_may_watch_only_his_own_names_has_a_watch_for_each() {
     ));
     let other = place.other().await;
     let (client, seen) = tapped(account, &place.name).await;
+    // One that may be created and nothing else: that it is not watched is no matter of the others.
+    let stranger = take(&client, "d").await;
+    sleep(Duration::from_millis(300)).await;
+    drop((stranger, seen.take()));
     let (a, b) = (take(&client, "a").await, take(&client, "b").await);
     assert!(waits_and_gets(&other, &client, "c").await < Duration::from_millis(500));
     let sent = seen.take();

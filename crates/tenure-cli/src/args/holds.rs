@@ -14,6 +14,7 @@ pub(crate) struct AcquireArgs {
     pub(crate) ttl: Option<OsString>,
     pub(crate) hold: Option<OsString>,
     pub(crate) tags: Vec<OsString>,
+    pub(crate) add_tags: Vec<OsString>,
     pub(crate) id: Option<OsString>,
 }
 
@@ -82,6 +83,7 @@ pub(super) fn acquire(given: &mut ArgMatches) -> AcquireArgs {
         ttl: take(given, "ttl"),
         hold: take(given, "hold"),
         tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
+        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
         id: take(given, "id"),
     }
 }

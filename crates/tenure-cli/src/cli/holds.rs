@@ -33,12 +33,13 @@ fn wait(command: Command) -> Command {
 fn acquire(command: Command) -> Command {
     let command = command.long_about(manual::ACQUIRE_LONG).after_long_help(manual::ACQUIRE_AFTER);
     let tag = value("tag", "TEXT").long("tag").action(ArgAction::Append);
+    let add = value("add-tag", "TEXT").long("add-tag").action(ArgAction::Append);
     command
         .override_usage("tenure acquire [OPTIONS] --ttl DUR --hold FILE NAME")
         .arg(
             value("ttl", "DUR")
                 .long("ttl")
-                .help("How long the hold lives without a renewal; required"),
+                .help("How long the hold lives without a renewal, or `never`: until it is given back; required"),
         )
         .arg(hold("The hold file to write; it must not exist [default: TENURE_HOLD]"))
         .arg(no_wait("Do not wait: exit 124 when the lock is busy"))
@@ -48,6 +49,7 @@ fn acquire(command: Command) -> Command {
              [default: 10s]",
         ))
         .arg(tag.help("Label the lock, for show and JSON, until others do; may be repeated"))
+        .arg(add.help("Label the lock beside the tags it has; not on local:; may be repeated"))
         .arg(
             value("id", "TEXT")
                 .long("id")
@@ -58,7 +60,7 @@ fn acquire(command: Command) -> Command {
 
 fn renew(command: Command) -> Command {
     let command = command.long_about(manual::RENEW_LONG).after_long_help(manual::RENEW_AFTER);
-    let ttl = "How long the hold lives from now [default: as long as last time]";
+    let ttl = "How long the hold lives from now, or `never` [default: as long as last time]";
     command
         .arg(value("ttl", "DUR").long("ttl").help(ttl))
         .args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tenure::{Condition, KubeObjects, StoreUrl, Timing};
 
 use super::{
-    LABEL_MAX, Output, Want, busy_code, condition, label, name, patience, positive, store, tags,
+    LABEL_MAX, Output, Tags, Want, busy_code, condition, label, name, patience, positive, store,
     timing,
 };
 use crate::args::{AcquireArgs, DoctorArgs, HoldArgs, RbacArgs, RepairArgs, StealArgs, WaitArgs};
@@ -23,7 +23,7 @@ pub(crate) struct AcquireOptions {
     pub(crate) want: Want,
     pub(crate) ttl: Duration,
     pub(crate) hold: PathBuf,
-    pub(crate) tags: Vec<String>,
+    pub(crate) tags: Tags,
 }
 
 /// `tenure renew` and `tenure release`, as meant.
@@ -83,7 +83,7 @@ impl AcquireOptions {
         hold_env: Option<OsString>,
     ) -> Result<Self, Failure> {
         let connect_timeout = positive("--connect-timeout", args.connect_timeout.as_deref())?;
-        let ttl = positive("--ttl", args.ttl.as_deref())?;
+        let ttl = lifetime(args.ttl.as_deref())?;
         let id = args.id.as_deref().map(|id| label("--id", id, LABEL_MAX)).transpose()?;
         let want = Want::resolve(args.want, store_env)?;
         let connect_timeout = connect_timeout.unwrap_or(want.connect_timeout);
@@ -91,7 +91,7 @@ impl AcquireOptions {
             want: Want { connect_timeout, id, ..want },
             ttl: ttl.ok_or_else(|| Failure::new(NO_TTL))?,
             hold: hold(args.hold, hold_env)?,
-            tags: tags(&args.tags)?,
+            tags: Tags::resolve(&args.tags, &args.add_tags)?,
         })
     }
 }
@@ -115,7 +115,7 @@ impl HoldOptions {
         let url = store(args.store, env)?;
         Ok(Self {
             hold: hold(args.hold, hold_env)?,
-            ttl: positive("--ttl", args.ttl.as_deref())?,
+            ttl: lifetime(args.ttl.as_deref())?,
             store: from.map(|from| (from, url)),
         })
     }
@@ -240,6 +240,14 @@ impl DoctorOptions {
             timing: timing(args.ttl.as_deref(), args.grace.as_deref())?,
             output,
         })
+    }
+}
+
+/// How long a hold lives that nobody renews; `Duration::MAX`: until it is given back.
+fn lifetime(ttl: Option<&OsStr>) -> Result<Option<Duration>, Failure> {
+    match ttl.and_then(OsStr::to_str) {
+        Some("never") => Ok(Some(Duration::MAX)),
+        _ => positive("--ttl", ttl),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     Wanting, Won, Write,
 };
 use crate::museum::{Bug, planted};
-use crate::{Change, End, Holder, Record, Session, Term, Time, Token, Version, Waiter, Wall};
+use crate::{Change, End, Holder, Record, Session, Term, Text, Time, Token, Version, Waiter, Wall};
 
 /// What stands between us and the lock.
 enum Obstacle {
@@ -192,8 +192,20 @@ impl Claim {
             renewed: wall,
             stamp: now,
         };
-        let change = Change::Take { holder, ended, strike, tags: self.config.tags.clone() };
+        let tags = self.tags_after(view);
+        let change = Change::Take { holder, ended, strike, tags };
         self.write(now, mark, version, change)
+    }
+
+    /// What the lock's tags are to be after a take.
+    fn tags_after(&self, view: &View<'_>) -> Vec<Text> {
+        let mut tags = self.config.tags.clone();
+        if let (true, View::Is { record, .. }) = (self.config.add_tags && !tags.is_empty(), view) {
+            tags.extend(record.tags.iter().cloned());
+            tags.sort_unstable();
+            tags.dedup();
+        }
+        tags
     }
 
     fn blocked(

@@ -219,9 +219,10 @@ impl Claim {
         self.end(now, Goal::Free);
     }
 
-    /// Ends the hold but leaves it in the record for `ttl`, with nobody to renew it.
+    /// Ends the hold but leaves it in the record for `ttl`, with nobody to renew it: for ever, if that
+    /// is [`Duration::MAX`].
     pub fn detach(&mut self, now: Time, ttl: Duration) {
-        self.end(now, Goal::Remainder(Term::Ttl(ttl)));
+        self.end(now, Goal::Remainder(Term::after(ttl)));
     }
 
     /// Ends the hold with mark `of` on behalf of a receiver that turned out to be gone, and hands

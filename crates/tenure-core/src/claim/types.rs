@@ -42,6 +42,8 @@ pub struct Config {
     pub max_clock_skew: Duration,
     /// Tags of the lock from when it is taken; none: it keeps those it has.
     pub tags: Vec<Text>,
+    /// Whether they are added to those that the lock has, where waiters do not stand in the record.
+    pub add_tags: bool,
     /// Where marks come from: a source of this claim's own. Two claims with one source would take
     /// each other's holds for theirs, so a configuration that is cloned needs a new one.
     pub marks: Marks,

@@ -96,6 +96,7 @@ pub(crate) fn config(n: u8) -> Config {
         queue: false,
         adopt: false,
         max_clock_skew: Duration::from_secs(5),
+        add_tags: false,
         tags: Vec::new(),
         marks: Marks::new(u128::from(n) << 64),
     }

@@ -105,6 +105,7 @@ impl<'a> World<'a> {
             queue: self.queue,
             adopt: false,
             max_clock_skew: Duration::from_secs(5),
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new((u128::from(n) << 96) | (u128::from(life) << 64)),
         };

@@ -148,6 +148,7 @@ impl Model for Lease {
                 queue: self.queue,
                 adopt: false,
                 max_clock_skew: Duration::ZERO,
+                add_tags: false,
                 tags: Vec::new(),
                 marks: Marks::new(u128::from(n) << 64),
             };

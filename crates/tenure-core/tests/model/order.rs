@@ -322,6 +322,7 @@ fn config(n: usize) -> Config {
         queue: true,
         adopt: false,
         max_clock_skew: Duration::ZERO,
+        add_tags: false,
         tags: Vec::new(),
         marks: Marks::new((n as u128) << 64),
     }

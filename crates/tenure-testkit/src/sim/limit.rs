@@ -95,6 +95,7 @@ fn config(n: u8, timing: Timing, liveness: Liveness) -> Config {
         queue: false,
         adopt: false,
         max_clock_skew: Duration::ZERO,
+        add_tags: false,
         tags: Vec::new(),
         marks: Marks::new(u128::from(n) << 64),
     }

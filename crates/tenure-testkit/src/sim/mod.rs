@@ -115,6 +115,7 @@ mod tests {
             queue: false,
             adopt: false,
             max_clock_skew: Duration::ZERO,
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new(0),
         }

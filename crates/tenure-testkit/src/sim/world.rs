@@ -115,6 +115,7 @@ impl World {
             queue: plan.store.queue(),
             adopt: self.bug == Some(Bug::SharedIdentity),
             max_clock_skew: std::time::Duration::from_secs(5),
+            add_tags: false,
             tags: Vec::new(),
             marks: Marks::new(((n as u128 + 1) << 96) | (u128::from(life) << 64)),
         };

@@ -108,7 +108,7 @@ impl Lock {
     }
 
     /// Renews the hold with this key: it lives for `ttl` from now, or for as long as it was last
-    /// meant to. A hold that has ended is not taken again, even if nobody else has it.
+    /// meant to; for ever with [`Duration::MAX`], where the store can say so. A hold that has ended is not taken again, even if nobody else has it.
     ///
     /// # Errors
     /// As [`Pending::poll`].

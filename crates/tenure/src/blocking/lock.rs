@@ -9,7 +9,7 @@ use tenure_local::{LocalClaim, LocalLock, LocalStore, LockName, Settings};
 use super::pending::patience;
 use super::remote::{RemoteLock, RemotePending};
 use super::{Guard, HoldKey, Patience, Pending, Step};
-use crate::lock::check_tags;
+use crate::lock::{ADDS_NO_TAGS, check_tags};
 use crate::{Error, HeldBy, Released};
 
 /// A handle on one lock. Cheap to clone; every acquisition through it is its own contender, so a
@@ -94,6 +94,19 @@ impl Lock {
             // A tag that is none, so that the lock says so itself.
             (Kind::Remote(_), Err(_)) => self.with(|_| {}, |lock| lock.tags([""])),
         }
+    }
+
+    /// The same, but these are added to those that the lock has. Not on `local:`, where a lock can be
+    /// handed on.
+    pub fn add_tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        if let Kind::Local(lock) = &mut self.kind {
+            if lock.is_ok() {
+                *lock = Err(ADDS_NO_TAGS.to_owned().into());
+            }
+            return self;
+        }
+        let tags: Vec<String> = tags.into_iter().map(|tag| tag.as_ref().to_owned()).collect();
+        self.with(|_| {}, |lock| lock.add_tags(&tags))
     }
 
     /// Syncs every write to disk before it counts, so that who had the lock survives a power cut.

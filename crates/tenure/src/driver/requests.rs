@@ -219,7 +219,7 @@ impl Driver {
             Answer::Read(Err(error))
             | Answer::Probed(_, Err(error))
             | Answer::Session(Err(error)) => {
-                self.rest_until = now.after(self.pause());
+                self.fail(now);
                 return Err(error);
             }
         }
@@ -292,7 +292,7 @@ impl Driver {
             Poll::Ready(end) => {
                 self.watch = None;
                 self.unsure |= self.claim.state() == State::Contending;
-                self.rest_until = now.after(self.pause());
+                self.fail(now);
                 match end {
                     Some(Err(error)) => Some(Err(error)),
                     _ => Some(Ok(())),

@@ -1,0 +1,175 @@
+//! A seat whose lock somebody waits for, polled in the task of that one.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tenure_core::{Claim, Patience, Report, Session, State, Time, Token};
+
+use super::super::{Ahead, Driver, Step};
+use super::{Acquired, Inner, Seat, Told};
+use crate::event::EventKind;
+use crate::hold::Status;
+use crate::lock::Ears;
+use crate::{Error, HeldBy};
+
+impl Seat {
+    /// Acquires, if the store answers anything by `contact_by`. The future undoes it when it is
+    /// dropped first.
+    pub(crate) async fn acquire(
+        self: Arc<Self>,
+        contact_by: Time,
+        ears: Option<&Ears>,
+    ) -> Result<Acquired, Error> {
+        let clock = Arc::clone(&self.shared.clock);
+        self.line.set_acquiring(Arc::downgrade(&self));
+        let mut undo = UndoOnDrop(Some(self));
+        let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
+            Some(seat) => seat.poll_acquire(cx, ears),
+            None => Poll::Pending,
+        });
+        let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
+            Some(output) => output?,
+            None => {
+                if let Some(silent) = undo.0.as_ref().and_then(|seat| seat.silent()) {
+                    return Err(silent);
+                }
+                acquired.await?
+            }
+        };
+        // Busy and timed out may have left something to undo.
+        if let Acquired::Held(seat, _) = &output {
+            seat.line.set_acquiring(Weak::new());
+            undo.0 = None;
+        }
+        Ok(output)
+    }
+
+    fn poll_acquire(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        ears: Option<&Ears>,
+    ) -> Poll<Result<Acquired, Error>> {
+        let mut inner = self.inner();
+        if inner.undoing.is_some() {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        loop {
+            let Some(driver) = &mut inner.driver else {
+                // Nobody else gives up what is still waited for.
+                return Poll::Ready(Err(Error::Closed));
+            };
+            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            let report = match step {
+                Step::Report(report) => report,
+                Step::Failed(error) if self.is_final(driver, &error) => {
+                    return Poll::Ready(Err(error.into()));
+                }
+                Step::Failed(error) => {
+                    inner.trouble = Some(Box::new(error));
+                    continue;
+                }
+                Step::Renewed(_) => continue,
+                Step::Reborn(session) => {
+                    match self.begin_anew(driver, session) {
+                        Ok(driver) => inner.driver = Some(driver),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    continue;
+                }
+                Step::Ended => {
+                    return Poll::Ready(Err(Error::unavailable("the wait was given up")));
+                }
+            };
+            match report {
+                Report::Acquired { token } => {
+                    return Poll::Ready(Ok(self.acquired(&mut inner, token)));
+                }
+                Report::Waiting { place, ticket, by } => {
+                    inner.told = Told::Waiting;
+                    let by = HeldBy::from(by);
+                    if let Some(Ears(ears)) = ears {
+                        ears(by.clone(), place, ticket);
+                    }
+                    self.waits(by, place);
+                }
+                Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
+                Report::TimedOut(Some(by)) => {
+                    return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
+                }
+                Report::TimedOut(None) => {
+                    let said = inner.trouble.take().map(|error| Error::from(*error));
+                    let none = || Error::unavailable("the limit passed before the store answered");
+                    return Poll::Ready(Err(said.unwrap_or_else(none)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The same wish under a new session. What stood under the old one is the server's to end, in a
+    /// ttl at most.
+    fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
+        let mut config = driver.claim().config().clone();
+        config.session = session;
+        config.marks = self.shared.marks(self.shared.number())?;
+        let mut claim = Claim::new(config);
+        claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
+        let driver = Driver::new(claim, None);
+        Ok(Box::new(driver.with_contact()))
+    }
+
+    /// Whether a store's refusal ends the wait.
+    fn is_final(&self, driver: &Driver, error: &tenure_store::Error) -> bool {
+        driver.state() == State::Contending && driver.ends_wait(error)
+    }
+
+    /// What to say of a store that has never answered.
+    fn silent(&self) -> Option<Error> {
+        let mut inner = self.inner();
+        let silent = inner.driver.as_ref().is_some_and(|driver| !driver.has_contact());
+        let waited = Duration::from_secs(self.age().as_secs());
+        let none = || Error::unavailable(format!("the store did not answer within {waited:?}"));
+        silent.then(|| inner.trouble.take().map_or_else(none, |error| Error::from(*error)))
+    }
+
+    fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
+        let clock = Arc::clone(&self.shared.clock);
+        let (timing, until, now) = match &inner.driver {
+            Some(driver) => {
+                (driver.claim().config().timing, driver.claim().deadline(), driver.now())
+            }
+            None => (tenure_core::Timing::default(), None, self.since),
+        };
+        let who = (self.line.name.text().clone(), self.id.clone());
+        let status = Status::new((clock, &timing), who, token.get(), (now, until));
+        inner.status = Some(Arc::clone(&status));
+        inner.trouble = None;
+        self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
+        inner.told = Told::Acquired;
+        let remaining = || until.map(|until| until.since(self.shared.clock.now()));
+        self.tell(|| EventKind::Acquired {
+            token: token.get(),
+            waited: self.age(),
+            remaining: remaining(),
+        });
+        self.give_to_keeper(inner);
+        Acquired::Held(Arc::clone(self), status)
+    }
+
+    fn waits(&self, by: HeldBy, place: Option<usize>) {
+        self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
+        self.line.set_ahead(Ahead::Waits(Box::new(by)));
+    }
+}
+
+/// An acquisition under way.
+struct UndoOnDrop(Option<Arc<Seat>>);
+
+impl Drop for UndoOnDrop {
+    fn drop(&mut self) {
+        if let Some(seat) = &self.0 {
+            seat.give_up();
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! How a seat ends: given back, given up, dropped, lost, or without anybody left to poll it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tenure_core::{Report, State, Time};
+
+use super::super::sweep::Sweep;
+use super::super::{Driver, Step};
+use super::{Inner, PolledBy, Seat, Told};
+use crate::event::EventKind;
+use crate::{Error, Lost, Released};
+
+impl Seat {
+    /// Gives the hold back, or leaves it busy for the ttl given, and waits for the store's answer
+    /// for one attempt. Dropping the future leaves the rest to the keeper.
+    pub(crate) async fn release(
+        self: Arc<Self>,
+        leave: Option<Duration>,
+    ) -> Result<Released, Error> {
+        let Some(limit) = self.begin_release(leave) else {
+            return Ok(Released::Lost(self.cause()));
+        };
+        let mut keep = KeepOnDrop(Some(self));
+        let Some(seat) = &keep.0 else { return Ok(Released::Released) };
+        let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
+        match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
+            Some(released) => {
+                // All is over: there is nothing left to keep, unless it ended in doubt.
+                if let Some(seat) = keep.0.take()
+                    && seat.inner().sweep.is_some()
+                {
+                    seat.shared.keeper.poll_soon(&seat);
+                }
+                Ok(released)
+            }
+            None => Err(seat.unanswered()),
+        }
+    }
+
+    /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
+    fn begin_release(self: &Arc<Self>, leave: Option<Duration>) -> Option<Time> {
+        let mut inner = self.inner();
+        let now = self.shared.clock.now();
+        let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
+        let driver = inner.driver.as_mut()?;
+        match leave {
+            Some(ttl) if held => driver.detach(now, ttl),
+            // What was lost by the clock alone may still stand in the record.
+            _ => driver.release(now),
+        }
+        let limit = now.after(driver.claim().config().timing.attempt());
+        if !held {
+            self.undo(&mut inner);
+            return None;
+        }
+        inner.polled_by = PolledBy::Caller;
+        Some(limit)
+    }
+
+    fn poll_release(&self, cx: &mut Context<'_>) -> Poll<Released> {
+        let mut inner = self.inner();
+        loop {
+            let Some(driver) = &mut inner.driver else {
+                return Poll::Ready(Released::Lost(Lost::RuntimeGone));
+            };
+            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            if let Step::Failed(error) = step {
+                inner.trouble = Some(Box::new(error));
+                continue;
+            }
+            if let Some(released) = self.ended(&mut inner, step) {
+                return Poll::Ready(released);
+            }
+        }
+    }
+
+    fn unanswered(&self) -> Error {
+        let text = "the release was not answered; the hold ends with its ttl";
+        match self.inner().trouble.take() {
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
+            None => Error::unavailable(text),
+        }
+    }
+
+    fn cause(&self) -> Lost {
+        let inner = self.inner();
+        let cause = inner.status.as_ref().and_then(|status| status.look());
+        cause.unwrap_or(Lost::Deadline)
+    }
+
+    /// The client is closed while this is acquired: whoever waits for it need not be polled again
+    /// for it to be undone.
+    pub(in crate::driver) fn send_away(self: &Arc<Self>) {
+        let acquiring = self.inner().status.is_none();
+        if acquiring {
+            self.give_up();
+        }
+    }
+
+    /// Nobody waits for the lock any more.
+    pub(super) fn give_up(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        if inner.undoing.is_some() || inner.status.is_some() {
+            return;
+        }
+        if inner.told == Told::Waiting {
+            inner.told = Told::Nothing;
+            self.tell(|| EventKind::GaveUp { waited: self.age() });
+        }
+        let Some(driver) = &mut inner.driver else { return };
+        driver.cancel(self.shared.clock.now());
+        let over = matches!(driver.state(), State::Ended | State::Idle);
+        if over && !driver.leaves_doubts() {
+            return self.finish(&mut inner);
+        }
+        self.undo(&mut inner);
+    }
+
+    /// Asks the keeper to give the hold back. Never blocks and needs no runtime around it.
+    pub(crate) fn drop_hold(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        let now = self.shared.clock.now();
+        if let Some(status) = &inner.status {
+            status.give_back(now);
+        }
+        if let Some(driver) = &mut inner.driver {
+            driver.release(now);
+            self.undo(&mut inner);
+        }
+    }
+
+    /// Polls as the keeper; whether all is over.
+    pub(in crate::driver) fn poll_kept(&self, cx: &mut Context<'_>) {
+        let mut inner = self.inner();
+        while inner.polled_by == PolledBy::Keeper {
+            if let Some(sweep) = inner.sweep.take() {
+                // In the keeper's task there is a runtime.
+                drop(tokio::spawn(sweep.run()));
+                return self.leave(&mut inner);
+            }
+            let Some(driver) = &mut inner.driver else { return };
+            match driver.poll(self.site(), cx) {
+                Poll::Ready(step) => drop(self.ended(&mut inner, step)),
+                Poll::Pending if !self.is_over(&mut inner) => return,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Somebody saw the deadline pass before this did: the hold is lost, even if an answer came
+    /// since that would have moved it. What stands in the record is given back.
+    fn is_over(&self, inner: &mut Inner) -> bool {
+        let Some(driver) = &mut inner.driver else { return false };
+        let lost = inner.status.as_ref().is_some_and(|status| status.look().is_some());
+        if !lost || driver.state() != State::Held {
+            return false;
+        }
+        driver.release(self.shared.clock.now());
+        true
+    }
+
+    /// Passes on what the driver of a hold tells; what it comes to, if it has ended.
+    fn ended(&self, inner: &mut Inner, step: Step) -> Option<Released> {
+        let status = inner.status.as_ref();
+        let token = status.map_or(0, |status| status.token);
+        let driver = inner.driver.as_ref()?;
+        let released = match step {
+            Step::Renewed(took) => {
+                let until = driver.claim().deadline();
+                if let Some(status) = status {
+                    status.extend(until);
+                }
+                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                self.tell(|| EventKind::Renewed { token, took, remaining });
+                return None;
+            }
+            Step::Failed(error) => {
+                let until = driver.claim().deadline();
+                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                let error = || error.to_string().into();
+                self.tell(|| EventKind::RenewFailed { token, error: error(), remaining });
+                return None;
+            }
+            Step::Report(Report::Stopping) => {
+                if let Some(status) = status {
+                    status.stop();
+                }
+                self.tell(|| EventKind::Stopping { token });
+                return None;
+            }
+            Step::Report(Report::Lost(cause)) => {
+                let mut cause = Lost::from(cause);
+                if let Some(status) = status {
+                    status.lose(cause.clone());
+                    cause = status.look().unwrap_or(cause);
+                }
+                self.tell_end(inner, Some(cause.clone()), true);
+                Released::Lost(cause)
+            }
+            Step::Report(Report::Released { confirmed }) => {
+                // Who looked after the deadline found it lost before the claim did.
+                let lost = status.and_then(|status| status.look());
+                self.tell_end(inner, lost, confirmed);
+                Released::Released
+            }
+            Step::Report(Report::Cancelled) | Step::Ended => Released::Released,
+            Step::Report(_) | Step::Reborn(_) => return None,
+        };
+        self.finish(inner);
+        Some(released)
+    }
+
+    /// Leaves to the keeper what nobody waits for.
+    fn undo(self: &Arc<Self>, inner: &mut Inner) {
+        inner.undoing.get_or_insert_with(|| self.shared.keeper.undoing());
+        self.give_to_keeper(inner);
+        if inner.place.is_none() {
+            // Without a runtime what is there ends with its ttl.
+            self.finish(inner);
+        }
+    }
+
+    /// All is over: lets the next one in.
+    fn finish(&self, inner: &mut Inner) {
+        if let Some(driver) = &mut inner.driver {
+            self.line.set_known(driver.seen_free());
+        }
+        // Where nobody was left to hear how it ended.
+        let lost = inner.status.as_ref().and_then(|status| status.look());
+        self.tell_end(inner, lost, false);
+        let kept = inner.place.is_some();
+        if let Some(driver) = inner.driver.take().filter(|d| kept && d.leaves_doubts()) {
+            self.sweep(inner, &driver);
+        }
+        inner.turn = None;
+        inner.undoing = None;
+        if inner.sweep.is_none() {
+            self.leave(inner);
+        }
+    }
+
+    /// Sees to it that nothing is left of a claim that ended in doubt.
+    fn sweep(&self, inner: &mut Inner, driver: &Driver) {
+        let timing = driver.claim().config().timing;
+        let sweep = Sweep {
+            client: Arc::downgrade(&self.shared),
+            store: Arc::clone(&self.store),
+            name: self.line.name.clone(),
+            clock: Arc::clone(&self.shared.clock),
+            first: driver.first,
+            attempt: timing.attempt(),
+            until: driver.last_sent.after(timing.ttl()),
+            undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
+        };
+        inner.sweep = Some(Box::new(sweep));
+        inner.polled_by = PolledBy::Keeper;
+    }
+
+    /// The keeper has nothing more to do with it.
+    fn leave(&self, inner: &mut Inner) {
+        if let Some(place) = inner.place.take() {
+            self.shared.keeper.forget(self, place);
+        }
+    }
+
+    /// The keeper is gone, and nobody will poll this any more.
+    pub(in crate::driver) fn abandon(&self) {
+        let mut inner = self.inner();
+        inner.place = None;
+        if inner.polled_by == PolledBy::Caller && inner.driver.is_some() {
+            return;
+        }
+        if let Some(status) = &inner.status {
+            status.lose(Lost::RuntimeGone);
+        }
+        self.finish(&mut inner);
+    }
+
+    /// Tells how a hold ended, once.
+    fn tell_end(&self, inner: &mut Inner, lost: Option<Lost>, confirmed: bool) {
+        if let (Told::Acquired, Some(status)) = (inner.told, &inner.status) {
+            self.tell(|| EventKind::end(status, lost, confirmed));
+            inner.told = Told::Nothing;
+        }
+    }
+}
+
+/// A release under way.
+struct KeepOnDrop(Option<Arc<Seat>>);
+
+impl Drop for KeepOnDrop {
+    fn drop(&mut self) {
+        let Some(seat) = &self.0 else { return };
+        let mut inner = seat.inner();
+        if inner.driver.is_some() {
+            seat.undo(&mut inner);
+        }
+    }
+}
