@@ -23,7 +23,10 @@ pub(super) enum Request {
     Session,
     Probe(Session),
     Read,
-    Write { judged: Option<Stored>, change: Change },
+    Write {
+        judged: Option<Stored>,
+        change: Change,
+    },
     /// To an API server.
     #[cfg(feature = "kube")]
     Api(crate::api::Request),
@@ -49,7 +52,11 @@ pub(super) enum Reply {
     Written(Conditional<Stored>),
     /// An API server's.
     #[cfg(feature = "kube")]
-    Api { code: u16, body: String, revision: u64 },
+    Api {
+        code: u16,
+        body: String,
+        revision: u64,
+    },
     /// A watch of this number.
     #[cfg(feature = "kube")]
     Opened(usize),
