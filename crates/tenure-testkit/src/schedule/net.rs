@@ -18,7 +18,6 @@ use crate::sim::internals::{Net, order};
 
 /// What a process asks for.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "few at a time, each moved once")]
 pub(super) enum Request {
     Session,
     Probe(Session),
