@@ -8,4 +8,4 @@ mod contender;
 mod format;
 
 pub use contender::Contender;
-pub use format::{Arena, Format, Side};
+pub use format::{Arena, CONTROLLER, FURNISHER, Format, Side};

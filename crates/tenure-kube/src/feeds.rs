@@ -79,14 +79,17 @@ struct State {
     number: u64,
     /// Where all objects together may not be watched.
     alone: HashSet<String>,
-    /// Where nothing can be watched, until when.
-    blind: HashMap<String, Instant>,
+    /// What cannot be watched, until when: nothing under a path, or one object.
+    blind: HashMap<Key, Instant>,
     said_blind: HashSet<String>,
 }
 
+type Listener = (u64, Arc<Sender<Heard>>);
+
 struct Feed {
     number: u64,
-    listeners: HashMap<String, Vec<(u64, Sender<Heard>)>>,
+    /// Those of each object, by number.
+    listeners: HashMap<String, Vec<Listener>>,
     begun: u64,
     task: Option<AbortHandle>,
 }
@@ -107,6 +110,7 @@ pub(crate) struct Listening {
     object: String,
     number: u64,
     since: Instant,
+    tell: Arc<Sender<Heard>>,
     pub(crate) heard: Receiver<Heard>,
     /// Nobody listened before: what the feed begins with is as fresh as a read.
     pub(crate) first: bool,
@@ -120,7 +124,7 @@ impl Feeds {
     /// Listens to what happens to an object; `None`: it cannot be watched.
     pub(crate) fn listen(shared: &Arc<Shared>, spot: &Spot) -> Option<Listening> {
         let mut state = shared.feeds.state();
-        if state.is_blind(&spot.all) {
+        if state.is_blind(spot) {
             return None;
         }
         let key = state.key(spot);
@@ -133,7 +137,9 @@ impl Feeds {
             task: None,
         });
         let (tell, heard) = watch::channel(Heard { begun: feed.begun, ..Heard::default() });
-        feed.listeners.entry(spot.object.clone()).or_default().push((number, tell));
+        let tell = Arc::new(tell);
+        let teller = Arc::clone(&tell);
+        feed.listeners.entry(spot.object.clone()).or_default().push((number, teller));
         let feed = feed.number;
         drop(state);
         if new {
@@ -151,7 +157,7 @@ impl Feeds {
         let (shared, object) = (Arc::clone(shared), spot.object.clone());
         let first = new && key.object.is_some();
         let since = Instant::now();
-        Some(Listening { shared, key, feed, object, number, since, heard, first })
+        Some(Listening { shared, key, feed, object, number, since, tell, heard, first })
     }
 
     /// From now on each object under this path is watched by itself.
@@ -165,11 +171,12 @@ impl Feeds {
         }
     }
 
-    /// Nothing under this path is watched for some time.
-    pub(crate) fn go_blind(&self, all: &str, time: Duration, why: &str) {
+    /// This is not watched for some time.
+    pub(crate) fn go_blind(&self, what: Key, time: Duration, why: &str) {
         let mut state = self.state();
-        state.blind.insert(all.to_owned(), Instant::now() + time);
-        if state.said_blind.insert(all.to_owned()) {
+        let all = what.all.clone();
+        state.blind.insert(what, Instant::now() + time);
+        if state.said_blind.insert(all.clone()) {
             drop(state);
             tracing::warn!(
                 target: "tenure",
@@ -185,13 +192,13 @@ impl State {
         self.number
     }
 
-    fn is_blind(&mut self, all: &str) -> bool {
-        let Some(until) = self.blind.get(all) else { return false };
-        if Instant::now() < *until {
-            return true;
-        }
-        self.blind.remove(all);
-        false
+    fn is_blind(&mut self, spot: &Spot) -> bool {
+        let now = Instant::now();
+        self.blind.retain(|_, until| now < *until);
+        let of = |object| Key { all: spot.all.clone(), object };
+        !self.blind.is_empty()
+            && (self.blind.contains_key(&of(None))
+                || self.blind.contains_key(&of(Some(spot.object.clone()))))
     }
 
     /// Which feed tells of an object.
@@ -275,6 +282,21 @@ impl Feed {
         for (_, listener) in self.listeners.values().flatten() {
             listener.send_modify(|heard| heard.over = Some(over.clone()));
         }
+    }
+}
+
+impl Listening {
+    /// What was heard. The news are told once: an object is kept by whoever needs it.
+    pub(crate) fn take(&mut self) -> Heard {
+        let mut taken = self.heard.borrow_and_update().clone();
+        self.tell.send_if_modified(|heard| {
+            // What came since the look above is seen now, and once more in vain. What comes before the
+            // beginning belongs to it.
+            let news = if heard.begun > 0 { heard.news.take() } else { None };
+            taken = Heard { begun: heard.begun, told: heard.told, news, over: heard.over.clone() };
+            false
+        });
+        taken
     }
 }
 

@@ -3,20 +3,28 @@
 //! Knows bytes and JSON; knows no resource. A client's own retries are off, so that one call is one
 //! request.
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::{Method, Request, Response, header};
+use ::http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::{self, Ahead, ServerClock};
 
+/// How many requests are under way at once, watches aside: each has a connection of its own.
+const AT_ONCE: usize = 16;
+/// After how long a request that is not answered counts no more.
+const TURN_MAX: Duration = Duration::from_millis(500);
+/// How long a server may be left alone that asks for it, where no hold ends meanwhile.
+pub(crate) const SPARE: Duration = Duration::from_secs(5);
 /// A line of a watch is an object, and the largest object is smaller.
 const LINE_MAX: usize = 8 << 20;
 
@@ -75,16 +83,29 @@ impl Failed {
 }
 
 /// A connection to one API server, usable from any thread: the runtime it was made on does the I/O.
+///
+/// Limits itself: so many requests at once and no more, and none for as long as the server asked to be
+/// left alone, if that can be spared.
 #[derive(Clone)]
 pub(crate) struct Http {
     client: kube::Client,
     runtime: Handle,
     clock: Arc<ServerClock>,
+    turns: Arc<Semaphore>,
+    busy: Arc<Mutex<Option<Busy>>>,
+}
+
+/// What a server said that is asked too much.
+#[derive(Clone, Copy)]
+struct Busy {
+    since: Instant,
+    pause: Duration,
 }
 
 impl Http {
     pub(crate) fn new(client: kube::Client, runtime: Handle) -> Self {
-        Self { client, runtime, clock: Arc::default() }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { client, runtime, clock: Arc::default(), turns, busy: Arc::default() }
     }
 
     /// What the server's answers told of its clock.
@@ -97,21 +118,28 @@ impl Http {
         self.runtime.spawn(task).abort_handle()
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole answer. A server that asked to be left alone is, as long
+    /// as `spare` at the most.
     pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
+        spare: Duration,
     ) -> Result<Value, Failed> {
         self.on_runtime(async {
-            let (status, body) = self.send(method, path, body).await?;
-            let bytes = body.collect().await.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
-            let object = serde_json::from_slice(&bytes).unwrap_or_default();
-            match status {
-                200..300 => Ok(object),
-                code => Err(Failed::Refused(Status::read(code, &object))),
+            let turn = self.turns.acquire().await;
+            if let Some(left) = self.busy_for(spare) {
+                let what = format!("the server is busy and wants to be left alone for {left:?}");
+                return Err(Failed::lost(&what));
             }
+            let mut answer = pin!(self.answer(method, path, body));
+            if let Ok(answer) = timeout(TURN_MAX, &mut answer).await {
+                return answer;
+            }
+            // What is never answered keeps nobody else from asking.
+            drop(turn);
+            answer.await
         })
         .await
     }
@@ -124,7 +152,7 @@ impl Http {
         body: Option<&Value>,
     ) -> Result<Probe, Failed> {
         let asking = async {
-            let (answer, ahead) = self.answer(method, path, body).await?;
+            let (answer, ahead) = self.exchange(method, path, body).await?;
             let code = answer.status().as_u16();
             let body = answer.into_body().collect().await;
             let bytes = body.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
@@ -132,7 +160,7 @@ impl Http {
             let refusal = (!(200..300).contains(&code)).then(|| Status::read(code, &object));
             Ok(Probe { ahead, refusal, object })
         };
-        let answer = async { tokio::time::timeout(SILENCE_MAX, asking).await };
+        let answer = async { timeout(SILENCE_MAX, asking).await };
         self.on_runtime(answer).await.unwrap_or_else(|_| {
             Err(Failed::lost(&format!("the server was silent for {SILENCE_MAX:?}")))
         })
@@ -140,12 +168,30 @@ impl Http {
 
     /// Lets this time pass.
     pub(crate) async fn pause(&self, length: Duration) {
-        self.on_runtime(async { tokio::time::sleep(length).await }).await;
+        self.on_runtime(async { sleep(length).await }).await;
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failed> {
+        let (status, body) = self.send(method, path, body).await?;
+        let bytes = body.collect().await.map_err(|e| Failed::Broken(broken(&e)))?.to_bytes();
+        let object = serde_json::from_slice(&bytes).unwrap_or_default();
+        match status {
+            200..300 => Ok(object),
+            code => Err(Failed::Refused(Status::read(code, &object))),
+        }
     }
 
     /// Sends a request whose answer goes on, line by line.
     pub(crate) async fn follow(&self, path: &str) -> Result<Lines, Failed> {
         self.on_runtime(async {
+            if let Some(left) = self.busy_for(SPARE) {
+                sleep(left).await;
+            }
             let (status, body) = self.send(Method::GET, path, None).await?;
             if status == 200 {
                 return Ok(Lines { body, read: Vec::new(), searched: 0 });
@@ -165,7 +211,7 @@ impl Http {
         patience: Duration,
     ) -> Result<Option<Value>, Broken> {
         let next = async {
-            match tokio::time::timeout(patience, lines.next()).await {
+            match timeout(patience, lines.next()).await {
                 Ok(line) => line,
                 Err(_) => Err(Broken {
                     what: format!("the watch was silent for {patience:?}"),
@@ -182,11 +228,11 @@ impl Http {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Body), Failed> {
-        let (answer, _) = self.answer(method, path, body).await?;
+        let (answer, _) = self.exchange(method, path, body).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }
 
-    async fn answer(
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -206,9 +252,25 @@ impl Http {
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
         let sent = clock::wall();
         let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
+        if answer.status().as_u16() == 429 {
+            self.is_busy(answer.headers());
+        }
         let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
         let ahead = self.clock.hear(sent, date);
         Ok((answer, ahead))
+    }
+
+    /// How long the server wants to be left alone yet, of what can be spared since it said so.
+    fn busy_for(&self, spare: Duration) -> Option<Duration> {
+        let busy = (*self.busy.lock().unwrap_or_else(PoisonError::into_inner))?;
+        busy.pause.min(spare).checked_sub(busy.since.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    fn is_busy(&self, headers: &HeaderMap) {
+        let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let Some(seconds) = seconds.and_then(|text| text.trim().parse().ok()) else { return };
+        let busy = Busy { since: Instant::now(), pause: Duration::from_secs(seconds) };
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Some(busy);
     }
 
     /// Polls `future` as the runtime's own tasks are polled, whoever polls it.

@@ -19,6 +19,7 @@ mod format;
 mod http;
 mod store;
 mod stream;
+mod transport;
 mod watch;
 
 pub use clock::Ahead;

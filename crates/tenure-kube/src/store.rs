@@ -11,10 +11,11 @@
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use tenure_core::{Change, Liveness, Probed, Session, Version};
+use tenure_core::{Change, Holder, Liveness, Probed, Session, Term, Version};
 use tenure_store::{
     BoxFuture, Capabilities, Conditional, Detail, Error, Listed, Name, Origin, Result, Snapshot,
     Store, Stored, Watch,
@@ -25,7 +26,7 @@ use crate::clock::Ahead;
 use crate::error::{Asked, STORE};
 use crate::feeds::Feeds;
 use crate::format::{Format, Request, Spot};
-use crate::http::{Failed, Http};
+use crate::http::{Failed, Http, SPARE};
 use crate::watch;
 
 /// How many objects are asked for at once.
@@ -166,7 +167,7 @@ impl Shared {
     /// The object that is there; `None` if there is none.
     async fn get(&self, spot: &Spot, name: &Name) -> Result<Option<Value>> {
         let asked = asked("get", spot, Some(name));
-        match self.http.ask(Method::GET, &spot.path(), None).await {
+        match self.http.ask(Method::GET, &spot.path(), None, SPARE).await {
             Ok(object) => Ok(Some(object)),
             // Without the object that has the locks there is nothing to take, and nobody makes it.
             Err(Failed::Refused(status)) if status.code == 404 && !self.format.shares() => Ok(None),
@@ -257,7 +258,7 @@ impl Shared {
         change: &Change,
     ) -> Result<Conditional<Stored>> {
         match self.format.request(spot, name, object, change) {
-            Ok(request) => self.send(spot, name, object, request).await,
+            Ok(request) => self.send(spot, name, object, request, spare(change)).await,
             Err(Refusal::Conflict) => Ok(Conditional::Conflict),
             Err(refusal) => Err(asked("update", spot, Some(name)).unsent(refusal)),
         }
@@ -269,6 +270,7 @@ impl Shared {
         name: &Name,
         object: Option<&Value>,
         request: Request,
+        spare: Duration,
     ) -> Result<Conditional<Stored>> {
         let (verb, method, path, body) = match request {
             Request::Create(body) => ("create", Method::POST, spot.all.clone(), body),
@@ -277,7 +279,7 @@ impl Shared {
             Request::Delete => ("delete", Method::DELETE, spot.path(), preconditions(object)),
         };
         let asked = asked(verb, spot, Some(name));
-        match self.http.ask(method, &path, Some(&body)).await {
+        match self.http.ask(method, &path, Some(&body), spare).await {
             Ok(_) if verb == "delete" => {
                 // When it was deleted is not told: later than what was deleted.
                 let was = object.and_then(|object| meta::version(object).ok()).unwrap_or_default();
@@ -317,7 +319,7 @@ impl Shared {
             return Ok(Conditional::Conflict);
         };
         let request = self.format.deletion(name, object);
-        Ok(match self.send(&spot, name, Some(object), request).await? {
+        Ok(match self.send(&spot, name, Some(object), request, SPARE).await? {
             Conditional::Done(_) => Conditional::Done(()),
             Conditional::Conflict => Conditional::Conflict,
         })
@@ -327,7 +329,7 @@ impl Shared {
         let field = self.format.field(&self.namespace);
         if self.format.shares() {
             let asked = asked("get", &field, None);
-            return match self.http.ask(Method::GET, &field.path(), None).await {
+            return match self.http.ask(Method::GET, &field.path(), None, SPARE).await {
                 Ok(object) => Ok(self.listed(&field, object)),
                 Err(Failed::Refused(status)) => Err(asked.refused(&status)),
                 Err(Failed::Broken(broken)) => Err(asked.broken(&broken)),
@@ -340,7 +342,7 @@ impl Shared {
         let mut next = String::new();
         loop {
             let path = format!("{}?limit={PAGE}{selector}{next}", field.all);
-            let mut page = match self.http.ask(Method::GET, &path, None).await {
+            let mut page = match self.http.ask(Method::GET, &path, None, SPARE).await {
                 Ok(page) => page,
                 Err(Failed::Refused(status)) => return Err(asked.refused(&status)),
                 Err(Failed::Broken(broken)) => return Err(asked.broken(&broken)),
@@ -378,6 +380,16 @@ pub(crate) fn lean(mut object: Value) -> Arc<Value> {
         metadata.remove("managedFields");
     }
     Arc::new(object)
+}
+
+/// How long a write may be put off. Of a hold's ttl two fifths are between the first renewal and the
+/// deadline less the grace: half of that is kept for trying. For a release others wait.
+fn spare(change: &Change) -> Duration {
+    match change {
+        Change::Take { holder: Holder { term: Term::Ttl(ttl), .. }, .. }
+        | Change::Renew { term: Term::Ttl(ttl), .. } => (*ttl / 5).min(SPARE),
+        _ => Duration::from_secs(1),
+    }
 }
 
 /// What makes a deletion that of this state and no other.

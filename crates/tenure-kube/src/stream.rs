@@ -18,9 +18,9 @@ use serde_json::Value;
 use tenure_wire::meta;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::feeds::{News, Over, Source};
+use crate::feeds::{Key, News, Over, Source};
 use crate::format::Spot;
-use crate::http::{Failed, Lines, Status};
+use crate::http::{Failed, Lines, SPARE, Status};
 use crate::store::{Shared, encoded, lean};
 
 /// After how many seconds the server is to cut a watch off, so that both sides tidy up.
@@ -36,6 +36,8 @@ const CUTS_MAX: u32 = 3;
 const CUT_PAUSE: Duration = Duration::from_millis(250);
 /// The pause before what has to be asked in another way.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
+/// How often it is doubled.
+const AGAIN_MAX: u32 = 7;
 /// How long nobody tries again: what cuts watches off, and what forbids them.
 const CUT_TIME: Duration = Duration::from_secs(60);
 const FORBIDDEN_TIME: Duration = Duration::from_secs(600);
@@ -85,21 +87,27 @@ impl Stream {
     }
 
     async fn go_on(&mut self) -> Over {
+        let mut again = 0_u32;
         loop {
             let opened = Instant::now();
             let at = self.at;
             match self.watch().await {
                 Stop::Over(over) => return over,
                 Stop::Again => {
-                    sleep(AGAIN_PAUSE).await;
+                    // Of a server that never has what it says: up to some seconds.
+                    sleep(AGAIN_PAUSE * (1 << again.min(AGAIN_MAX))).await;
+                    again += 1;
                     continue;
                 }
-                Stop::Cut if opened.elapsed() >= CUT || self.at != at => self.cuts = 0,
+                Stop::Cut if opened.elapsed() >= CUT || self.at != at => {
+                    (self.cuts, again) = (0, 0)
+                }
                 Stop::Cut => {
                     self.cuts += 1;
                     if self.cuts >= CUTS_MAX {
                         let why = "each watch is cut off at once";
-                        self.shared.feeds.go_blind(&self.spot.all, CUT_TIME, why);
+                        let all = Key { object: None, ..self.source.key.clone() };
+                        self.shared.feeds.go_blind(all, CUT_TIME, why);
                         return Over::Moved;
                     }
                     sleep(CUT_PAUSE * self.cuts).await;
@@ -193,7 +201,9 @@ impl Stream {
                     None => self.shared.feeds.watch_alone(&self.spot.all),
                     Some(_) => {
                         let why = &status.message;
-                        self.shared.feeds.go_blind(&self.spot.all, FORBIDDEN_TIME, why);
+                        // Of this object: a Role may name some of them.
+                        let one = self.source.key.clone();
+                        self.shared.feeds.go_blind(one, FORBIDDEN_TIME, why);
                     }
                 }
                 Stop::Over(Over::Moved)
@@ -210,7 +220,7 @@ impl Shared {
             return Ok(at);
         }
         let path = format!("{}?limit=1", spot.all);
-        revision(&self.http.ask(::http::Method::GET, &path, None).await?)
+        revision(&self.http.ask(::http::Method::GET, &path, None, SPARE).await?)
     }
 
     /// What stands there and as of when, by a watch that is ended at once; `None` where the server

@@ -6,6 +6,8 @@
 //!    └──no watch can be had──> look every few seconds
 //! ```
 //!
+//! There may be thousands of watchers: what is needed for a moment only is boxed.
+//!
 //! Owns what was told last, so that nothing older is told after it. Whatever feed it listens to, the
 //! first that is told is what stands there when it is first asked.
 
@@ -26,6 +28,9 @@ use crate::store::{Shared, asked, lean};
 
 /// How long a feed may take to begin before what stands there is read.
 const FIRST_MAX: Duration = Duration::from_secs(1);
+/// How long what stands there may take to read: nobody else gives it up, and meanwhile nothing that
+/// the feed tells is heard.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// The shortest pause between two looks; the longest is twice that.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -68,14 +73,14 @@ impl Watching {
                 if self.told.is_some() {
                     sleep(pause()).await;
                 }
-                let news = self.shared.read(&self.name).await?;
+                let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
                 continue;
             };
             let first = listening.first;
-            let heard = listening.heard.borrow_and_update().clone();
+            let heard = listening.take();
             if let Some(news) = self.take_in(&spot, heard, first).await? {
                 return Ok(news);
             }
@@ -88,7 +93,7 @@ impl Watching {
             }
             let slow = self.shared.feeds.slow.load(Ordering::Relaxed);
             if slow || timeout(FIRST_MAX, listening.heard.changed()).await.is_err() {
-                let news = self.shared.read(&self.name).await?;
+                let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
@@ -116,7 +121,7 @@ impl Watching {
         if heard.begun > self.begun {
             self.begun = heard.begun;
             if !heard.told || self.told.is_none() && !first {
-                let news = self.look(spot).await?;
+                let news = Box::pin(self.look(spot)).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(Some(news));
                 }
@@ -135,8 +140,28 @@ impl Watching {
         Ok(self.tell(news))
     }
 
+    async fn read(&self, spot: &Spot) -> Result<Snapshot> {
+        // Boxed: every hold has a watch, and it reads hardly ever.
+        Box::pin(self.in_time(spot, self.shared.read(&self.name))).await
+    }
+
     /// What stands there, and if that is nothing, as of when.
     async fn look(&self, spot: &Spot) -> Result<Snapshot> {
+        Box::pin(self.in_time(spot, self.look_closer(spot))).await
+    }
+
+    async fn in_time(
+        &self,
+        spot: &Spot,
+        reading: impl Future<Output = Result<Snapshot>>,
+    ) -> Result<Snapshot> {
+        timeout(READ_MAX, reading).await.unwrap_or_else(|_| {
+            let late = Failed::lost(&format!("the server was silent for {READ_MAX:?}"));
+            Err(failure(asked("get", spot, Some(&self.name)), &late))
+        })
+    }
+
+    async fn look_closer(&self, spot: &Spot) -> Result<Snapshot> {
         let news = self.shared.read(&self.name).await?;
         if news.revision() > 0 {
             return Ok(news);

@@ -1,4 +1,4 @@
-//! The contract of a store, kept by each format on a real API server.
+//! The contract of a store, kept by each format on a real API server, and on the one in memory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt;
@@ -11,36 +11,72 @@ use tenure_store::{
     BoxFuture, Capabilities, Conditional, Detail, Error, Listed, Name, Result, Snapshot, Store,
     Stored, Watch,
 };
+use tenure_testkit::api::{Road, Server};
 use tenure_testkit::contract::{Subject, run};
+use tokio::runtime::Handle;
 
-/// Runs the contract on stores of this format, each in a namespace of its own.
+/// Runs the contract on stores of this format, each in a namespace of its own, on a real server.
 fn keeps_the_contract(format: &Format) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _entered = runtime.enter();
-    let (handle, server) = (runtime.handle().clone(), tenure_servers::kube());
+    let server = tenure_servers::kube();
     run(|| {
         let namespace = server.namespace("contract");
         let target = json!({"metadata": {"name": "target"}, "data": {"k": "v"}});
         let path = format!("/api/v1/namespaces/{namespace}/configmaps");
         assert_eq!(server.request("POST", &path, Some(&target)).0, 201);
         let access = Access { kubeconfig: Some(server.admin(&namespace)), context: None };
-        let (handle, format) = (handle.clone(), format.clone());
-        Subject::new(move || {
-            let _entered = handle.enter();
-            let (send, receive) = std::sync::mpsc::channel();
+        subject(runtime.handle(), &namespace, format, move || {
             let access = access.clone();
-            handle.spawn(async move { send.send(client(&access).await) });
-            let client = receive.recv().unwrap().unwrap();
-            let store = KubeStore::with_format(client, &namespace, format.clone()).unwrap();
-            match format {
-                Format::Janus => {
-                    let prefix = format!("{namespace}/pod/");
-                    Arc::new(Under { store, prefix }) as Arc<dyn Store>
-                }
-                _ => Arc::new(store),
-            }
+            async move { client(&access).await.unwrap() }
         })
     });
+}
+
+/// The same on a server in memory.
+fn keeps_the_contract_in_memory(format: &Format) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    run(|| {
+        let server = Server::new();
+        let target = json!({"metadata": {"name": "target"}, "data": {"k": "v"}});
+        let path = "/api/v1/namespaces/default/configmaps";
+        assert_eq!(server.admin("POST", path, target.to_string().into_bytes()).0, 201);
+        subject(runtime.handle(), "default", format, move || {
+            let road = Road::new(&server, "admin");
+            async move { road.client() }
+        })
+    });
+}
+
+fn subject<F>(
+    runtime: &Handle,
+    namespace: &str,
+    format: &Format,
+    connect: impl Fn() -> F + Send + Sync + 'static,
+) -> Subject
+where
+    F: Future<Output = kube::Client> + Send + 'static,
+{
+    let (handle, format) = (runtime.clone(), format.clone());
+    let namespace = namespace.to_owned();
+    Subject::new(move || {
+        let _entered = handle.enter();
+        let (send, receive) = std::sync::mpsc::channel();
+        let client = connect();
+        handle.spawn(async move { send.send(client.await).ok() });
+        let client = receive.recv().unwrap();
+        let store = KubeStore::with_format(client, &namespace, format.clone()).unwrap();
+        match format {
+            Format::Janus => {
+                let prefix = format!("{namespace}/pod/");
+                Arc::new(Under { store, prefix }) as Arc<dyn Store>
+            }
+            _ => Arc::new(store),
+        }
+    })
+}
+
+fn on_target() -> Format {
+    Format::Annotation(Object::new("v1/configmaps", "target").unwrap())
 }
 
 #[test]
@@ -50,7 +86,7 @@ fn leases_keep_the_contract() {
 
 #[test]
 fn annotations_keep_the_contract() {
-    keeps_the_contract(&Format::Annotation(Object::new("v1/configmaps", "target").unwrap()));
+    keeps_the_contract(&on_target());
 }
 
 #[test]
@@ -61,6 +97,26 @@ fn config_maps_keep_the_contract() {
 #[test]
 fn transactions_keep_the_contract() {
     keeps_the_contract(&Format::Janus);
+}
+
+#[test]
+fn leases_in_memory_keep_the_contract() {
+    keeps_the_contract_in_memory(&Format::Lease);
+}
+
+#[test]
+fn annotations_in_memory_keep_the_contract() {
+    keeps_the_contract_in_memory(&on_target());
+}
+
+#[test]
+fn config_maps_in_memory_keep_the_contract() {
+    keeps_the_contract_in_memory(&Format::ConfigMap);
+}
+
+#[test]
+fn transactions_in_memory_keep_the_contract() {
+    keeps_the_contract_in_memory(&Format::Janus);
 }
 
 /// Names as resources of one kind, for a format whose names are resources. Names that differ in case

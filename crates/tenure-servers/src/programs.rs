@@ -49,7 +49,7 @@ pub const SERVERS: [Module; 2] = [
 /// The Go programs that contend with ours.
 pub const PEERS: Module = Module {
     folder: "peers",
-    programs: &["peer-lease", "peer-annotation", "peer-configmap", "peer-janus"],
+    programs: &["peer-lease", "peer-annotation", "peer-configmap", "peer-janus", "peer-list"],
     packages: &["./..."],
     versioned: None,
     minutes: "about 2 minutes",

@@ -77,6 +77,7 @@ pub mod guide;
 mod hold;
 mod identity;
 mod info;
+mod job;
 #[cfg(feature = "local")]
 mod local;
 mod lock;
@@ -84,6 +85,7 @@ mod lock;
 mod meter;
 mod outcome;
 mod run;
+mod steal;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tracing")]

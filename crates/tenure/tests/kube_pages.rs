@@ -226,6 +226,16 @@ async fn lockheed() {
     let state: Value = serde_json::from_str(object["data"]["lock"].as_str().unwrap()).unwrap();
     assert_eq!(state["tags"], json!(["blue", "old"]), "they add up");
     assert_eq!((&state["leases"], object["metadata"].get("annotations")), (&json!({}), None));
+    // A takeover by force: the condition is asked of the very state that is replaced.
+    for (condition, is) in [("tags contains blue", false), ("tags contains red", true)] {
+        let lock = client.lock("red");
+        let was = lock.steal(&condition.parse().unwrap(), "a test").await.unwrap();
+        assert_eq!(was.map(|was| was.holders[0].id.clone()), is.then(|| "go".to_owned()));
+        let state = place.ask("GET", "configmaps/lockheed-red", None);
+        assert_eq!(state["data"]["lock"].as_str().unwrap().contains("instanceID"), !is);
+    }
+    let blank = client.lock("red").steal(&Condition::all([]), "\n").await;
+    assert!(matches!(blank, Err(Error::Invalid(_))), "{blank:?}");
     // 213 acquired, 212 released.
     let kinds = [events.next().await.unwrap().kind, events.next().await.unwrap().kind];
     assert!(matches!(kinds, [EventKind::Acquired { .. }, EventKind::Released { .. }]), "{kinds:?}");

@@ -73,7 +73,8 @@ func (o *Options) Next(ctx context.Context, round int) bool {
 		return false
 	}
 	for o.counter != "" && round > 0 && o.number() == o.written && ctx.Err() == nil {
-		time.Sleep(5 * time.Millisecond)
+		// At times the other has released it by then, and at times it has not.
+		time.Sleep(50 * time.Millisecond)
 	}
 	return ctx.Err() == nil
 }

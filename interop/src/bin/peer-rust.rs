@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenure::{Attempt, Guard, Lock, Timing};
+use tenure::{Attempt, Client, Condition, Guard, Lock, LockState, Timing};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -36,12 +36,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(Duration::from_millis(text.unwrap_or("0").parse()?))
     };
     let client = tenure::connect(flags.remove("store").ok_or("--store=URL is missing")?).await?;
+    if let Some(condition) = flags.remove("list") {
+        return list(&client, &condition.parse()?).await;
+    }
     let lock = client.lock(flags.remove("name").ok_or("--name=LOCK is missing")?);
     let lock = match flags.remove("timing") {
         Some("client-go") => lock.timing(Timing::client_go()),
         Some("leaselock") => lock.timing(Timing::leaselock()),
         seconds => lock.ttl(Duration::from_secs(seconds.unwrap_or("15").parse()?)),
     };
+    let tags = flags.remove("tags").unwrap_or_default();
+    let lock = lock.tags(tags.split(',').filter(|tag| !tag.is_empty()));
     let rounds: u32 = flags.remove("rounds").unwrap_or("1").parse()?;
     let options = Options {
         hold: Some(millis(flags.remove("hold-ms"))?).filter(|hold| !hold.is_zero()),
@@ -57,6 +62,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         if !round(&lock, &options, &mut stop).await? {
             break;
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+/// A line per lock that is as the condition says, as the Go programs list them.
+async fn list(client: &Client, condition: &Condition) -> Result<(), Box<dyn Error>> {
+    for lock in client.list().await? {
+        let lock = lock?;
+        if lock.meets(condition) {
+            let state = match lock.state {
+                LockState::Free => "free",
+                LockState::Held => "held",
+                LockState::Expired => "expired",
+                other => return Err(format!("{}: {other:?}", lock.name).into()),
+            };
+            let holder = lock.holders.first().map_or("", |holder| &holder.id);
+            println!("{} {state} {holder}", lock.name);
         }
     }
     client.close().await;

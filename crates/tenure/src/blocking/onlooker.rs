@@ -165,11 +165,7 @@ impl Lock {
     /// is freed; else as [`Pending::poll`](super::Pending::poll).
     pub fn steal(&self, seen: &Seen, reason: &str) -> Result<Theft, Error> {
         use tenure_local::Theft as Local;
-        if reason.is_empty() || reason.len() > 255 || reason.chars().any(char::is_control) {
-            return Err(Error::invalid(
-                "reason: give 1 to 255 bytes of text without control characters",
-            ));
-        }
+        crate::steal::check_reason(reason)?;
         Ok(match (&seen.target, &self.kind) {
             (Some(Aim::Local(target)), LockKind::Local(_)) => {
                 match self.embedded()?.steal(*target, reason.into())? {

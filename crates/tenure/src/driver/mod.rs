@@ -42,6 +42,9 @@ const ROUNDS_MAX: u32 = 64;
 const AT_ONCE: u32 = 3;
 /// The first of these pauses.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// The pause before a quick try, and how many of the usual pauses are between two of them.
+const QUICK: Duration = Duration::from_millis(50);
+const QUICK_EVERY: u32 = 8;
 /// How many late writes are waited for.
 const LATE_MAX: usize = 8;
 
@@ -85,6 +88,8 @@ pub(crate) struct Driver {
     rest_until: Time,
     /// How many in a row.
     stumbles: u32,
+    /// From when on a failure may be passing, so that the next try comes quickly.
+    quick_from: Time,
     /// A watch told something that only a read can put in order.
     unsure: bool,
     /// The first mark that the claim may draw.
@@ -126,6 +131,7 @@ impl Driver {
             sent: Time::ZERO,
             rest_until: Time::ZERO,
             stumbles: 0,
+            quick_from: Time::ZERO,
             unsure: false,
             first,
             last_sent: Time::ZERO,
@@ -302,6 +308,17 @@ impl Driver {
             let pause = PAUSE_MIN.saturating_mul(1 << n.min(16));
             self.rest_until = now.after(pause.min(self.pause()));
         }
+    }
+
+    /// A read, a probe or a watch failed. What ended a single watch is over by the time of a quick
+    /// try, and until that nobody sees the lock become free; else the store is left alone.
+    fn fail(&mut self, now: Time) {
+        let mut pause = self.pause();
+        if now >= self.quick_from {
+            self.quick_from = now.after(pause * QUICK_EVERY);
+            pause = pause.min(QUICK);
+        }
+        self.rest_until = now.after(pause);
     }
 
     /// How long a store is left alone that did not answer.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::{Request, Response};
 use http_body::Frame;
@@ -37,16 +38,23 @@ pub(crate) enum Spoilt {
 /// What was sent.
 #[derive(Default)]
 pub(crate) struct Seen {
-    sent: Mutex<Vec<String>>,
+    sent: Mutex<Vec<(String, Instant)>>,
     open: AtomicUsize,
     most: AtomicUsize,
     next: Mutex<VecDeque<Spoilt>>,
     always: Mutex<Option<Spoilt>>,
+    /// What is answered to the next requests that are no watches, instead of asking the server.
+    answers: Mutex<VecDeque<(u16, &'static str)>>,
 }
 
 impl Seen {
     /// What was sent since this was asked last.
     pub(crate) fn take(&self) -> Vec<String> {
+        self.take_timed().into_iter().map(|(sent, _)| sent).collect()
+    }
+
+    /// The same, and when.
+    pub(crate) fn take_timed(&self) -> Vec<(String, Instant)> {
         std::mem::take(&mut self.sent.lock().unwrap())
     }
 
@@ -68,6 +76,11 @@ impl Seen {
     /// All watches from now on are like this.
     pub(crate) fn spoil_all(&self, always: Spoilt) {
         *self.always.lock().unwrap() = Some(always);
+    }
+
+    /// The next requests that are no watches are refused: status and `Retry-After`.
+    pub(crate) fn refuse(&self, answers: &[(u16, &'static str)]) {
+        self.answers.lock().unwrap().extend(answers);
     }
 
     fn spoilt(&self) -> Spoilt {
@@ -120,9 +133,18 @@ impl Service<Request<Body>> for Tap {
     fn call(&mut self, request: Request<Body>) -> Answer {
         let sent = format!("{} {}", request.method(), request.uri());
         let watch = is_watch(&sent);
-        self.seen.sent.lock().unwrap().push(sent);
+        self.seen.sent.lock().unwrap().push((sent, Instant::now()));
         let spoilt = if watch { self.seen.spoilt() } else { Spoilt::No };
         let open = watch.then(|| Open::new(&self.seen));
+        let refused = if watch { None } else { self.seen.answers.lock().unwrap().pop_front() };
+        if let Some((code, after)) = refused {
+            return Box::pin(async move {
+                let status = r#"{"kind":"Status","message":"refused by the test"}"#;
+                let body = Tapped { body: Body::from(status.as_bytes().to_vec()), spoilt, open };
+                let answer = Response::builder().status(code).header("Retry-After", after);
+                Ok(answer.body(body).unwrap())
+            });
+        }
         let client = self.client.clone();
         Box::pin(async move {
             let said = match spoilt {

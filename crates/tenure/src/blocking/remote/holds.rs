@@ -5,40 +5,34 @@
 //! hold with a key has run out is judged by the wall clock that wrote its times: nobody else can
 //! have taken it while its mark stands there, so a clock that is wrong costs only the hold.
 
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tenure_core::{Cause, Change, Claim, End, Holder, Mark, Marks, Report, Term, Text, Time};
-use tenure_store::{Conditional, Name, Snapshot, Store, Stored};
+use tenure_core::{Cause, Change, End, Holder, Mark, Term, Text};
+use tenure_store::{Conditional, Stored};
 
 use super::{RemoteLock, RemoteTarget};
 use crate::blocking::{HoldKey, Kept, Theft};
-use crate::clock::{Clock, within};
-use crate::driver::{Driver, Site, Step};
-use crate::lock::Handle;
+use crate::clock::within;
+use crate::job::{Job, ROUNDS};
 use crate::{Error, Lost};
 
-/// How long a store is asked again before its silence is an error.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often others may come between.
-const ROUNDS: u32 = 16;
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(200);
-
 impl RemoteLock {
+    fn job(&self) -> Result<Job, Error> {
+        Job::new(&self.lock, self.remote.client().shared())
+    }
+
     pub(in crate::blocking) fn renew_hold(
         &self,
         key: &HoldKey,
         ttl: Option<Duration>,
     ) -> Result<Kept, Error> {
-        let job = Job::new(self)?;
+        let job = self.job()?;
         let key = *key;
         self.remote.wait(async move { job.renew(&key, ttl).await })?
     }
 
     pub(in crate::blocking) fn release_hold(&self, key: &HoldKey) -> Result<Kept, Error> {
-        let job = Job::new(self)?;
+        let job = self.job()?;
         let key = *key;
         self.remote.wait(async move { job.release(&key).await })?
     }
@@ -48,20 +42,10 @@ impl RemoteLock {
         target: &RemoteTarget,
         reason: &str,
     ) -> Result<Theft, Error> {
-        let job = Job::new(self)?;
+        let job = self.job()?;
         let (target, reason) = (target.clone(), reason.into());
         self.remote.wait(async move { job.steal(&target, reason).await })?
     }
-}
-
-/// One such operation.
-struct Job {
-    lock: Arc<Handle>,
-    store: Arc<dyn Store>,
-    name: Name,
-    clock: Arc<dyn Clock>,
-    /// When to give up.
-    limit: Time,
 }
 
 /// How a hold stands in the record.
@@ -72,15 +56,6 @@ enum Standing {
 }
 
 impl Job {
-    fn new(lock: &RemoteLock) -> Result<Self, Error> {
-        let store = Arc::clone(lock.remote.store()?);
-        let name = Name::new(lock.lock.name()).map_err(|e| Error::Invalid(e.to_string()))?;
-        let clock = Arc::clone(&lock.remote.client().shared().clock);
-        let limit = clock.now().after(PATIENCE);
-        lock.lock.check()?;
-        Ok(Self { lock: lock.lock.handle(), store, name, clock, limit })
-    }
-
     async fn renew(&self, key: &HoldKey, ttl: Option<Duration>) -> Result<Kept, Error> {
         let mut in_doubt: Vec<Mark> = Vec::new();
         for _ in 0..ROUNDS {
@@ -118,7 +93,7 @@ impl Job {
             }
             self.pause().await;
         }
-        Err(Error::unavailable(format!("lock {:?} changes all the time; try again", self.name)))
+        Err(self.changes())
     }
 
     async fn release(&self, key: &HoldKey) -> Result<Kept, Error> {
@@ -139,7 +114,7 @@ impl Job {
             }
             // It was renewed or taken in between: look again.
         }
-        Err(Error::unavailable(format!("lock {:?} changes all the time; try again", self.name)))
+        Err(self.changes())
     }
 
     async fn steal(&self, target: &RemoteTarget, reason: Text) -> Result<Theft, Error> {
@@ -161,48 +136,7 @@ impl Job {
             };
             return Ok(Theft::Changed(cause.into()));
         }
-        Err(Error::unavailable(format!("lock {:?} changes all the time; try again", self.name)))
-    }
-
-    /// Ends the hold with mark `of`; `false`: it was not there any more.
-    async fn end(
-        &self,
-        of: Mark,
-        stored: Stored,
-        (end, reason): (End, Option<Text>),
-    ) -> Result<bool, Error> {
-        let session = self.store.session().await?;
-        let marks = Marks::new(tenure_local::HoldKey::anywhere()?.start()?);
-        let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
-        claim.end_other(of, end, reason);
-        let seen = Some(Snapshot::Is(stored));
-        let mut driver = Driver::new(claim, seen);
-        let site = Site { store: &self.store, name: &self.name, clock: &self.clock };
-        let mut trouble = None;
-        let ended = std::future::poll_fn(|cx| {
-            loop {
-                match driver.poll(site, cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Step::Report(Report::Released { .. })) => {
-                        return Poll::Ready(Ok(true));
-                    }
-                    Poll::Ready(Step::Report(Report::Lost(_)) | Step::Ended) => {
-                        return Poll::Ready(Ok(false));
-                    }
-                    Poll::Ready(Step::Failed(e)) => {
-                        if !e.is_retryable() && !e.is_outcome_unknown() {
-                            return Poll::Ready(Err(Error::from(e)));
-                        }
-                        trouble = Some(e);
-                    }
-                    Poll::Ready(_) => {}
-                }
-            }
-        });
-        match within(&self.clock, Some(self.limit), ended).await {
-            Some(ended) => ended,
-            None => Err(trouble.map_or_else(|| self.silent(), Error::from)),
-        }
+        Err(self.changes())
     }
 
     async fn standing(&self, key: &HoldKey) -> Result<Standing, Error> {
@@ -221,17 +155,6 @@ impl Job {
         Ok(if over { Standing::Expired(holder, stored) } else { Standing::Held(holder, stored) })
     }
 
-    async fn read(&self) -> Result<Snapshot, Error> {
-        loop {
-            match within(&self.clock, Some(self.limit), self.store.read(&self.name)).await {
-                None => return Err(self.silent()),
-                Some(Ok(snapshot)) => return Ok(snapshot),
-                Some(Err(e)) if e.is_retryable() && !self.is_over() => self.pause().await,
-                Some(Err(e)) => return Err(e.into()),
-            }
-        }
-    }
-
     /// `None`: it was not answered in time.
     async fn write(
         &self,
@@ -241,18 +164,5 @@ impl Job {
         let limit = self.clock.now().after(self.lock.settings.timing.attempt());
         within(&self.clock, Some(limit), self.store.write_if(&self.name, Some(judged), change))
             .await
-    }
-
-    async fn pause(&self) {
-        let until = self.clock.now().after(PAUSE);
-        within(&self.clock, Some(until), std::future::pending::<()>()).await;
-    }
-
-    fn is_over(&self) -> bool {
-        self.clock.now() >= self.limit
-    }
-
-    fn silent(&self) -> Error {
-        Error::unavailable(format!("the store did not answer within {PATIENCE:?}"))
     }
 }
