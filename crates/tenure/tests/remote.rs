@@ -301,6 +301,21 @@ fn a_store_that_never_answers_is_given_up_in_time() {
     assert!(waited >= Duration::from_millis(300) && waited < LONG / 4, "{waited:?}");
 }
 
+/// What one without patience left in doubt stands in its own way for a while: nobody has the lock.
+#[test]
+fn who_got_no_answer_is_not_told_that_it_holds_the_lock_itself() {
+    let memory = Memory::new(Liveness::Observed);
+    let store = Faulty::new(Arc::new(memory.open()), Arc::new(Tasks), |_| Fate::Stalled);
+    let client = Client::new(Arc::new(store)).unwrap();
+    let lock = client.lock("x").timing(timing());
+    for _ in 0..3 {
+        let error = lock.try_acquire().unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+    }
+    let error = lock.acquire_timeout(Duration::from_millis(50)).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+}
+
 #[test]
 fn a_hold_of_the_embedded_store_has_no_news() {
     let folder = format!("{}/remote-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
