@@ -36,7 +36,8 @@ Options:
   --runs N      simulate, driver, museum: so many runs instead, however long they take
   --from N      simulate, driver, museum: the first seed (default: 1)
   --row NAME    museum: this bug alone; `--row list` names them
-  --store NAME  simulate, driver: only runs over this store: register, line, lease or server
+  --store NAME  simulate, driver: only runs over this store: register, line, lease or server; driver:
+                over the store of Leases and an API server in memory: kube
   --contenders N  simulate: only runs with exactly so many
   --trace       with --seed: print what happens";
 
@@ -84,7 +85,9 @@ pub(crate) fn share() -> Result<(), String> {
     museum.args(KIT).args(["--features=museum", "--", "museum"]);
     let mut driver = cargo();
     driver.args(DRIVER).args(["--", "--runs", "20000"]);
-    for command in [tuned(&mut simulate), tuned(&mut museum), &mut driver] {
+    let mut kube = cargo();
+    kube.args(DRIVER).args(["--", "--store", "kube", "--runs", "400"]);
+    for command in [tuned(&mut simulate), tuned(&mut museum), &mut driver, &mut kube] {
         println!("\n$ {}", shown(command));
         let status = command.status().map_err(|e| format!("`{}`: {e}", shown(command)))?;
         if !status.success() {

@@ -155,7 +155,7 @@ impl Watching {
         spot: &Spot,
         reading: impl Future<Output = Result<Snapshot>>,
     ) -> Result<Snapshot> {
-        timeout(READ_MAX, reading).await.unwrap_or_else(|_| {
+        timeout(READ_MAX, Box::pin(reading)).await.unwrap_or_else(|_| {
             let late = Failed::lost(&format!("the server was silent for {READ_MAX:?}"));
             Err(failure(asked("get", spot, Some(&self.name)), &late))
         })

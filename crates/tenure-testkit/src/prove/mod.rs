@@ -21,6 +21,9 @@ use args::Args;
 #[must_use]
 pub fn main(args: &[String]) -> ExitCode {
     let done = match args.split_first() {
+        Some((layer, rest)) if rest.iter().any(|arg| arg == "kube") => {
+            Err(format!("--store kube: {layer} runs no such store; give it to driver"))
+        }
         Some((layer, rest)) if layer == "simulate" => Args::parse(rest).and_then(simulate::main),
         Some((layer, [])) if layer == "limit" => Ok(limit()),
         #[cfg(feature = "museum")]

@@ -22,6 +22,8 @@ use crate::user::{BOOK, Book, Me, user};
 const USERS: usize = 2;
 /// Rounds in which everything that is woken runs.
 const ROUNDS: usize = 6;
+/// The same where a request goes from task to task before it leaves.
+const ROUNDS_OF_TASKS: usize = 48;
 /// More turns than this at one instant, and it never comes to rest.
 const TURNS_MAX: usize = 1_000;
 
@@ -208,7 +210,7 @@ impl Run {
         for process in std::mem::take(&mut self.processes) {
             let Process { number, runtime, clock, client, .. } = process;
             drop(client);
-            settle(&runtime);
+            settle(&runtime, ROUNDS_OF_TASKS);
             let tasks = runtime.metrics().num_alive_tasks();
             let left = (tasks > 0 || clock.next_alarm().is_some())
                 .then(|| format!("p{number}: {tasks} tasks and {:?} left", clock.next_alarm()));
@@ -242,7 +244,7 @@ impl Process {
     }
 
     fn settle(&self) {
-        settle(&self.runtime);
+        settle(&self.runtime, if self.timers.is_some() { ROUNDS_OF_TASKS } else { ROUNDS });
     }
 
     fn tasks(&self) -> usize {
@@ -250,9 +252,9 @@ impl Process {
     }
 }
 
-fn settle(runtime: &Runtime) {
+fn settle(runtime: &Runtime, rounds: usize) {
     runtime.block_on(async {
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             tokio::task::yield_now().await;
         }
     });
