@@ -33,14 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tenure-cli", &["tenure"]),
     (
         "tenure-bench",
-        &[
-            "tenure",
-            "tenure-core",
-            "tenure-kube",
-            "tenure-local",
-            "tenure-servers",
-            "tenure-store",
-        ],
+        &["tenure", "tenure-core", "tenure-kube", "tenure-local", "tenure-servers", "tenure-store"],
     ),
     ("tenure-interop", &["tenure", "tenure-servers", "tenure-wire"]),
     ("xtask", &[]),
