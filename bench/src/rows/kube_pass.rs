@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Place;
 use super::kube::micros;
 use crate::cluster::{Cluster, Raw};
-use crate::pairs::interleave;
+use crate::pairs::{Rounds, Trio, interleave};
 use crate::proc::{Running, now_us};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
@@ -65,42 +65,43 @@ fn furnished() -> Result<Cluster> {
 
 /// From the moment that one process is told to release to the other one's having the lock.
 pub(super) fn hand_over(place: &Place<'_>) -> Result<Vec<Line>> {
+    let (least, most) = ROUNDS;
     let mut lines = Vec::new();
-    let mut ours = Vec::new();
     for (format, options, ..) in FORMATS {
-        let cluster = furnished()?;
-        let (client, _) = cluster.runtime.block_on(cluster.client())?;
-        let mut raw = cluster.runtime.block_on(cluster.raw(&client))?;
-        let lock = name(&cluster, format);
-        let mut both = [
-            turns(place, &cluster, options, "one", &lock)?,
-            turns(place, &cluster, options, "two", &lock)?,
-        ];
-        both[0].tell("take")?;
-        both[0].hear()?;
-        let subject = || {
-            let [holder, waiter] = &mut both;
-            waiter.tell("take")?;
-            std::thread::sleep(SETTLE);
-            holder.tell("drop")?;
-            let (given, got) = (holder.hear_number()?, waiter.hear_number()?);
-            ensure!(got > given, "{format}: two held the lock");
-            both.swap(0, 1);
-            Ok([got - given])
-        };
-        let put = || Ok([micros(cluster.runtime.block_on(raw.put())?)]);
-        let (least, most) = ROUNDS;
-        let [passed] = interleave(place.rounds(least, most), Stat::Median, subject, put)?;
-        let what = format!("{format}, to a PUT");
-        let unit = Unit::Micros;
-        let goal = Goal::AtMost(3.0);
+        let passed = ours(place, format, options, place.rounds(least, most))?;
+        let (what, unit, goal) = (format!("{format}, to a PUT"), Unit::Micros, Goal::AtMost(3.0));
         lines.push(Line::ratio(place.row, what, unit, &passed, Stat::Median, goal));
         let (what, peer) = (format!("{format} (peer: a PUT)"), Some(&*passed.peer));
         lines.push(Line::own(place.row, what, unit, &passed.subject, peer, Stat::P99, Goal::None));
-        ours.push((format, passed.subject));
     }
-    lines.extend(peers(place, &ours)?);
     Ok(lines)
+}
+
+/// Two processes of ours give the lock to each other; a PUT in between.
+fn ours(place: &Place<'_>, format: &str, options: &str, rounds: Rounds) -> Result<Trio> {
+    let cluster = furnished()?;
+    let (client, _) = cluster.runtime.block_on(cluster.client())?;
+    let mut raw = cluster.runtime.block_on(cluster.raw(&client))?;
+    let lock = name(&cluster, format);
+    let mut both = [
+        turns(place, &cluster, options, "one", &lock)?,
+        turns(place, &cluster, options, "two", &lock)?,
+    ];
+    both[0].tell("take")?;
+    both[0].hear()?;
+    let subject = || {
+        let [holder, waiter] = &mut both;
+        waiter.tell("take")?;
+        std::thread::sleep(SETTLE);
+        holder.tell("drop")?;
+        let (given, got) = (holder.hear_number()?, waiter.hear_number()?);
+        ensure!(got > given, "{format}: two held the lock");
+        both.swap(0, 1);
+        Ok([got - given])
+    };
+    let put = || Ok([micros(cluster.runtime.block_on(raw.put())?)]);
+    let [passed] = interleave(rounds, Stat::Median, subject, put)?;
+    Ok(passed)
 }
 
 fn turns(
@@ -122,9 +123,15 @@ struct Peer {
     flags: Vec<String>,
 }
 
-/// The same with the programs that people use now, all at once: they mostly wait.
-fn peers(place: &Place<'_>, ours: &[(&str, Vec<f64>)]) -> Result<Vec<Line>> {
+/// The same with the programs that people use now, all at once, since they mostly wait; before them
+/// ours.
+pub(super) fn peers(place: &Place<'_>) -> Result<Vec<Line>> {
     let mut peers = Vec::new();
+    let mut mine = Vec::new();
+    for (format, options, ..) in FORMATS {
+        let rounds = place.rounds(PEERS_MAX, PEERS_MAX);
+        mine.push((format, ours(place, format, options, rounds)?.subject));
+    }
     let leaselock = ("lease", "", "peer-lease", &["--mode=leaselock"][..]);
     for (format, _, program, flags) in FORMATS.into_iter().chain([leaselock]) {
         let what = [&[program], flags].concat().join(" ");
@@ -141,7 +148,7 @@ fn peers(place: &Place<'_>, ours: &[(&str, Vec<f64>)]) -> Result<Vec<Line>> {
     let found = at_once(&peers, |_, peer| passed_on(peer, limit))?;
     let line = |(peer, times): (&Peer, &Vec<f64>)| {
         let what = format!("{} (peer: {})", peer.format, peer.what);
-        let mine = ours.iter().find(|(of, _)| *of == peer.format).map(|(_, times)| &**times);
+        let mine = mine.iter().find(|(of, _)| *of == peer.format).map(|(_, times)| &**times);
         let (mine, theirs) = (mine.unwrap_or_default(), Some(&**times));
         Line::own(place.row, what, Unit::Micros, mine, theirs, Stat::Median, Goal::None)
     };

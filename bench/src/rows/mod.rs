@@ -58,6 +58,7 @@ pub const ROWS: &[Row] = &[
     ("kube-renew", "renewals, beside a PUT", kube::renew),
     ("kube-run", "`tenure run` on a cluster: requests", kube::command),
     ("kube-pass", "a lock given from one process to another, beside a PUT", kube_pass::hand_over),
+    ("kube-peers", "the same with Go programs and other Rust libraries", kube_pass::peers),
     ("kube-death", "a lock taken from a killed process", kube_pass::death),
     ("counts", "system calls, writes and syncs", counts::counts),
 ];
