@@ -28,6 +28,9 @@ use crate::store::{Shared, asked, lean};
 
 /// How long a feed may take to begin before what stands there is read.
 const FIRST_MAX: Duration = Duration::from_secs(1);
+/// How long what stands there may take to read: nobody else gives it up, and meanwhile nothing that
+/// the feed tells is heard.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// The shortest pause between two looks; the longest is twice that.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -70,7 +73,7 @@ impl Watching {
                 if self.told.is_some() {
                     sleep(pause()).await;
                 }
-                let news = Box::pin(self.shared.read(&self.name)).await?;
+                let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
@@ -90,7 +93,7 @@ impl Watching {
             }
             let slow = self.shared.feeds.slow.load(Ordering::Relaxed);
             if slow || timeout(FIRST_MAX, listening.heard.changed()).await.is_err() {
-                let news = Box::pin(self.shared.read(&self.name)).await?;
+                let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
                 }
@@ -137,9 +140,29 @@ impl Watching {
         Ok(self.tell(news))
     }
 
+    async fn read(&self, spot: &Spot) -> Result<Snapshot> {
+        // Boxed: every hold has a watch, and it reads hardly ever.
+        Box::pin(self.in_time(spot, self.shared.read(&self.name))).await
+    }
+
     /// What stands there, and if that is nothing, as of when.
     async fn look(&self, spot: &Spot) -> Result<Snapshot> {
-        let news = Box::pin(self.shared.read(&self.name)).await?;
+        Box::pin(self.in_time(spot, self.look_closer(spot))).await
+    }
+
+    async fn in_time(
+        &self,
+        spot: &Spot,
+        reading: impl Future<Output = Result<Snapshot>>,
+    ) -> Result<Snapshot> {
+        timeout(READ_MAX, reading).await.unwrap_or_else(|_| {
+            let late = Failed::lost(&format!("the server was silent for {READ_MAX:?}"));
+            Err(failure(asked("get", spot, Some(&self.name)), &late))
+        })
+    }
+
+    async fn look_closer(&self, spot: &Spot) -> Result<Snapshot> {
+        let news = self.shared.read(&self.name).await?;
         if news.revision() > 0 {
             return Ok(news);
         }

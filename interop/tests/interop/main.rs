@@ -38,8 +38,9 @@ fn waits_and_then_gets_it(format: Format, first: Side) {
     let bound = format.retry(first.other()) + Duration::from_secs(5);
     assert!(idle < bound, "{format:?}: free for {idle:?}, {bound:?} at most");
     assert_eq!(arena.holder_id(), first.other().id());
-    // client-go's release can conflict with the renewal that it begins with.
-    std::thread::sleep(Duration::from_secs(2));
+    // client-go's release conflicts with a renewal of its own that is cut short: one comes at once,
+    // and one every 2 s.
+    std::thread::sleep(Duration::from_secs(1));
     waiter.terminate();
     waiter.says("released", SLACK);
     assert_eq!(arena.holder_id(), "");

@@ -151,7 +151,7 @@ impl Doctor<'_> {
             }
         }
         if findings.is_empty() && !locks.is_empty() {
-            let what = format!("none is used twice on {} locks", locks.len());
+            let what = format!("none is used twice (locks looked at: {})", locks.len());
             findings.push(Finding::new("identity", State::Ok, what));
         }
         findings

@@ -15,6 +15,8 @@ pub(crate) struct Args {
     pub(crate) budget: Duration,
     pub(crate) runs: Option<u64>,
     pub(crate) store: Option<StoreKind>,
+    /// Over an API server.
+    pub(crate) kube: bool,
     pub(crate) contenders: Option<u64>,
     pub(crate) row: Option<String>,
     pub(crate) trace: bool,
@@ -29,6 +31,7 @@ impl Args {
             budget: Duration::from_secs(60),
             runs: None,
             store: None,
+            kube: false,
             contenders: None,
             row: None,
             trace: false,
@@ -48,6 +51,7 @@ impl Args {
                 "--budget" => parsed.budget = duration(value)?,
                 "--contenders" => parsed.contenders = Some(number(arg, value)?),
                 "--row" => parsed.row = Some(value.clone()),
+                "--store" if value == "kube" => parsed.kube = true,
                 "--store" => parsed.store = Some(store(value)?),
                 _ => return Err(format!("{arg}: no such option; see cargo xtask prove --help")),
             }

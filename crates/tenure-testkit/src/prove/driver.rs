@@ -26,8 +26,21 @@ pub struct Ran {
     pub polls: Vec<u32>,
 }
 
-/// Runs a schedule: its seed, its cut, how much is told.
-pub type Runner<'a> = &'a mut dyn FnMut(u64, u64, Telling) -> Ran;
+/// A schedule to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// What everything in it is drawn from.
+    pub seed: u64,
+    /// Which future is dropped at which poll; 0: none.
+    pub cut: u64,
+    /// Whether the store is one of Kubernetes, over an API server in memory.
+    pub kube: bool,
+    /// How much is told.
+    pub telling: Telling,
+}
+
+/// Runs a schedule.
+pub type Runner<'a> = &'a mut dyn FnMut(Job) -> Ran;
 
 #[derive(Debug, Default)]
 struct Sum {
@@ -40,6 +53,7 @@ struct Sum {
     polls: u64,
     stores: [u64; 4],
     cpu: Duration,
+    kube: bool,
 }
 
 /// Runs what the arguments say.
@@ -50,7 +64,7 @@ pub fn driver(args: &[String], run: Runner<'_>) -> ExitCode {
             return ExitCode::from(2);
         }
         Ok(args) => match args.seed {
-            Some(seed) => one(seed, args.cut, args.trace, run),
+            Some(seed) => one(seed, &args, run),
             None => many(&args, run),
         },
     };
@@ -58,11 +72,13 @@ pub fn driver(args: &[String], run: Runner<'_>) -> ExitCode {
 }
 
 /// One schedule, twice.
-fn one(seed: u64, cut: u64, trace: bool, run: Runner<'_>) -> bool {
-    let told = if trace { Telling::Everything } else { Telling::Last(TOLD) };
-    let mut sum = Sum::default();
-    let ran = run(seed, cut, told).finished;
-    let again = run(seed, cut, Telling::Nothing).finished;
+fn one(seed: u64, args: &Args, run: Runner<'_>) -> bool {
+    let (cut, kube) = (args.cut, args.kube);
+    let telling = if args.trace { Telling::Everything } else { Telling::Last(TOLD) };
+    let mut sum = Sum { kube, ..Sum::default() };
+    let job = Job { seed, cut, kube, telling };
+    let ran = run(job).finished;
+    let again = run(Job { telling: Telling::Nothing, ..job }).finished;
     let (Some(ran), Some(again)) = (ran, again) else { return false };
     sum.add(&ran, cut);
     let same = ran.hash == again.hash;
@@ -74,7 +90,9 @@ fn one(seed: u64, cut: u64, trace: bool, run: Runner<'_>) -> bool {
 }
 
 fn many(args: &Args, run: Runner<'_>) -> bool {
-    let (began, mut sum, mut progress) = (Instant::now(), Sum::default(), Progress::new());
+    let kube = args.kube;
+    let mut sum = Sum { kube, ..Sum::default() };
+    let (began, mut progress) = (Instant::now(), Progress::new());
     let mut seed = args.from;
     let over = |sum: &Sum| match args.runs {
         Some(runs) => sum.schedules >= runs,
@@ -86,7 +104,8 @@ fn many(args: &Args, run: Runner<'_>) -> bool {
         while place < cuts.len() && !over(&sum) {
             let cut = cuts[place];
             let before = cpu_time();
-            let ran = run(seed, cut, Telling::Nothing);
+            let job = Job { seed, cut, kube, telling: Telling::Nothing };
+            let ran = run(job);
             sum.cpu += cpu_time().saturating_sub(before);
             let Some(finished) = ran.finished else { return false };
             if args.store.is_some_and(|store| store != finished.store) {
@@ -95,7 +114,7 @@ fn many(args: &Args, run: Runner<'_>) -> bool {
             sum.add(&finished, cut);
             let same = !sum.schedules.is_multiple_of(100) || {
                 sum.twice += 1;
-                let again = run(seed, cut, Telling::Nothing).finished;
+                let again = run(job).finished;
                 again.is_some_and(|again| again.hash == finished.hash)
             };
             if finished.broken.is_some() || !same {
@@ -156,7 +175,8 @@ impl Sum {
         }
         if verdict != "ok" {
             eprintln!(
-                "prove: see it again with: cargo xtask prove driver --seed {seed} --cut {cut}"
+                "prove: see it again with: cargo xtask prove driver{} --seed {seed} --cut {cut}",
+                if self.kube { " --store kube" } else { "" }
             );
         }
     }

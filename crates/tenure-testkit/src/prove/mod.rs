@@ -12,7 +12,7 @@ mod simulate;
 
 use std::process::ExitCode;
 
-pub use driver::{Ran, Runner, driver};
+pub use driver::{Job, Ran, Runner, driver};
 
 use crate::sim::limit;
 use args::Args;

@@ -10,6 +10,8 @@
 //! that [`is_woken`], and tells what each holds ([`look`]). A world is one thread's, so that one
 //! seed gives one order of everything.
 
+#[cfg(feature = "kube")]
+mod cluster;
 mod judge;
 mod net;
 mod server;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use tenure_core::{Timing, Token};
 use tenure_store::Store;
 
+#[cfg(feature = "kube")]
+pub use cluster::client;
 pub use judge::Holding;
 pub use world::Notice;
 
@@ -85,6 +89,16 @@ pub struct Finished {
 #[must_use]
 pub fn begin(seed: u64, telling: Telling) -> Setting {
     let world = World::new(seed, telling);
+    let setting = world.setting();
+    WORLD.set(Some(world));
+    setting
+}
+
+/// Begins the world of this seed with an API server, which [`client`] speaks to.
+#[cfg(feature = "kube")]
+#[must_use]
+pub fn begin_with_cluster(seed: u64, telling: Telling) -> Setting {
+    let world = World::with_cluster(seed, telling);
     let setting = world.setting();
     WORLD.set(Some(world));
     setting

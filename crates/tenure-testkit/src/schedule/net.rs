@@ -23,7 +23,24 @@ pub(super) enum Request {
     Session,
     Probe(Session),
     Read,
-    Write { judged: Option<Stored>, change: Change },
+    Write {
+        judged: Option<Stored>,
+        change: Change,
+    },
+    /// To an API server.
+    #[cfg(feature = "kube")]
+    Api(crate::api::Request),
+}
+
+impl Request {
+    fn writes(&self) -> bool {
+        match self {
+            Self::Write { .. } => true,
+            Self::Session | Self::Probe(_) | Self::Read => false,
+            #[cfg(feature = "kube")]
+            Self::Api(request) => request.method != "GET",
+        }
+    }
 }
 
 /// What it is answered.
@@ -33,6 +50,16 @@ pub(super) enum Reply {
     Probed(Probed),
     Found(Snapshot),
     Written(Conditional<Stored>),
+    /// An API server's.
+    #[cfg(feature = "kube")]
+    Api {
+        code: u16,
+        body: String,
+        revision: u64,
+    },
+    /// A watch of this number.
+    #[cfg(feature = "kube")]
+    Opened(usize),
     /// It was not done.
     Refused,
     /// It may have been done.
@@ -84,6 +111,12 @@ impl World {
         self.is_cut(process, 0) || self.dice.chance(lose)
     }
 
+    /// Whether nothing reaches a process now.
+    #[cfg(feature = "kube")]
+    pub(super) fn is_lost_to(&self, process: usize) -> bool {
+        self.is_cut(process, 1)
+    }
+
     fn is_mute(&mut self, process: usize) -> bool {
         let mute = self.net().mute;
         self.is_cut(process, 1) || self.dice.chance(mute)
@@ -128,7 +161,7 @@ impl World {
     pub(super) fn leaves(&mut self, number: usize) {
         let process = self.calls[number].by.0;
         let Net { double, refuse, doubt, .. } = *self.net();
-        let writes = matches!(self.calls[number].request, Request::Write { .. });
+        let writes = self.calls[number].request.writes();
         let lost = self.is_lost(process);
         let way = self.way();
         if !lost && self.dice.chance(refuse) {
@@ -173,6 +206,8 @@ impl World {
                 self.kept_alive(number, judged, &change)
             }
             Request::Write { judged, change } => self.carry_out(number, judged, change),
+            #[cfg(feature = "kube")]
+            Request::Api(request) => self.serves(number, &request),
         }
     }
 
@@ -285,6 +320,8 @@ impl World {
         let revision = match &reply {
             Reply::Found(snapshot) => snapshot.revision(),
             Reply::Written(Conditional::Done(stored)) => stored.version.revision,
+            #[cfg(feature = "kube")]
+            Reply::Api { revision, .. } => *revision,
             _ => 0,
         };
         let call = &mut self.calls[number];
@@ -348,6 +385,10 @@ impl World {
 
     /// Tells every watch what stands there now.
     pub(super) fn tell_all(&mut self) {
+        #[cfg(feature = "kube")]
+        if self.cluster.is_some() {
+            return self.tell_lines();
+        }
         let skip = self.net().skip;
         for number in 0..self.watchers.len() {
             let Watcher { by, open, deaf, .. } = self.watchers[number];

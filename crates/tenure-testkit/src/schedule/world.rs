@@ -9,6 +9,8 @@ use std::task::Waker;
 use tenure_core::{Mark, Session, Token};
 use tenure_store::Snapshot;
 
+#[cfg(feature = "kube")]
+use super::cluster::{self, Cluster, Piece};
 use super::net::{Call, Reply, Watcher};
 use super::server::Lease;
 use super::{Finished, Setting};
@@ -38,6 +40,18 @@ pub(super) enum Event {
     },
     Fault(Fault),
     Calm,
+    /// Something comes on a watch of an API server.
+    #[cfg(feature = "kube")]
+    Piece(usize, Piece),
+    /// Such a watch is told how far it has come.
+    #[cfg(feature = "kube")]
+    Mark(usize),
+    /// Such a watch has lasted as long as it wanted to.
+    #[cfg(feature = "kube")]
+    CutOff(usize),
+    /// Everybody looks at its timers.
+    #[cfg(feature = "kube")]
+    Tick,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,12 +152,36 @@ pub(super) struct World {
     pub(super) telling: bool,
     pub(super) broken: Option<Broken>,
     notices: Vec<Notice>,
+    /// In place of the shelf, the API server that a store of Kubernetes speaks to.
+    #[cfg(feature = "kube")]
+    pub(super) cluster: Option<Cluster>,
 }
 
 impl World {
+    /// The world of an API server: the faults are those of a Lease.
+    #[cfg(feature = "kube")]
+    pub(super) fn with_cluster(seed: u64, telling: Telling) -> Self {
+        let mut tries = 0;
+        loop {
+            let mut dice = Dice::new(seed ^ 0xd1e5 ^ tries << 48);
+            let plan = Plan::draw(&mut dice);
+            if plan.store == StoreKind::Lease {
+                let mut world = Self::planned(dice, plan, telling);
+                world.cluster = Some(Cluster::new());
+                world.at(0, Event::Tick);
+                return world;
+            }
+            tries += 1;
+        }
+    }
+
     pub(super) fn new(seed: u64, telling: Telling) -> Self {
         let mut dice = Dice::new(seed ^ 0xd1e5);
-        let mut plan = Plan::draw(&mut dice);
+        let plan = Plan::draw(&mut dice);
+        Self::planned(dice, plan, telling)
+    }
+
+    fn planned(mut dice: Dice, mut plan: Plan, telling: Telling) -> Self {
         let ttl = u64::try_from(plan.timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         plan.contenders = plan.contenders.min(3);
         plan.hold = dice.pick(&[ttl / 20, ttl / 3, ttl / 3, 2 * ttl]);
@@ -177,6 +215,8 @@ impl World {
             telling: telling != Telling::Nothing,
             broken: None,
             notices: Vec::new(),
+            #[cfg(feature = "kube")]
+            cluster: None,
             dice,
             plan,
         };
@@ -215,6 +255,8 @@ impl World {
     fn aftermath(&self) -> u64 {
         let server = self.plan.store == StoreKind::Server;
         let ends = if server { self.ttl() + self.ttl() / 10 + SECOND } else { 0 };
+        #[cfg(feature = "kube")]
+        let ends = ends + if self.cluster.is_some() { cluster::BLIND } else { 0 };
         self.plan.freeze_max + self.plan.storm_net.late_max + ends
     }
 
@@ -290,6 +332,14 @@ impl World {
             }
             Event::Fault(fault) => self.fault(fault),
             Event::Calm => self.calms(),
+            #[cfg(feature = "kube")]
+            Event::Piece(number, piece) => self.piece(number, piece),
+            #[cfg(feature = "kube")]
+            Event::Mark(number) => self.marks(number),
+            #[cfg(feature = "kube")]
+            Event::CutOff(number) => self.cuts_off(number),
+            #[cfg(feature = "kube")]
+            Event::Tick => self.ticks(),
         }
     }
 
@@ -319,6 +369,8 @@ impl World {
             _ if self.calm => return,
             Fault::Freeze => self.freezes(process),
             Fault::Die => self.notices.push(Notice::Died(process)),
+            #[cfg(feature = "kube")]
+            Fault::Deafen if self.cluster.is_some() => self.deafens(process),
             Fault::Deafen => {
                 let open = |w: &Watcher| w.open && w.by.0 == process;
                 for number in 0..self.watchers.len() {
@@ -365,13 +417,29 @@ impl World {
 
     fn meddles(&mut self, how: Meddling) {
         let wall = tenure_core::Wall::from_micros((1_000_000 * SECOND + self.now) / 1_000);
-        if !self.shelf.meddle(how, self.plan.term(), wall) {
+        if !self.meddled(how, wall) {
             return;
         }
         if how != Meddling::Label {
-            self.outsiders = self.shelf.revision();
+            self.outsiders = self.revision();
         }
         self.tell_all();
+    }
+
+    fn meddled(&mut self, how: Meddling, wall: tenure_core::Wall) -> bool {
+        #[cfg(feature = "kube")]
+        if self.cluster.is_some() {
+            return self.meddles_with_lease(how);
+        }
+        self.shelf.meddle(how, self.plan.term(), wall)
+    }
+
+    fn revision(&self) -> u64 {
+        #[cfg(feature = "kube")]
+        if let Some(cluster) = &self.cluster {
+            return cluster.revision();
+        }
+        self.shelf.revision()
     }
 
     /// The next life of a process that died.
@@ -393,6 +461,10 @@ impl World {
                 self.watchers[number].deaf = false;
                 self.falls_silent(number);
             }
+        }
+        #[cfg(feature = "kube")]
+        if self.cluster.is_some() {
+            self.undeafens();
         }
         let now = self.now;
         self.trace.say(|| format!("{now:>15} calm"));

@@ -3,13 +3,16 @@
 //! Owns the processes: each has a runtime, a clock and a client. Moves time to whatever happens
 //! next, lets run who was woken, and shows the judges what is held whenever all have come to rest.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenure::Client;
+use tenure::store::Store;
 use tenure::testing::ManualClock;
-use tenure_testkit::prove::Ran;
+use tenure_kube::KubeStore;
+use tenure_testkit::prove::{Job, Ran};
 use tenure_testkit::schedule::{self, Holding, Notice, Setting};
-use tenure_testkit::sim::Telling;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cut;
@@ -28,21 +31,28 @@ struct Process {
     clock: ManualClock,
     client: Client,
     rate: u64,
+    /// The time of its runtime, which has timers of its own, as far as it has come.
+    timers: Option<Cell<Duration>>,
 }
 
 struct Run {
     now: u64,
+    kube: bool,
     setting: Setting,
     processes: Vec<Process>,
     lives: Vec<u32>,
 }
 
-/// Runs one seed; `cut` drops one future at one poll.
-pub(crate) fn run(seed: u64, cut: u64, telling: Telling) -> Ran {
-    let setting = schedule::begin(seed, telling);
+/// Runs one schedule.
+pub(crate) fn run(Job { seed, cut, kube, telling }: Job) -> Ran {
+    let setting = match kube {
+        true => schedule::begin_with_cluster(seed, telling),
+        false => schedule::begin(seed, telling),
+    };
     cut::begin(cut);
     BOOK.set(Book::default());
-    let mut run = Run { now: 0, lives: vec![0; setting.processes], processes: vec![], setting };
+    let lives = vec![0; setting.processes];
+    let mut run = Run { now: 0, kube, lives, processes: vec![], setting };
     for number in 0..run.setting.processes {
         let process = run.process(number);
         run.processes.push(process);
@@ -57,15 +67,27 @@ pub(crate) fn run(seed: u64, cut: u64, telling: Telling) -> Ran {
 
 impl Run {
     fn process(&self, number: usize) -> Process {
-        let runtime = Builder::new_current_thread().build().expect("a runtime");
         let (clock, life) = (ManualClock::new(), self.lives[number]);
-        let client = Client::with_clock(schedule::store(number, life), &clock);
+        let mut builder = Builder::new_current_thread();
+        if self.kube {
+            builder.enable_time().start_paused(true);
+        }
+        let runtime = builder.build().expect("a runtime");
+        let store: Arc<dyn Store> = if self.kube {
+            let _entered = runtime.enter();
+            let store = KubeStore::new(schedule::client(number, life), "default");
+            Arc::new(store.expect("a namespace and a runtime"))
+        } else {
+            schedule::store(number, life)
+        };
+        let client = Client::with_clock(store, &clock);
         let process = Process {
             number,
             runtime,
             clock: clock.clone(),
             client: client.clone(),
             rate: self.setting.rates[number],
+            timers: self.kube.then(Cell::default),
         };
         process.to(self.now);
         for _ in 0..USERS {
@@ -174,11 +196,12 @@ impl Run {
             process.settle();
         }
         let limit = self.now + 8 * nanos(self.setting.timing.ttl());
-        // The task that keeps holds ends with its client.
-        self.until(limit, |run| run.processes.iter().all(|p| p.tasks() <= 1));
+        // The task that keeps holds ends with its client, and so does that of a client of a cluster.
+        let lasts = if self.kube { 2 } else { 1 };
+        self.until(limit, |run| run.processes.iter().all(|p| p.tasks() <= lasts));
         for process in &self.processes {
             let left = process.tasks();
-            let left = (left > 1)
+            let left = (left > lasts)
                 .then(|| format!("p{}: {left} tasks run after the close", process.number));
             schedule::judged("dropped", left);
         }
@@ -201,6 +224,13 @@ impl Process {
         let by = shows.saturating_sub(self.clock.elapsed());
         if !by.is_zero() {
             self.clock.advance(by);
+        }
+        if let Some(timers) = &self.timers {
+            let by = shows.saturating_sub(timers.get());
+            if !by.is_zero() {
+                self.runtime.block_on(tokio::time::advance(by));
+                timers.set(shows);
+            }
         }
     }
 
