@@ -30,6 +30,8 @@ pub fn main(args: &[String]) -> Result<()> {
         ["stamp", file] => stamp(file),
         ["add", counter, order] => add(counter, order),
         ["waiter", url, name] => waiter(url, name),
+        ["kube-turns", url, name] => kube_turns(url, name),
+        ["kube-hold", url, name, seconds] => kube_hold(url, name, seconds.parse()?),
         ["reader"] => reader(),
         ["churn", kind, place, name, millis] => {
             churn(Turn::open(kind, place, name)?, Duration::from_millis(millis.parse()?))
@@ -72,6 +74,47 @@ fn waiter(url: &str, name: &str) -> Result<()> {
         say(at)?;
     }
     Ok(())
+}
+
+/// Takes the lock for every `take` and says when it had it; gives it back for every `drop` and says
+/// when it was told so.
+fn kube_turns(url: &str, name: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.worker_threads(1).enable_all().build()?;
+    let lock = runtime.block_on(tenure::connect(url))?.lock(name);
+    let mut held = None;
+    for line in std::io::stdin().lock().lines() {
+        if line? == "take" {
+            held = Some(runtime.block_on(runtime.spawn(lock.acquire()))??);
+            say(now_us())?;
+        } else {
+            say(now_us())?;
+            let guard: tenure::Guard = held.take().context("it holds nothing")?;
+            let released = runtime.block_on(runtime.spawn(guard.release()))??;
+            ensure!(released == Released::Released, "it was lost: {released:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Holds the lock until it is killed; says when it had it, and when it had each renewal's answer.
+fn kube_hold(url: &str, name: &str, seconds: u64) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    { runtime }.worker_threads(1).enable_all().build()?.block_on(async {
+        let client = tenure::connect(url).await?;
+        let mut events = client.events();
+        let guard = client.lock(name).ttl(Duration::from_secs(seconds)).acquire().await?;
+        say(now_us())?;
+        while let Some(event) = events.next().await {
+            match event.kind {
+                tenure::EventKind::Renewed { .. } => say(now_us())?,
+                tenure::EventKind::Lost { cause, .. } => bail!("it was lost: {cause}"),
+                _ => {}
+            }
+        }
+        drop(guard);
+        Ok(())
+    })
 }
 
 /// For every byte: says when it came.

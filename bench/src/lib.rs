@@ -4,6 +4,7 @@
 //!   cli ──> rows ──> pairs ──> stats      what is measured; in which order; what it says
 //!             ├────> proc, child          commands and processes that are measured
 //!             ├────> count                system calls, counted
+//!             ├────> cluster              a real API server, and a plain PUT to it
 //!             └────> report <── machine   lines of a table; where it was measured
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 pub mod child;
 pub mod cli;
+pub mod cluster;
 pub mod count;
 pub mod machine;
 pub mod pairs;

@@ -31,7 +31,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("tenure-cli", &["tenure"]),
-    ("tenure-bench", &["tenure", "tenure-core", "tenure-local", "tenure-store"]),
+    (
+        "tenure-bench",
+        &["tenure", "tenure-core", "tenure-kube", "tenure-local", "tenure-servers", "tenure-store"],
+    ),
     ("tenure-interop", &["tenure", "tenure-servers", "tenure-wire"]),
     ("xtask", &[]),
 ];

@@ -9,6 +9,8 @@ mod crowd;
 mod death;
 mod driver;
 pub(crate) mod kills;
+mod kube;
+mod kube_pass;
 mod library;
 mod machine;
 mod queue;
@@ -52,6 +54,12 @@ pub const ROWS: &[Row] = &[
     ("listing", "`tenure ls` of 10,000 held locks", rest::listing),
     ("driver", "acquire and release through driver and memory store", driver::driver),
     ("machine", "the bare state machine", machine::machine),
+    ("kube", "a known free Lease: acquire and release beside a PUT", kube::known),
+    ("kube-renew", "renewals, beside a PUT", kube::renew),
+    ("kube-run", "`tenure run` on a cluster: requests", kube::command),
+    ("kube-pass", "a lock given from one process to another, beside a PUT", kube_pass::hand_over),
+    ("kube-peers", "the same with Go programs and other Rust libraries", kube_pass::peers),
+    ("kube-death", "a lock taken from a killed process", kube_pass::death),
     ("counts", "system calls, writes and syncs", counts::counts),
 ];
 

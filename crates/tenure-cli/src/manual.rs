@@ -250,10 +250,11 @@ Print a Role and its RoleBinding, as YAML: the least that a service account
 needs so that the verbs given with --for work on the locks NAME, in the format
 and namespace of the store. Asks nobody; what it prints can be applied as it is.
 
-Without NAME the rights are for all locks of the namespace. `create` and `list`
-cannot be bound to names; everything else is. In format=annotation the object
-is named in any case, and a store without a namespace gets a ClusterRole. In
-format=janus names of objects are hashes, so none is named.";
+Without NAME the rights are for all locks of the namespace, and a program with
+several of them has one watch; bound to names it has one for each. `create` and
+`list` cannot be bound to names; everything else is. In format=annotation the
+object is named in any case, and a store without a namespace gets a ClusterRole.
+In format=janus names of objects are hashes, so none is named.";
 
 pub(crate) const RBAC_AFTER: &str = "\
 Exit codes:

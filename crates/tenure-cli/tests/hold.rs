@@ -44,11 +44,11 @@ fn three_steps_under_one_lock() {
     assert!(busy.code == Some(124) && busy.stderr.contains("until "), "{busy:?}");
     let before = shown["holders"][0]["remaining_ms"].as_u64().unwrap();
     until("time passes", || {
-        bench.show("x")["holders"][0]["remaining_ms"].as_u64().unwrap() < before - 20
+        bench.show("x")["holders"][0]["remaining_ms"].as_u64().unwrap() < before - 2_000
     });
     assert_eq!(renew(&bench).code, Some(0));
     let shown = bench.show("x");
-    assert!(shown["holders"][0]["remaining_ms"].as_u64().unwrap() > before - 20);
+    assert!(shown["holders"][0]["remaining_ms"].as_u64().unwrap() > before - 2_000);
     assert_eq!(shown["holders"][0]["token"], token, "renewing is no new hold");
     assert_eq!(bench.run(&["renew", "--hold", "h", "--ttl", "2h"]).code, Some(0));
     assert_eq!(bench.show("x")["ttl_ms"], 7_200_000);

@@ -291,3 +291,54 @@ fn times_far_in_the_future_hold_nobody_up_where_clocks_do_not_decide() {
     let ran = on(&kube, "configmap", &["run", "-w", "1s", "nightly", "--", "true"]);
     assert_eq!(ran.code, Some(124), "{ran:?}");
 }
+
+/// A holder's name may be as long as an object; it is shown cut short, and the lock is busy.
+#[test]
+fn a_holder_of_any_length_is_in_the_way_like_any_other() {
+    let kube = Kube::new();
+    for len in [100_000, 400_000] {
+        let name = format!("of-{len}");
+        let spec = json!({
+            "holderIdentity": "h".repeat(len),
+            "leaseDurationSeconds": 600,
+            "renewTime": "2099-01-01T00:00:00.000000Z",
+        });
+        kube.create("leases", &name, json!({ "spec": spec }));
+        for wait in ["-n", "-w1"] {
+            let ran = kube.run(&["run", wait, &name, "--", "touch", "ran"]);
+            assert_eq!(ran.code, Some(124), "{:.200}", ran.stderr);
+        }
+    }
+    assert!(!kube.path("ran").exists());
+}
+
+/// A plugin for credentials that hangs, before anything can be asked of the server.
+#[test]
+fn a_plugin_that_hangs_is_waited_for_no_longer_than_the_first_contact_may_take() {
+    let kube = Kube::new();
+    let mut config: Value = serde_json::from_str(&kube.read("kubeconfig")).unwrap();
+    config["users"][0]["user"] = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "sleep",
+        "args": ["60"],
+        "interactiveMode": "Never",
+    }});
+    std::fs::write(kube.path("kubeconfig"), config.to_string()).unwrap();
+    for (limit, code) in [("--connect-timeout=1s", 125), ("-w1", 124)] {
+        let start = Instant::now();
+        let ran = kube.run(&["run", limit, "LOCK", "--", "touch", "ran"]);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
+    assert!(!kube.path("ran").exists());
+}
+
+/// What one without patience asked for and got no answer to is not taken for somebody's hold.
+#[test]
+fn a_server_that_never_answers_is_no_busy_lock() {
+    let kube = Kube::far();
+    kube.way().silence();
+    let ran = kube.run(&["run", "-n", "LOCK", "--", "touch", "ran"]);
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(!kube.path("ran").exists());
+}

@@ -21,6 +21,8 @@ use crate::clock::{self, Ahead, ServerClock};
 
 /// How many requests are under way at once, watches aside: each has a connection of its own.
 const AT_ONCE: usize = 16;
+/// How long a request waits for its turn. It was not sent: nobody has to read what came of it.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// After how long a request that is not answered counts no more.
 const TURN_MAX: Duration = Duration::from_millis(500);
 /// How long a server may be left alone that asks for it, where no hold ends meanwhile.
@@ -128,7 +130,11 @@ impl Http {
         spare: Duration,
     ) -> Result<Value, Failed> {
         self.on_runtime(async {
-            let turn = self.turns.acquire().await;
+            // Sent late it would only be in the way: whoever asks has given it up by then.
+            let Ok(turn) = timeout((spare / 2).min(WAIT_MAX), self.turns.acquire()).await else {
+                let what = format!("{AT_ONCE} requests are under way, and the server is slow");
+                return Err(Failed::lost(&what));
+            };
             if let Some(left) = self.busy_for(spare) {
                 let what = format!("the server is busy and wants to be left alone for {left:?}");
                 return Err(Failed::lost(&what));

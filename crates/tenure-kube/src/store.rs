@@ -239,12 +239,13 @@ impl Shared {
         {
             return Ok(done);
         }
-        match self.read(name).await? {
+        // What stands there now, even if it is older than what was known: a server may be set back.
+        let Some(object) = self.get(spot, name).await?.map(lean) else {
+            return Ok(Conditional::Conflict);
+        };
+        match self.found(name, asked("get", spot, Some(name)), Arc::clone(&object))? {
             Snapshot::Is(_) => Ok(Conditional::Conflict),
-            Snapshot::Absent { .. } => match self.known_without(name) {
-                Some(known) => self.change(spot, name, Some(&known), change).await,
-                None => Ok(Conditional::Conflict),
-            },
+            Snapshot::Absent { .. } => self.change(spot, name, Some(&object), change).await,
         }
     }
 

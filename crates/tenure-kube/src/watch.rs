@@ -141,12 +141,13 @@ impl Watching {
     }
 
     async fn read(&self, spot: &Spot) -> Result<Snapshot> {
-        self.in_time(spot, self.shared.read(&self.name)).await
+        // Boxed: every hold has a watch, and it reads hardly ever.
+        Box::pin(self.in_time(spot, self.shared.read(&self.name))).await
     }
 
     /// What stands there, and if that is nothing, as of when.
     async fn look(&self, spot: &Spot) -> Result<Snapshot> {
-        self.in_time(spot, self.look_closer(spot)).await
+        Box::pin(self.in_time(spot, self.look_closer(spot))).await
     }
 
     async fn in_time(

@@ -130,10 +130,14 @@ fn counting(entry: &Entry) -> Entry {
     Entry { transitions: Some(entry.transitions.unwrap_or(0)), ..entry.clone() }
 }
 
-/// `now`, but a whole second after `last` at least, or nobody might see that anything moved.
+/// `now`, but a whole second after `last` at least, or nobody might see that anything moved. A time
+/// that is far ahead is one of a clock that was wrong, and nothing is counted on from there: to go
+/// back is to move, too, and the last time that a Lease can say has none after it.
 fn after(last: Option<Wall>, now: Wall) -> Wall {
     const SECOND: u64 = 1_000_000;
-    let least = last.map_or(0, |last| last.as_micros().saturating_add(SECOND));
+    const FAR: u64 = 60 * SECOND;
+    let is_near = |last: &Wall| last.as_micros() <= now.as_micros().saturating_add(FAR);
+    let least = last.filter(is_near).map_or(0, |last| last.as_micros().saturating_add(SECOND));
     Wall::from_micros(now.as_micros().max(least))
 }
 

@@ -140,11 +140,28 @@ fn a_renewal_moves_by_a_whole_second_whatever_the_clock_does() {
     let held = golden("lease-1-held");
     for (now, wanted) in [
         ("2026-11-21T00:15:44.9Z", "2026-11-21T00:15:45.624656Z"),
-        ("2026-11-20T00:00:00Z", "2026-11-21T00:15:45.624656Z"),
+        ("2026-11-21T00:15:00Z", "2026-11-21T00:15:45.624656Z"),
+        ("2026-11-20T00:00:00Z", "2026-11-20T00:00:00.000000Z"),
         ("2026-11-21T00:16:00Z", "2026-11-21T00:16:00.000000Z"),
     ] {
         let renewed = lease::changed(&held, &renewing(&held, 1, 0, now)).unwrap();
         assert_eq!(renewed["spec"]["renewTime"], json!(wanted));
+    }
+}
+
+/// A holder whose clock was years ahead is followed by one whose clock is right: his hold can be read
+/// back, and looks as old as it is.
+#[test]
+fn a_time_that_is_far_ahead_is_not_counted_on_from() {
+    for renewed in ["9999-12-31T23:59:59.999999Z", "2026-11-21T03:00:00.000000Z"] {
+        let mut dead = golden("lease-1-held");
+        dead["spec"]["renewTime"] = json!(renewed);
+        let taken = lease::changed(&dead, &taking("me", 15, 42, "2026-11-21T02:00:00Z")).unwrap();
+        let holder = lease::read(&taken).unwrap().0.holder.unwrap();
+        assert_eq!(
+            (holder.mark, holder.renewed),
+            (Mark::from_u128(42), at("2026-11-21T02:00:00Z"))
+        );
     }
 }
 

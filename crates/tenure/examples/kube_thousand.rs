@@ -16,14 +16,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let per_minute = held.sent as f64 / (thousand::LOCKS + 1) as f64 * 60.0 / seconds as f64;
     println!(
         "{} locks, {seconds} s: {} lost; {} requests for {} renewals ({per_minute:.2} for each lock \
-         and minute), {} of them of watches, {} open; {} KiB",
+         and minute), {} of them of watches, {} open; {} KiB; {} not given back",
         thousand::LOCKS,
         held.lost,
         held.sent,
         held.renewals,
         held.watches,
         held.open,
-        held.grown >> 10
+        held.grown >> 10,
+        held.unreleased
     );
     Ok(())
 }

@@ -355,10 +355,10 @@ impl Handle {
             Err(TryAcquireError::Closed) => return Err(Error::Closed),
             Err(TryAcquireError::NoPermits) => {}
         }
-        let by = line.held_by(&self.id);
         if patience == Patience::Now {
-            return Ok(Err(Got::Busy(by)));
+            return Ok(Err(Got::Busy(line.in_the_way(&self.id)?)));
         }
+        let by = line.held_by(&self.id);
         self.shared.clock.start()?;
         if let Some(Ears(ears)) = &self.ears {
             ears(by.clone(), None, None);
@@ -371,7 +371,7 @@ impl Handle {
         match within(&self.shared.clock, limit, line.turn()).await {
             Some(Ok(turn)) => Ok(Ok(turn)),
             Some(Err(_)) => Err(Error::Closed),
-            None => Ok(Err(Got::TimedOut(line.held_by(&self.id)))),
+            None => Ok(Err(Got::TimedOut(line.in_the_way(&self.id)?))),
         }
     }
 

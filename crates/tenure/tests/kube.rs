@@ -10,6 +10,8 @@ use tenure::{Attempt, Client, Error, Guard, Lost, Released, connect};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
+/// Far less than the time to the next renewal.
+const AT_ONCE: Duration = Duration::from_secs(2);
 const LEASES: &str = "/apis/coordination.k8s.io/v1";
 const KEY: &str = "kubelock.giantswarm.io/nightly";
 
@@ -181,7 +183,7 @@ async fn others_may_change_the_object_and_not_the_hold() {
         let before = guard.deadline().unwrap().remaining();
         cluster.change(plural, object, |o| o["metadata"]["labels"]["a"] = json!("b"));
         // The renewal comes in spite of the version that moved, and nothing is lost.
-        assert!(timeout(Duration::from_secs(7), guard.lost()).await.is_err(), "{format}");
+        assert!(timeout(Duration::from_secs(6), guard.lost()).await.is_err(), "{format}");
         assert!(
             guard.deadline().unwrap().remaining() > before - Duration::from_secs(5),
             "{format}"
@@ -190,9 +192,40 @@ async fn others_may_change_the_object_and_not_the_hold() {
             (KEY, value) => o["metadata"]["annotations"][KEY] = json!(value),
             (at, value) => *o.pointer_mut(at).unwrap() = json!(value),
         });
-        let Lost::Replaced { by } = lost(&guard).await else { panic!("{format}: not replaced") };
+        let Ok(Lost::Replaced { by }) = timeout(AT_ONCE, guard.lost()).await else {
+            panic!("{format}: not replaced")
+        };
         assert_eq!(by, "go", "{format}");
         assert_eq!(held_by(&client, name).await, "go", "{format}");
+        drop(guard);
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_lost_at_once() {
+    let cluster = Cluster::new();
+    let on = "format=annotation&resource=v1/configmaps&object=target";
+    let name = format!("{}/pod/x", cluster.namespace);
+    let lease = format!("janus-lock-{}-pod-x", cluster.namespace);
+    for (format, name, plural, object) in [
+        ("format=lease", "x", "leases", "x"),
+        (on, "nightly", "configmaps", "target"),
+        ("format=configmap", "x", "configmaps", "lockheed-x"),
+        ("format=janus", &name, "leases", &lease),
+    ] {
+        let client = cluster.client(format, "me").await;
+        let guard = acquire(&client, name).await;
+        // The watch is open, and the next renewal is some seconds away.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match format == on {
+            true => cluster.change(plural, object, |o| {
+                o["metadata"]["annotations"].as_object_mut().unwrap().remove(KEY).unwrap();
+            }),
+            false => drop(cluster.ask("DELETE", &cluster.path(plural, object), None)),
+        }
+        let lost = timeout(AT_ONCE, guard.lost()).await;
+        assert!(matches!(lost, Ok(Lost::Deleted | Lost::Freed)), "{format}: {lost:?}");
         drop(guard);
         client.close().await;
     }

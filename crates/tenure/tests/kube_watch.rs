@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tap::{Seen, Spoilt, tapped, tapped_as, watches};
-use tenure::{Client, Guard, Released, connect};
+use tenure::{Client, EventKind, Guard, Released, connect};
 use tenure_kube::{Format, Object};
 use tokio::time::{sleep, timeout};
 
@@ -287,4 +287,26 @@ async fn a_watch_that_says_nothing_is_survived() {
     assert!(took < TTL.mul_f64(1.2), "{took:?}");
     let sent = seen.take();
     assert!(sent.len() < 14, "{sent:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_took_no_longer_than_since_the_last_one() {
+    let place = Place::new();
+    let client = place.other().await;
+    let mut events = client.events();
+    let guard = take(&client, "renewed").await;
+    let mut last = None;
+    for _ in 0..6 {
+        let (at, took) = loop {
+            let event = timeout(TTL, events.next()).await.unwrap().unwrap();
+            if let EventKind::Renewed { took, .. } = event.kind {
+                break (event.at, took);
+            }
+        };
+        // It was sent after the last one was known to be done, whether the answer or the watch said so.
+        if let Some(last) = last.replace(at) {
+            assert!(took <= at.since(last), "{took:?}, {:?} after the last", at.since(last));
+        }
+    }
+    give_back(guard).await;
 }

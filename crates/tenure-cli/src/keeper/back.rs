@@ -11,6 +11,7 @@ use tenure::blocking::{Client, Guard, Lock, News as LockNews, Patience, Pending,
 
 use super::board::Board;
 use super::link::{Came, Link};
+use super::outbox::Outbox;
 use super::{AFTER_LOSS, News, Order, lead};
 use crate::clock;
 use crate::contend::{Contender as _, Here, Step};
@@ -21,6 +22,8 @@ use crate::{hook, parent, run};
 
 /// How long what is left of the command is killed for, where the hold leaves so much time.
 const END: Duration = Duration::from_secs(5);
+/// How long the front may take to take in how it ended.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// Between two kills of what does not end.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -31,7 +34,7 @@ pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: Owned
     if hook::leave_alone(&keep).is_ok() {
         let mut back = Back {
             options,
-            link,
+            outbox: Outbox::new(link),
             board,
             front,
             client: None,
@@ -39,6 +42,7 @@ pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: Owned
             state: State::Idle,
         };
         back.run();
+        back.outbox.finish(clock::now() + LAST_WORD);
         // Waits for what is being undone.
         drop((back.state, back.client));
     }
@@ -47,7 +51,7 @@ pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: Owned
 
 struct Back<'a> {
     options: &'a RunOptions,
-    link: Link,
+    outbox: Outbox,
     board: Board,
     /// Readable once the front has ended.
     front: OwnedFd,
@@ -74,9 +78,10 @@ struct Holding {
 impl Back<'_> {
     fn run(&mut self) {
         loop {
+            self.outbox.flush();
             self.hear_lock();
             loop {
-                match self.link.receive() {
+                match self.outbox.link().receive() {
                     Came::One(order) => {
                         if !self.obey(order) {
                             return;
@@ -91,7 +96,7 @@ impl Back<'_> {
     }
 
     fn sleep(&self) {
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.link.as_fd()];
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.outbox.link().as_fd()];
         let mut limit = None;
         match &self.state {
             State::Idle => {}
@@ -106,7 +111,7 @@ impl Back<'_> {
                 limit = Some(holding.wake_at().saturating_sub(clock::now()));
             }
         }
-        clock::wait(fds.into_iter(), None, limit);
+        clock::wait(fds.into_iter(), self.outbox.waits_for(), limit);
     }
 
     /// `false`: there is nothing left to do.
@@ -120,7 +125,7 @@ impl Back<'_> {
                 };
                 match self.begin(patience) {
                     Ok(pending) => self.state = State::Wanting(pending),
-                    Err(news) => drop(self.link.send(&news)),
+                    Err(news) => self.outbox.tell(news),
                 }
                 true
             }
@@ -130,7 +135,8 @@ impl Back<'_> {
                     State::Holding(holding) => drop(holding.guard.release()),
                     State::Idle => {}
                 }
-                self.link.send(&News::Left)
+                self.outbox.tell(News::Left);
+                true
             }
             (Order::Release(rest), State::Holding(holding)) => {
                 let released = match rest {
@@ -142,7 +148,7 @@ impl Back<'_> {
                     Ok(Released::Lost(lost)) => News::Lost { why: why(&lost) },
                     Err(error) => News::NotReleased { text: error.to_string() },
                 };
-                self.link.send(&news);
+                self.outbox.tell(news);
                 false
             }
             (Order::Release(_), state) => {
@@ -183,7 +189,7 @@ impl Back<'_> {
                 while let Some(news) = hear(pending) {
                     let failed = matches!(news, Ok(News::Failed { .. }));
                     match news {
-                        Ok(news) => drop(self.link.send(&news)),
+                        Ok(news) => self.outbox.tell(news),
                         Err(guard) => return self.acquired(guard),
                     }
                     if failed {
@@ -193,7 +199,7 @@ impl Back<'_> {
                     }
                 }
             }
-            State::Holding(holding) => holding.hear(&self.link, &self.board),
+            State::Holding(holding) => holding.hear(&mut self.outbox, &self.board),
         }
     }
 
@@ -203,7 +209,7 @@ impl Back<'_> {
         let grace = self.grace;
         self.board.set_deadline(deadline);
         self.state = State::Holding(Holding { guard, grace, deadline, kill_at: None });
-        self.link.send(&News::Acquired { token, id, store, grace });
+        self.outbox.tell(News::Acquired { token, id, store, grace });
     }
 
     /// Ends what it has left behind, and then the hold: the next in line need not wait for its ttl.
@@ -245,7 +251,7 @@ fn hear(pending: &mut Here) -> Option<Result<News, Guard>> {
 
 impl Holding {
     /// Passes on what became of the hold, and kills where the front should have.
-    fn hear(&mut self, link: &Link, board: &Board) {
+    fn hear(&mut self, outbox: &mut Outbox, board: &Board) {
         let mut lost = None;
         while let Some(news) = self.guard.news() {
             match news {
@@ -253,7 +259,7 @@ impl Holding {
                     self.deadline = deadline_of(&self.guard);
                     board.set_deadline(self.deadline);
                     // A front that is stopped does not read; it will look at the board.
-                    link.send(&News::Renewed);
+                    outbox.tell(News::Renewed);
                 }
                 LockNews::Lost(cause) => lost = Some(why(&cause)),
                 _ => {}
@@ -265,7 +271,7 @@ impl Holding {
         if let Some(why) = lost.filter(|_| self.kill_at.is_none()) {
             let soon = now + self.grace.min(AFTER_LOSS) + lead(self.grace) / 2;
             self.kill_at = Some(soon.min(last));
-            link.send(&News::Lost { why });
+            outbox.tell(News::Lost { why });
         }
         if now >= self.kill_at.unwrap_or(last) {
             board.kill_group();

@@ -3,16 +3,19 @@
 //! **The deadline decides, not the other process**: whoever hears nothing more ends the work before
 //! it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid,
+};
 use tenure::Error;
 use tenure::blocking::Patience;
 
 use super::board::Board;
-use super::link::{Came, Link};
+use super::link::{Came, Link, Sent};
 use super::{AFTER_LOSS, News, Order, back, lead};
 use crate::clock;
 use crate::contend::{Contender, Step};
@@ -25,6 +28,8 @@ use crate::supervise::{Standing, Watched};
 
 /// How long an answer is waited for after which nothing depends on it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How much later than due the other process may tell how a wait ended: a last look takes a while.
+const SLACK: Duration = Duration::from_secs(6);
 /// How long a release may take: the store is given one attempt, which is shorter.
 const RELEASE: Duration = Duration::from_secs(10);
 
@@ -34,6 +39,10 @@ pub(crate) struct Keeper {
     link: Link,
     board: Board,
     back: Pid,
+    /// How long the first contact with the store may take.
+    contact: Duration,
+    /// It was not heard of in time, and may never end by itself.
+    hung: Cell<bool>,
 }
 
 /// One who wants the lock through it.
@@ -44,6 +53,8 @@ pub(crate) struct KeptPending<'a> {
     until: Option<Duration>,
     /// Whether it has been asked for, and not failed since.
     asked: bool,
+    /// When the other process hangs if it has told nothing by then; `None` if nothing is due.
+    hangs_at: Option<Duration>,
 }
 
 /// A hold that it keeps.
@@ -72,7 +83,10 @@ impl Keeper {
         let front = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
         let front = front.map_err(|e| failed(e.into()))?;
         match hook::fork().map_err(failed)? {
-            Some(back) => Ok(Self { link: ours, board, back }),
+            Some(back) => {
+                let contact = options.want.connect_timeout;
+                Ok(Self { link: ours, board, back, contact, hung: Cell::new(false) })
+            }
             None => {
                 drop(ours);
                 back::serve(options, theirs, board, front)
@@ -86,11 +100,11 @@ impl Keeper {
             Patience::For(limit) => Some(clock::now() + limit),
             _ => None,
         };
-        KeptPending { keeper: self, patience, until, asked: false }
+        KeptPending { keeper: self, patience, until, asked: false, hangs_at: None }
     }
 
     fn order(&self, order: &Order) -> Result<(), Error> {
-        if self.link.send(order) { Ok(()) } else { Err(gone()) }
+        if self.link.send(order) == Sent::Done { Ok(()) } else { Err(gone()) }
     }
 
     /// The next message; waits until then.
@@ -115,7 +129,21 @@ impl KeptPending<'_> {
         };
         self.keeper.order(&Order::Want(limit))?;
         self.asked = true;
+        let contact = clock::now() + self.keeper.contact;
+        self.hangs_at = Some(self.until.map_or(contact, |until| contact.min(until)) + SLACK);
         Ok(())
+    }
+
+    /// What hangs while it begins, as a plugin for credentials may, keeps no limit of its own.
+    fn hangs(&mut self) -> Result<(), Error> {
+        match self.hangs_at.take_if(|at| clock::now() >= *at) {
+            None => Ok(()),
+            Some(_) => {
+                self.keeper.hung.set(true);
+                let what = "the process that deals with the store does not answer";
+                Err(Error::Unavailable(what.to_owned(), None))
+            }
+        }
     }
 }
 
@@ -128,9 +156,12 @@ impl<'a> Contender for KeptPending<'a> {
         }
         let news = match self.keeper.link.receive() {
             Came::One(news) => news,
-            Came::Nothing => return Ok(None),
+            Came::Nothing => return self.hangs().map(|()| None),
             Came::Gone => return Err(gone()),
         };
+        // From now on the only limit is one's own.
+        self.keeper.hung.set(false);
+        self.hangs_at = self.until.map(|until| until + SLACK);
         Ok(Some(match news {
             News::Waiting(waiting) => Step::Waiting(waiting),
             News::Busy(by) => Step::Busy(by),
@@ -154,7 +185,7 @@ impl<'a> Contender for KeptPending<'a> {
     }
 
     fn wake_after(&self) -> Option<Duration> {
-        None
+        self.hangs_at.map(|at| at.saturating_sub(clock::now()))
     }
 
     fn leave(self) {
@@ -284,6 +315,9 @@ impl Drop for Keeper {
         self.link = nowhere;
         if let Ok(end) = pidfd_open(self.back, PidfdFlags::empty()) {
             clock::wait(std::iter::once(end.as_fd()), None, Some(PATIENCE));
+        }
+        if self.hung.get() {
+            let _ = kill_process(self.back, Signal::KILL);
         }
         let _ = waitid(WaitId::Pid(self.back), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }

@@ -10,7 +10,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No message is longer: names and reasons are short.
+/// No message is longer: names and reasons are cut short.
 const LONGEST: usize = 64 << 10;
 
 /// One end.
@@ -28,6 +28,16 @@ pub(super) enum Came<T> {
     Gone,
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Done,
+    /// The other process has not read enough of what was sent before.
+    Later,
+    /// The other process is gone.
+    Gone,
+}
+
 impl Link {
     /// Both ends.
     pub(super) fn pair() -> io::Result<(Self, Self)> {
@@ -36,14 +46,15 @@ impl Link {
         Ok((Self(a), Self(b)))
     }
 
-    /// Sends a message; `false`: the other process is gone, or does not read any more.
-    pub(super) fn send(&self, message: &impl Serialize) -> bool {
-        let Ok(text) = serde_json::to_vec(message) else { return false };
+    /// Sends a message.
+    pub(super) fn send(&self, message: &impl Serialize) -> Sent {
+        let Ok(text) = serde_json::to_vec(message) else { return Sent::Gone };
         loop {
             match send(&self.0, &text, SendFlags::NOSIGNAL) {
-                Ok(_) => return true,
+                Ok(_) => return Sent::Done,
                 Err(Errno::INTR) => {}
-                Err(_) => return false,
+                Err(Errno::AGAIN) => return Sent::Later,
+                Err(_) => return Sent::Gone,
             }
         }
     }

@@ -29,6 +29,7 @@ mod back;
 mod board;
 mod front;
 mod link;
+mod outbox;
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@ use tenure_store::{Name, Snapshot};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::Seat;
-use crate::HeldBy;
 use crate::client::Shared;
 use crate::hold::Status;
+use crate::{Error, HeldBy};
 
 /// One lock's line within a client.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) enum Ahead {
     /// Nobody, or one of whom nothing is known yet.
     #[default]
     Nobody,
+    /// One who gave up without having learnt anything, and whose write may still come to be.
+    Undone,
     /// One who waits itself, and for whom.
     Waits(Box<HeldBy>),
     /// One who has the lock.
@@ -104,6 +106,24 @@ impl Line {
         drop(old);
     }
 
+    /// The one in the seat has given up.
+    pub(super) fn set_undone(&self) {
+        let ahead = &mut self.seated().ahead;
+        if matches!(ahead, Ahead::Nobody) {
+            *ahead = Ahead::Undone;
+        }
+    }
+
+    /// Who is in the way of one who stands here no longer; an error where nobody is known to be: the
+    /// store has not said yet what became of what this client asked for.
+    pub(crate) fn in_the_way(&self, id: &str) -> Result<HeldBy, Error> {
+        if matches!(self.seated().ahead, Ahead::Undone) {
+            let what = "the store has not answered what this client asked before: try again later";
+            return Err(Error::unavailable(what));
+        }
+        Ok(self.held_by(id))
+    }
+
     /// Who is in the way of those who stand here; `id` is who is in the seat if nothing is known.
     pub(crate) fn held_by(&self, id: &str) -> HeldBy {
         let unknown = |id: &str, token| HeldBy {
@@ -116,7 +136,7 @@ impl Line {
             takeover_in: None,
         };
         match &self.seated().ahead {
-            Ahead::Nobody => unknown(id, None),
+            Ahead::Nobody | Ahead::Undone => unknown(id, None),
             Ahead::Waits(by) => HeldBy::clone(by),
             Ahead::Holds(status) => {
                 let since = status.clock.wall().as_micros();

@@ -308,6 +308,11 @@ impl Driver {
             // Nothing there, but since when? It is news only for who knows of something.
             self.unsure |= known.is_some_and(|known| known > 0);
         } else if known.is_none_or(|known| news.revision() > known) {
+            // A watch may tell of a write before the write is answered.
+            let shown = |write: &&Sent| news.stored().is_some_and(|stored| write.is_in(stored));
+            if let Some(write) = self.writes.iter().find(shown) {
+                self.sent = write.sent;
+            }
             self.seen = Some(news);
             self.news = true;
         }
@@ -327,14 +332,16 @@ impl Sent {
         let revision = stored.version.revision;
         let newer = |judged| revision > judged || self.kept_alive && revision == judged;
         let newer = self.judged.is_none_or(newer);
-        newer
-            && match self.trace {
-                Trace::Holder(mark) => {
-                    stored.record.holder.as_ref().is_some_and(|h| h.mark == mark)
-                }
-                Trace::Queue(mark) => stored.record.place_of(mark).is_some(),
-                Trace::None => true,
-            }
+        newer && (matches!(self.trace, Trace::None) || self.is_in(stored))
+    }
+
+    /// Whether the record bears the mark that this write leaves.
+    fn is_in(&self, stored: &Stored) -> bool {
+        match self.trace {
+            Trace::Holder(mark) => stored.record.holder.as_ref().is_some_and(|h| h.mark == mark),
+            Trace::Queue(mark) => stored.record.place_of(mark).is_some(),
+            Trace::None => false,
+        }
     }
 }
 

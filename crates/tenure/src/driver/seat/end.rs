@@ -115,6 +115,7 @@ impl Seat {
         if over && !driver.leaves_doubts() {
             return self.finish(&mut inner);
         }
+        self.line.set_undone();
         self.undo(&mut inner);
     }
 
