@@ -38,7 +38,7 @@ impl Service<Request<Body>> for Server {
             let mut state = server.0.lock().unwrap();
             let (object, version) = &mut *state;
             let mut code = 200;
-            if patches && patch["metadata"]["resourceVersion"] == version.to_string() {
+            if patches && patch["metadata"]["resourceVersion"] == *version {
                 *version += 1;
                 let annotations = patch["metadata"]["annotations"].clone();
                 object["metadata"]["annotations"] = annotations;
