@@ -95,9 +95,10 @@ impl World {
             }
             self.tell_lines();
         }
-        // A read tells of everything until now, also that nothing is there.
+        // What a user reads or lists is not told to the claims of the process, and a claim's own read
+        // cannot be told from it.
         let told = object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok());
-        let revision = if request.method == "GET" { now } else { told.unwrap_or(0) };
+        let revision = told.filter(|_| request.method != "GET").unwrap_or(0);
         Reply::Api { code, body, revision }
     }
 
@@ -228,10 +229,8 @@ impl World {
                 return self.at(at, Event::Piece(number, piece));
             }
         }
-        if let Piece::Lines(lines) = &piece {
-            let newest = lines.lines().filter_map(told).max().unwrap_or(0);
-            self.sides[process].newest = self.sides[process].newest.max(newest);
-        }
+        let now = self.now;
+        self.trace.say(|| format!("{now:>15} p{process} is told {piece:?}"));
         let follow = &mut self.cluster().follows[number];
         follow.came.push_back(piece);
         let waker = follow.waker.take();
@@ -240,9 +239,15 @@ impl World {
 
     fn piece_of(&mut self, number: usize, waker: &Waker) -> Option<Piece> {
         let follow = &mut self.cluster().follows[number];
-        let piece = follow.came.pop_front();
-        if piece.is_none() {
-            follow.waker = Some(waker.clone());
+        let (piece, process) = (follow.came.pop_front(), follow.by.0);
+        match &piece {
+            None => follow.waker = Some(waker.clone()),
+            // Not earlier: the watch may not have been known to be open when it came.
+            Some(Piece::Lines(lines)) => {
+                let newest = lines.lines().filter_map(told).max().unwrap_or(0);
+                self.sides[process].newest = self.sides[process].newest.max(newest);
+            }
+            Some(Piece::End | Piece::Broken) => {}
         }
         piece
     }
