@@ -86,7 +86,7 @@ pub(crate) fn share() -> Result<(), String> {
     let mut driver = cargo();
     driver.args(DRIVER).args(["--", "--runs", "20000"]);
     let mut kube = cargo();
-    kube.args(DRIVER).args(["--", "--store", "kube", "--runs", "400"]);
+    kube.args(DRIVER).args(["--", "--store", "kube", "--runs", "200"]);
     for command in [tuned(&mut simulate), tuned(&mut museum), &mut driver, &mut kube] {
         println!("\n$ {}", shown(command));
         let status = command.status().map_err(|e| format!("`{}`: {e}", shown(command)))?;

@@ -38,7 +38,8 @@ impl Service<Request<Body>> for Server {
             let mut state = server.0.lock().unwrap();
             let (object, version) = &mut *state;
             let mut code = 200;
-            if patches && patch["metadata"]["resourceVersion"] == *version {
+            let named = patch["metadata"]["resourceVersion"].as_str();
+            if patches && named == Some(&*version.to_string()) {
                 *version += 1;
                 let annotations = patch["metadata"]["annotations"].clone();
                 object["metadata"]["annotations"] = annotations;

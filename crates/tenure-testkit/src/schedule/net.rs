@@ -18,6 +18,10 @@ use crate::sim::internals::{Net, order};
 
 /// What a process asks for.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "kube"),
+    expect(clippy::large_enum_variant, reason = "few at a time, each moved once")
+)]
 pub(super) enum Request {
     Session,
     Probe(Session),
