@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use kube_leader_election::{LeaseLock, LeaseLockParams};
+use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
@@ -84,7 +84,7 @@ async fn leader_election(
     let lock = LeaseLock::new(client, namespace, params);
     let mut leads = None;
     loop {
-        let now = lock.try_acquire_or_renew().await.is_ok_and(|lease| lease.acquired_lease);
+        let now = matches!(lock.try_acquire_or_renew().await, Ok(LeaseLockResult::Acquired(_)));
         if leads != Some(now) {
             leads = Some(now);
             println!("{}", if now { "held" } else { "refused" });

@@ -166,6 +166,28 @@ pub fn note(value: u64, line: impl FnOnce() -> String) {
     });
 }
 
+/// Somebody looks on in this process, until this is dropped.
+#[derive(Debug)]
+pub struct Onlooker(usize);
+
+impl Onlooker {
+    /// Begins to look on.
+    #[must_use]
+    pub fn new(process: usize) -> Self {
+        with(|w| w.sides[process].looks += 1);
+        Self(process)
+    }
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        with_any(|w| {
+            let looks = &mut w.sides[self.0].looks;
+            *looks = looks.saturating_sub(1);
+        });
+    }
+}
+
 /// The process was told that it holds.
 pub fn acquired(process: usize, token: u64) {
     with(|w| w.acquired(process, Token::new(token)));

@@ -328,10 +328,12 @@ impl World {
             _ => 0,
         };
         let call = &mut self.calls[number];
+        let changes = call.request.writes();
         call.reply.get_or_insert(reply);
         let waker = call.waker.take();
         let side = &mut self.sides[process];
-        side.newest = side.newest.max(if self.calls[number].dropped { 0 } else { revision });
+        let unheard = self.calls[number].dropped || side.looks > 0 && !changes;
+        side.newest = side.newest.max(if unheard { 0 } else { revision });
         side.wake(waker);
     }
 
@@ -429,7 +431,9 @@ impl World {
             }
         };
         if let Some(snapshot) = &news {
-            if snapshot.revision() <= revision && revision > 0 {
+            // A death moves no revision, and is told all the same.
+            let line = self.plan.store == StoreKind::Line;
+            if !line && snapshot.revision() <= revision && revision > 0 {
                 return;
             }
             self.sides[process].newest = self.sides[process].newest.max(snapshot.revision());

@@ -95,6 +95,8 @@ pub(super) struct Side {
     pub(super) cut: [u64; 2],
     /// The newest revision it was told.
     pub(super) newest: u64,
+    /// How many onlookers of it have asked: what they are told, its holds are not.
+    pub(super) looks: u32,
     pub(super) session: Option<Session>,
     pub(super) sessions: u32,
     /// Keys of holds that are known to be put, by token and mark.

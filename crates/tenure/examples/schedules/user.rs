@@ -123,6 +123,7 @@ async fn one(operation: &Operation, kind: u64) -> Result<(), Error> {
     let (me, n) = (&operation.me, operation.number);
     let lock = me.client.with_id(&operation.id)?.lock("x").timing(me.setting.timing);
     let ttl = me.setting.timing.ttl();
+    let _onlooker = (kind < 2).then(|| schedule::Onlooker::new(me.process));
     match kind {
         0 => return cut(n, me.client.show("x")).await.unwrap_or_else(ended).map(drop),
         1 => return cut(n, me.client.list()).await.unwrap_or_else(ended).map(drop),
