@@ -26,6 +26,8 @@ const END: Duration = Duration::from_secs(5);
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// Between two kills of what does not end.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Between two looks at what was killed, where the hold may be given back.
+const SOON: Duration = Duration::from_millis(20);
 
 /// Serves the front until it is gone or has let go of the lock.
 pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: OwnedFd) -> ! {
@@ -73,6 +75,8 @@ struct Holding {
     deadline: Duration,
     /// When the group is killed because the front has not ended it.
     kill_at: Option<Duration>,
+    /// Its work was killed before the store had told of a loss: the hold may go on, for nothing.
+    killed: bool,
 }
 
 impl Back<'_> {
@@ -199,7 +203,19 @@ impl Back<'_> {
                     }
                 }
             }
-            State::Holding(holding) => holding.hear(&mut self.outbox, &self.board),
+            State::Holding(holding) => {
+                holding.hear(&mut self.outbox, &self.board);
+                if holding.killed && self.board.end_group(clock::now()) {
+                    self.give_back();
+                }
+            }
+        }
+    }
+
+    /// Ends a hold whose work has been ended here: a front that is stopped may not for long.
+    fn give_back(&mut self) {
+        if let State::Holding(holding) = std::mem::replace(&mut self.state, State::Idle) {
+            let _ = holding.guard.release();
         }
     }
 
@@ -208,7 +224,8 @@ impl Back<'_> {
         let (token, id, deadline) = (guard.token(), guard.id().to_owned(), deadline_of(&guard));
         let grace = self.grace;
         self.board.set_deadline(deadline);
-        self.state = State::Holding(Holding { guard, grace, deadline, kill_at: None });
+        self.state =
+            State::Holding(Holding { guard, grace, deadline, kill_at: None, killed: false });
         self.outbox.tell(News::Acquired { token, id, store, grace });
     }
 
@@ -255,6 +272,8 @@ impl Holding {
         let mut lost = None;
         while let Some(news) = self.guard.news() {
             match news {
+                // It lasts on only until what was killed has ended.
+                LockNews::Renewed if self.killed => {}
                 LockNews::Renewed => {
                     self.deadline = deadline_of(&self.guard);
                     board.set_deadline(self.deadline);
@@ -274,8 +293,12 @@ impl Holding {
             outbox.tell(News::Lost { why });
         }
         if now >= self.kill_at.unwrap_or(last) {
-            board.kill_group();
-            self.kill_at = Some(now + AGAIN);
+            let work = board.kill_group();
+            if self.kill_at.is_none() && work {
+                self.killed = true;
+                outbox.tell(News::Lost { why: "it was not renewed in time".to_owned() });
+            }
+            self.kill_at = Some(now + if self.killed { SOON } else { AGAIN });
         }
     }
 
