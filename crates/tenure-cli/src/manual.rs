@@ -110,6 +110,8 @@ Environment:
 Examples:
   trap 'tenure release --hold .hold' EXIT
       However the script ends.
+  tenure release --hold .hold --tag schema-42
+      `tenure ls --where 'tags contains schema-42'` finds it from then on.
   [ ! -e .hold ] || tenure release --hold .hold
       A clean-up step that also runs when the lock was never taken.";
 

@@ -15,7 +15,8 @@ pub(crate) fn release(options: &HoldOptions) -> Result<u8, Failure> {
     let file = HoldFile::open(&options.hold)?;
     let key = file.key()?;
     let client = file.connect(options.store.as_ref())?;
-    let lock = client.lock(file.lock());
+    let lock = options.tags.on(client.lock(file.lock()));
+    lock.check().map_err(Failure::new)?;
     let (name, token) = (shorten(file.lock()), file.token());
     let lost = match lock.release_hold(&key).map_err(Failure::new)? {
         Kept::Done { .. } => None,

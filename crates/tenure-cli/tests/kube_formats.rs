@@ -131,13 +131,26 @@ fn tags_add_up_as_lockheeds_do_or_stand_in_place_of_the_earlier_ones() {
     let acquire = ["acquire", "nightly", "--ttl", "1m", "--hold", "h", "--add-tag", "green"];
     assert_eq!(on(&kube, &store, &acquire).code, Some(0));
     assert_eq!(tags(&kube), json!(["blue", "green", "red"]));
-    assert_eq!(on(&kube, &store, &["release", "--hold", "h"]).code, Some(0));
+    let release = ["release", "--hold", "h", "--add-tag", "done"];
+    assert_eq!(on(&kube, &store, &release).code, Some(0));
+    assert_eq!(tags(&kube), json!(["blue", "done", "green", "red"]));
     assert_eq!(run(&["--tag", "only"]), json!(["only"]));
+    for args in [&acquire[..6], &["release", "--hold", "h", "--tag", "last"]] {
+        assert_eq!(on(&kube, &store, args).code, Some(0));
+    }
+    assert_eq!(tags(&kube), json!(["last"]));
+    // What says nothing of tags leaves a lock as busy as it was.
+    let lease = kube.store("lease");
+    assert_eq!(on(&kube, &lease, &acquire[..6]).code, Some(0));
+    let refused = on(&kube, &lease, &["release", "--hold", "h", "--tag", "a"]);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("no place for tags"), "{refused:?}");
+    assert_eq!(on(&kube, &lease, &["release", "--hold", "h"]).code, Some(0));
     for (args, says) in [
         (&["run", "--tag", "a", "--add-tag", "b", "nightly", "--", "true"][..], "contradict"),
         (&["run", "--add-tag", "", "nightly", "--", "true"], "--add-tag `` is empty"),
         (&["run", "--store", "local:", "--add-tag", "a", "x", "--", "true"], "stand in line"),
-        (&["run", "--add-tag", "a", "nightly", "--", "true"], "a Lease has no place for tags"),
+        (&["run", "--add-tag", "a", "nightly", "--", "true"], "this store has no place for tags"),
     ] {
         let ran = kube.run(args);
         assert_eq!(ran.code, Some(125), "{ran:?}");

@@ -192,6 +192,8 @@ pub enum Change {
         at: Wall,
         /// When, by the releaser's boot clock.
         stamp: Time,
+        /// Tags of the lock from now on; none: it keeps those it has.
+        tags: Vec<Text>,
     },
 }
 
@@ -242,10 +244,11 @@ impl Record {
                     holder.stamp = *stamp;
                 }
             }
-            Change::Release { of, end, reason, mark: _, next, strike, at, stamp } => {
+            Change::Release { of, end, reason, mark: _, next, strike, at, stamp, tags } => {
                 self.strike(strike);
                 if self.holder.as_ref().is_some_and(|h| h.mark == *of) {
                     self.end_hold(*end, *at, reason.clone());
+                    self.label(tags);
                     self.promote(*next, *at, *stamp, token);
                 }
             }

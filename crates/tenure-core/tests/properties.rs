@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use tenure_core::{
     Change, Claim, Config, End, HISTORY_MAX, Holder, Mark, Patience, Record, Report, Session, Term,
-    Time, Timing, TimingError, TimingSpec, Token, Waiter, Wall,
+    Text, Time, Timing, TimingError, TimingSpec, Token, Waiter, Wall,
 };
 
 fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
@@ -157,6 +157,49 @@ proptest! {
         prop_assert_eq!(reg.version.revision, 2);
     }
 
+    /// What the end says of tags stands there afterwards, unless whoever is next says something; and
+    /// an end that was not one's own, or that says nothing, changes none.
+    #[test]
+    fn tags_are_said_with_the_release(
+        had in vec(0_u8..4, 0..3),
+        said in vec(0_u8..4, 0..3),
+        add in any::<bool>(),
+        lost in any::<bool>(),
+    ) {
+        let texts = |tags: &[u8]| -> Vec<Text> { tags.iter().map(|n| format!("t{n}").into()).collect() };
+        let sorted = |tags: &[u8]| {
+            let mut tags = texts(tags);
+            tags.sort_unstable();
+            tags.dedup();
+            tags
+        };
+        let mut reg = Register::default();
+        let mut claim = Claim::new(Config { tags: texts(&had), ..config(1) });
+        start(&mut claim, Patience::Forever, at(0.0), &mut reg);
+        prop_assert_eq!(&reg.record.as_ref().unwrap().tags, &sorted(&had));
+        if lost {
+            reg.record.as_mut().unwrap().holder = None;
+            reg.version.revision += 1;
+        }
+        claim.tag_end(texts(&said), add);
+        claim.release(at(1.0));
+        wake(&mut claim, at(1.0), &mut reg);
+        let all: Vec<u8> = had.iter().chain(&said).copied().collect();
+        let expected = match (lost || said.is_empty(), add) {
+            (true, _) => sorted(&had),
+            (false, true) => sorted(&all),
+            (false, false) => sorted(&said),
+        };
+        prop_assert_eq!(&reg.record.as_ref().unwrap().tags, &expected);
+        // The next release of the same claim says nothing.
+        claim.acquire(Patience::Forever);
+        drive(&mut claim, at(2.0), &mut reg);
+        claim.release(at(3.0));
+        wake(&mut claim, at(3.0), &mut reg);
+        let kept = if had.is_empty() { expected } else { sorted(&had) };
+        prop_assert_eq!(&reg.record.as_ref().unwrap().tags, &kept);
+    }
+
     #[test]
     fn an_uncontended_lock_costs_one_write_each(renewals in 0_u32..20, by_session in any::<bool>()) {
         let mut reg = Register::default();
@@ -230,6 +273,7 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
             strike,
             at: Wall::default(),
             stamp,
+            tags: (two > 3).then(|| format!("tag{one}").into()).into_iter().collect(),
         },
     }
 }

@@ -5,13 +5,18 @@
 //! renewed, which then ends at the deadline that it had. In Leases nobody decides by it.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tenure_core::Wall;
 use tenure_wire::time;
 
 /// How far clocks may be apart, in milliseconds; what holders stop earlier for.
 const SKEW_MAX: i64 = 5_000;
+
+/// How long an answer tells of the clock: no clock that runs goes a second astray in that.
+const TELLS: Duration = Duration::from_secs(600);
+/// How far the wall clock may go from the other in that time without having been set.
+const UNSET: i64 = 1_000;
 
 /// Between which bounds our wall clock is ahead of the server's, in milliseconds; below zero: behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +27,42 @@ pub struct Ahead {
     pub most: i64,
 }
 
-/// What the last answer told; nothing yet, or an answer that told nothing.
+/// What the last answer told.
 #[derive(Debug, Default)]
-pub(crate) struct ServerClock(Mutex<Option<Option<Ahead>>>);
+pub(crate) struct ServerClock(Mutex<Option<Heard>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// `None`: the answer told nothing.
+    ahead: Option<Ahead>,
+    at: Instant,
+    wall: i64,
+}
 
 impl ServerClock {
     /// An answer of this date came to what was sent at `sent`.
     pub(crate) fn hear(&self, sent: i64, date: Option<&str>) -> Option<Ahead> {
-        let now = date.and_then(|date| ahead(sent, wall(), date));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-        now
+        let wall = wall();
+        let ahead = date.and_then(|date| ahead(sent, wall, date));
+        let heard = Heard { ahead, at: Instant::now(), wall };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        ahead
     }
 
-    /// What the last answer told; `None` if there was none.
+    /// What the last answer told; `None` if there was none that still tells of our clock.
     pub(crate) fn known(&self) -> Option<Option<Ahead>> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.filter(|heard| heard.tells(Instant::now(), wall())).map(|heard| heard.ahead)
+    }
+}
+
+impl Heard {
+    /// Whether our clock has not been set since; a suspend, which the other clock does not count,
+    /// looks as if it had.
+    fn tells(&self, now: Instant, wall: i64) -> bool {
+        let since = now.saturating_duration_since(self.at);
+        let apart = (wall - self.wall) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        since <= TELLS && apart.abs() <= UNSET
     }
 }
 
@@ -108,6 +134,18 @@ mod tests {
         assert_eq!(both, Ahead { least: -699, most: 30 });
         let moved = Ahead { least: 5_000, most: 6_000 };
         assert_eq!(narrowed(both, moved), moved);
+    }
+
+    #[test]
+    fn an_answer_tells_nothing_of_a_clock_that_was_set_since() {
+        let at = Instant::now();
+        let heard = Heard { ahead: None, at, wall: 1_000_000 };
+        let later = |seconds| at + Duration::from_secs(seconds);
+        assert!(heard.tells(later(60), 1_060_900));
+        assert!(!heard.tells(later(60), 1_061_001), "set ahead, or suspended");
+        assert!(!heard.tells(later(60), 1_058_999), "set back");
+        assert!(heard.tells(later(600), 1_600_000));
+        assert!(!heard.tells(later(601), 1_601_000), "who knows");
     }
 
     #[test]

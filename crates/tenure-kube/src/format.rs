@@ -273,10 +273,15 @@ fn check(is_valid: bool, what: &str, right: &str) -> std::result::Result<(), Str
     if is_valid { Ok(()) } else { Err(format!("{what}: {right}")) }
 }
 
+/// One resource is one lock, whose name is the only one: in the Go program case does not count.
 fn target(name: &Name) -> std::result::Result<Target, String> {
-    Target::parse(name.as_str()).ok_or_else(|| {
-        "names no resource: give NAMESPACE/KIND/NAME, such as default/deployment/web".into()
-    })
+    let target = Target::parse(name.as_str()).ok_or(
+        "names no resource: give NAMESPACE/KIND/NAME, such as default/deployment/web".to_owned(),
+    )?;
+    if target.lock() == name.as_str() {
+        return Ok(target);
+    }
+    Err(format!("is not in lower case: give `{}`", target.lock()))
 }
 
 #[cfg(test)]
@@ -291,7 +296,7 @@ mod tests {
     fn each_format_has_its_place() {
         let leases = "/apis/coordination.k8s.io/v1/namespaces";
         assert_eq!(spot(&Format::Lease, "a").unwrap(), format!("{leases}/ns/leases/a"));
-        let path = spot(&Format::Janus, "other/Deployment/web").unwrap();
+        let path = spot(&Format::Janus, "other/deployment/web").unwrap();
         assert_eq!(path, format!("{leases}/other/leases/janus-lock-other-deployment-web"));
         let path = spot(&Format::ConfigMap, "a").unwrap();
         assert_eq!(path, "/api/v1/namespaces/ns/configmaps/lockheed-a");
@@ -317,6 +322,8 @@ mod tests {
             (&on, &long),
             (&Format::Janus, "a"),
             (&Format::Janus, "a/b"),
+            (&Format::Janus, "a/B/c"),
+            (&Format::Janus, "a/b/C"),
         ] {
             assert!(spot(format, name).is_err(), "{format:?} {name}");
         }

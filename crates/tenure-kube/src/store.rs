@@ -423,7 +423,8 @@ impl Store for KubeStore {
             Format::Annotation(_) | Format::ConfigMap => (true, false),
             Format::Janus => (true, true),
         };
-        Capabilities { liveness: Liveness::Observed, queue: false, wall_clocks, adopts }
+        let tags = matches!(self.0.format, Format::ConfigMap);
+        Capabilities { liveness: Liveness::Observed, queue: false, wall_clocks, adopts, tags }
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session>> {

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::{
-    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Time, View,
+    Cause, Claim, Config, Liveness, Mark, Marks, Patience, Report, Session, State, Term, Text,
+    Time, View,
 };
 
 use crate::guard::LockFile;
@@ -470,6 +471,11 @@ impl LocalClaim {
         self.claim.cancel(self.lock.store.now());
         self.ending = EndedBy::Cancel;
         self.end().map(drop)
+    }
+
+    /// What the release that follows says of the lock's tags: these, beside those it has if `add`.
+    pub fn tag_end(&mut self, tags: Vec<Text>, add: bool) {
+        self.claim.tag_end(tags, add);
     }
 
     /// Gives the lock back. Returns [`Report::Released`] or [`Report::Lost`].

@@ -32,6 +32,9 @@ pub struct Capabilities {
     /// Whether an identity is unique wherever it is used, and what it holds is its own after a
     /// restart, too: the name of a transaction, not of a process.
     pub adopts: bool,
+    /// Whether a record has a place for tags. If not, a take that brings some is
+    /// [`Error::Unsupported`](crate::Error::Unsupported), and a release leaves them out.
+    pub tags: bool,
 }
 
 /// What [`Store::watch`] gives. See there.

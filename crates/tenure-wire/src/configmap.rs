@@ -109,7 +109,7 @@ fn put(object: &mut Value, state: State, change: &Change) -> Result<(), Refusal>
             state.holding(lease).write(object, Some(ours));
             Ok(())
         }
-        Change::Release { of, end, next: None, .. } => {
+        Change::Release { of, end, next: None, tags, .. } => {
             let forced = *end == End::Stolen;
             if state.lease.is_none() {
                 return unreserve(object, *of, forced);
@@ -118,7 +118,7 @@ fn put(object: &mut Value, state: State, change: &Change) -> Result<(), Refusal>
             if forced && Reservation::read(object).is_some_and(|r| r.until.is_none()) {
                 Reservation::remove(object);
             }
-            State { lease: None, ..state }.write(object, None);
+            State { lease: None, ..state.tagged(tags) }.write(object, None);
             Ok(())
         }
         Change::Join { .. } | Change::Leave { .. } | Change::Release { .. } => Err(
@@ -139,12 +139,9 @@ fn take(object: &mut Value, state: State, holder: &Holder, tags: &[Text]) -> Res
     }
     let Holder { mark, term, since, renewed, .. } = *holder;
     let lease = Lease { instance: holder.id.to_string(), expires: end(term, renewed)? };
-    let mut state = state.holding(lease);
-    state.kind = MUTEX.to_owned();
-    if !tags.is_empty() {
-        state.tags = tags.iter().map(ToString::to_string).collect();
-    }
-    state.write(object, Some(Ours { mark, term, token: None, since }));
+    let state = State { kind: MUTEX.to_owned(), ..state.holding(lease) };
+    let ours = Ours { mark, term, token: None, since };
+    state.tagged(tags).write(object, Some(ours));
     Ok(())
 }
 
@@ -249,6 +246,14 @@ impl State {
             rest: fields.others(&["name", "lockType", "leases", "tags"]),
         };
         Ok((state, map.len()))
+    }
+
+    /// With these tags; with its own if there are none.
+    fn tagged(mut self, tags: &[Text]) -> Self {
+        if !tags.is_empty() {
+            self.tags = tags.iter().map(ToString::to_string).collect();
+        }
+        self
     }
 
     fn holding(self, lease: Lease) -> Self {

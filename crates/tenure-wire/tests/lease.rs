@@ -51,7 +51,17 @@ fn releasing(object: &Value, when: &str) -> Change {
     let of = lease::read(object).unwrap().0.holder.unwrap().mark;
     let mark = Mark::from_u128(99);
     let (end, reason, next, strike) = (End::Released, None, None, Vec::new());
-    Change::Release { of, end, reason, mark, next, strike, at: at(when), stamp: Time::ZERO }
+    Change::Release {
+        of,
+        end,
+        reason,
+        mark,
+        next,
+        strike,
+        at: at(when),
+        stamp: Time::ZERO,
+        tags: vec![],
+    }
 }
 
 /// What client-go would see of it: everything but our own annotations.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenure_core::Text;
+
 use crate::driver::Seat;
 use crate::hold::{Deadline, Hold, Status};
+use crate::lock::check_tags;
 use crate::{Error, Lost, Released};
 
 /// A held lock. It is renewed in the background until it is released, dropped or lost.
@@ -97,6 +100,42 @@ impl Guard {
     /// Dropping it leaves nothing behind.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         self.hold.stopping()
+    }
+
+    /// The lock's tags from the release on: at most 64, each 1 to 255 bytes of text without control
+    /// characters, in place of those it has; none: it keeps those it has. They are written with the
+    /// release, also with that of a guard that is dropped; whoever is next may bring others.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tag that is none, and [`Error::Unsupported`] where the store has no
+    /// place for tags; what was said before still holds then.
+    pub fn tags_on_release<T: AsRef<str>>(
+        &mut self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.tag_end(check_tags(tags), false)
+    }
+
+    /// The same, but these are added to those that the lock has then.
+    ///
+    /// # Errors
+    /// As [`tags_on_release`](Self::tags_on_release).
+    pub fn add_tags_on_release<T: AsRef<str>>(
+        &mut self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.tag_end(check_tags(tags), true)
+    }
+
+    fn tag_end(&mut self, tags: Result<Vec<Text>, String>, add: bool) -> Result<(), Error> {
+        let tags = tags.map_err(Error::Invalid)?;
+        match &self.kind {
+            Kind::Kept(seat) => return seat.tag_end(tags, add),
+            #[cfg(feature = "local")]
+            Kind::Local(held) => held.tag_end(tags, add),
+            Kind::Gone => {}
+        }
+        Ok(())
     }
 
     /// Gives the lock back, to the next in line where there is one, and waits for the store's

@@ -59,6 +59,10 @@ impl Job {
         let session = self.store.session().await?;
         let marks = Marks::new(identity::random_u128().map_err(Error::unavailable)?);
         let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
+        if end != End::Stolen {
+            let (tags, add) = self.lock.tags();
+            claim.tag_end(tags.to_vec(), add);
+        }
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
         let mut driver = Driver::new(claim, seen);

@@ -23,6 +23,8 @@ pub const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 /// Who is handed the lock has said what it is to be tagged with when it joined the line.
 pub(crate) const ADDS_NO_TAGS: &str =
     "tags cannot be added where waiters stand in line: give all that the lock is to have";
+/// What tags come to where they cannot stand.
+pub(crate) const NO_TAGS: &str = "this store has no place for tags: leave them out";
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -325,13 +327,16 @@ impl Handle {
         if let Some(problem) = &self.settings.problem {
             return Err(Error::Invalid(problem.clone()));
         }
-        let queue = match &self.shared.backend {
-            Backend::Store(store) => store.capabilities().queue,
+        let (queue, tags) = match &self.shared.backend {
+            Backend::Store(store) => (store.capabilities().queue, store.capabilities().tags),
             #[cfg(feature = "local")]
-            Backend::Local(_) => true,
+            Backend::Local(_) => (true, true),
         };
         if self.settings.add_tags && queue {
             return Err(Error::Unsupported(ADDS_NO_TAGS.into()));
+        }
+        if !(tags || self.settings.tags.is_empty()) {
+            return Err(Error::Unsupported(NO_TAGS.into()));
         }
         match &self.shared.backend {
             Backend::Store(store) if store.capabilities().wall_clocks => {
@@ -434,6 +439,11 @@ impl Handle {
         let mut claim = Claim::new(self.config(store, session, marks));
         claim.acquire(patience);
         Ok(claim)
+    }
+
+    /// What its holds say of the lock's tags, and whether they are added to those it has.
+    pub(crate) fn tags(&self) -> (&[Text], bool) {
+        (&self.settings.tags, self.settings.add_tags)
     }
 
     /// What a claim of this lock is told once.

@@ -184,7 +184,7 @@ fn target_without(place: &Place) -> Value {
 async fn as_lockheed(client: &Client) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     // page: kube-configmap
     let lock = client.lock("deploy").add_tags(["blue"]); // tags([..]): WithResetTags
-    let guard = lock.acquire().await?; // Maintain is part of it
+    let mut guard = lock.acquire().await?; // Maintain is part of it
     let condition = Condition::tag("blue").and(Condition::acquired(true));
     assert_eq!(condition, "tags contains blue and acquired = true".parse()?);
     let mut blue = Vec::new();
@@ -194,6 +194,7 @@ async fn as_lockheed(client: &Client) -> Result<Vec<String>, Box<dyn std::error:
             blue.push(lock.name);
         }
     }
+    guard.add_tags_on_release(["green"])?; // as Release with tags does
     let _ = guard.release().await?; // Released, or Lost(cause)
     // end of it
     Ok(blue)
@@ -224,7 +225,7 @@ async fn lockheed() {
     assert_eq!(as_lockheed(&client).await.unwrap(), ["deploy", "go"]);
     let object = place.ask("GET", "configmaps/lockheed-deploy", None);
     let state: Value = serde_json::from_str(object["data"]["lock"].as_str().unwrap()).unwrap();
-    assert_eq!(state["tags"], json!(["blue", "old"]), "they add up");
+    assert_eq!(state["tags"], json!(["blue", "green", "old"]), "they add up");
     assert_eq!((&state["leases"], object["metadata"].get("annotations")), (&json!({}), None));
     // A takeover by force: the condition is asked of the very state that is replaced.
     for (condition, is) in [("tags contains blue", false), ("tags contains red", true)] {

@@ -366,3 +366,37 @@ fn work_that_goes_on_past_the_deadline_ends_with_the_process() {
     assert!(!out.status.success());
     assert!(!said.contains("went on") && told.contains("aborting the process"), "{said}{told}");
 }
+
+/// Tags that are said with a release, of a guard that is given back, dropped, and left behind.
+#[test]
+fn the_end_of_a_hold_says_the_tags_of_its_lock() {
+    let folder = format!("{}/tags-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let embedded = tenure::blocking::connect(&format!("local:{folder}")).unwrap();
+    for client in [client(&Memory::new(Liveness::Observed)), embedded] {
+        let tags = || client.show("x").unwrap().tags;
+        let lock = client.lock("x").tags(["begun"]);
+        let mut guard = lock.acquire().unwrap();
+        guard.tags_on_release(["done"]).unwrap();
+        let bad = guard.tags_on_release([""]);
+        assert!(matches!(bad, Err(Error::Invalid(_))), "{bad:?}");
+        assert_eq!(tags(), ["begun"], "not before");
+        assert_eq!(guard.release().unwrap(), Released::Released);
+        assert_eq!(tags(), ["done"]);
+        let mut guard = lock.acquire().unwrap();
+        guard.add_tags_on_release(["failed"]).unwrap();
+        drop(guard);
+        let start = Instant::now();
+        while tags() != ["begun", "failed"] && start.elapsed() < LONG {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(tags(), ["begun", "failed"], "also where it is dropped");
+        let key = client.hold_key().unwrap();
+        let mut pending = client.lock("x").start_with_key(&key, Patience::Now).unwrap();
+        let Step::Acquired(guard) = next(&mut pending) else { panic!("it is free") };
+        let token = guard.token();
+        drop(guard.release_after(Duration::from_secs(60)).unwrap());
+        let kept = client.lock("x").tags(["last"]).release_hold(&key).unwrap();
+        assert_eq!((kept, tags()), (Kept::Done { token }, vec!["last".to_owned()]));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -34,6 +34,8 @@ pub(crate) struct WaitArgs {
 pub(crate) struct HoldArgs {
     pub(crate) hold: Option<OsString>,
     pub(crate) ttl: Option<OsString>,
+    pub(crate) tags: Vec<OsString>,
+    pub(crate) add_tags: Vec<OsString>,
     pub(crate) store: Option<OsString>,
 }
 
@@ -100,11 +102,19 @@ pub(super) fn wait(given: &mut ArgMatches) -> WaitArgs {
 }
 
 pub(super) fn release(given: &mut ArgMatches) -> HoldArgs {
-    HoldArgs { hold: take(given, "hold"), ttl: None, store: take(given, "store") }
+    HoldArgs {
+        tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
+        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
+        ..file(given)
+    }
 }
 
 pub(super) fn renew(given: &mut ArgMatches) -> HoldArgs {
-    HoldArgs { ttl: take(given, "ttl"), ..release(given) }
+    HoldArgs { ttl: take(given, "ttl"), ..file(given) }
+}
+
+fn file(given: &mut ArgMatches) -> HoldArgs {
+    HoldArgs { hold: take(given, "hold"), store: take(given, "store"), ..HoldArgs::default() }
 }
 
 pub(super) fn steal(given: &mut ArgMatches) -> StealArgs {

@@ -32,8 +32,7 @@ fn wait(command: Command) -> Command {
 
 fn acquire(command: Command) -> Command {
     let command = command.long_about(manual::ACQUIRE_LONG).after_long_help(manual::ACQUIRE_AFTER);
-    let tag = value("tag", "TEXT").long("tag").action(ArgAction::Append);
-    let add = value("add-tag", "TEXT").long("add-tag").action(ArgAction::Append);
+    let [tag, add] = tags();
     command
         .override_usage("tenure acquire [OPTIONS] --ttl DUR --hold FILE NAME")
         .arg(
@@ -68,7 +67,15 @@ fn renew(command: Command) -> Command {
 
 fn release(command: Command) -> Command {
     let command = command.long_about(manual::RELEASE_LONG).after_long_help(manual::RELEASE_AFTER);
-    command.args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
+    let [tag, add] = tags();
+    command
+        .args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
+        .arg(tag.help("Label the lock from now on, such as with what came of it; may be repeated"))
+        .arg(add.help("Label the lock beside the tags it has; not on local:; may be repeated"))
+}
+
+fn tags() -> [Arg; 2] {
+    ["tag", "add-tag"].map(|name| value(name, "TEXT").long(name).action(ArgAction::Append))
 }
 
 fn steal(command: Command) -> Command {

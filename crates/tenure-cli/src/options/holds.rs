@@ -31,6 +31,7 @@ pub(crate) struct AcquireOptions {
 pub(crate) struct HoldOptions {
     pub(crate) hold: PathBuf,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) tags: Tags,
     /// The store that was given, and where.
     pub(crate) store: Option<(&'static str, String)>,
 }
@@ -116,6 +117,7 @@ impl HoldOptions {
         Ok(Self {
             hold: hold(args.hold, hold_env)?,
             ttl: lifetime(args.ttl.as_deref())?,
+            tags: Tags::resolve(&args.tags, &args.add_tags)?,
             store: from.map(|from| (from, url)),
         })
     }

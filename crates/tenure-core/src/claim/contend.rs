@@ -138,8 +138,9 @@ impl Claim {
         let next = record.queue.front().map(|w| w.mark);
         let of = holder.mark;
         let (end, reason) = (End::Released, None);
-        let strike = Vec::new();
-        let change = Change::Release { of, mark, next, strike, end, reason, at: wall, stamp: now };
+        let (strike, tags) = (Vec::new(), Vec::new());
+        let (at, stamp) = (wall, now);
+        let change = Change::Release { of, mark, next, strike, end, reason, at, stamp, tags };
         Some(self.write(now, mark, Some(version), change))
     }
 
@@ -199,13 +200,11 @@ impl Claim {
 
     /// What the lock's tags are to be after a take.
     fn tags_after(&self, view: &View<'_>) -> Vec<Text> {
-        let mut tags = self.config.tags.clone();
-        if let (true, View::Is { record, .. }) = (self.config.add_tags && !tags.is_empty(), view) {
-            tags.extend(record.tags.iter().cloned());
-            tags.sort_unstable();
-            tags.dedup();
-        }
-        tags
+        let record = match view {
+            View::Is { record, .. } if self.config.add_tags => Some(*record),
+            _ => None,
+        };
+        joined(self.config.tags.clone(), record)
     }
 
     fn blocked(
@@ -488,4 +487,14 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// These tags and those of the record; none: nothing is said of tags.
+pub(super) fn joined(mut tags: Vec<Text>, with: Option<&Record>) -> Vec<Text> {
+    if let (Some(record), false) = (with, tags.is_empty()) {
+        tags.extend(record.tags.iter().cloned());
+        tags.sort_unstable();
+        tags.dedup();
+    }
+    tags
 }

@@ -2,9 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::{Action, Cause, Claim, Ending, Goal, Liveness, News, Phase, Probed, Report, View};
+use super::contend::joined;
+use super::{
+    Action, Cause, Claim, Ending, Goal, Liveness, News, Parting, Phase, Probed, Report, View,
+};
 use crate::museum::{Bug, planted};
-use crate::{Change, End, Holder, Mark, Record, Session, Time, Version, Wall};
+use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
 
 impl Claim {
     /// The numbered steps of a releaser.
@@ -62,9 +65,10 @@ impl Claim {
                 Err(session) => return Action::Probe(session),
                 Ok((next, strike)) => {
                     let mark = self.config.marks.draw();
-                    let (end, reason) =
-                        self.verdict.as_deref().cloned().unwrap_or((End::Released, None));
-                    Change::Release { of, end, reason, mark, next, strike, at: wall, stamp: now }
+                    let Parting { end, reason, tags, add } = self.parting(ending.goal);
+                    let tags = joined(tags, add.then_some(record));
+                    let (at, stamp) = (wall, now);
+                    Change::Release { of, end, reason, mark, next, strike, at, stamp, tags }
                 }
             }
         };
@@ -73,6 +77,12 @@ impl Claim {
         }
         let attempt = change.mark().unwrap_or_default();
         self.write(now, attempt, Some(version), change)
+    }
+
+    /// What is said at this end: of what is only undone nothing.
+    fn parting(&self, goal: Goal) -> Parting {
+        let says = matches!(goal, Goal::Free | Goal::EndOther);
+        self.parting.as_deref().filter(|_| says).cloned().unwrap_or_default()
     }
 
     /// The mark under which the record shows the hold that is to end, if it does.

@@ -61,8 +61,24 @@ pub struct Claim {
     retry_at: Time,
     /// News to be reported before anything else.
     news: Option<News>,
-    /// How a hold that is not this claim's own is to end; `None`: given back. Boxed as above.
-    verdict: Option<Box<(End, Option<Text>)>>,
+    /// What is said at the end; `None`: nothing but that it is given back. Boxed as above.
+    parting: Option<Box<Parting>>,
+}
+
+/// What the end of a hold says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Parting {
+    end: End,
+    reason: Option<Text>,
+    tags: Vec<Text>,
+    /// Whether the lock keeps the tags it has beside these.
+    add: bool,
+}
+
+impl Default for Parting {
+    fn default() -> Self {
+        Self { end: End::Released, reason: None, tags: Vec::new(), add: false }
+    }
 }
 
 /// What an answer brought about.
@@ -176,7 +192,7 @@ impl Claim {
             need_read: false,
             retry_at: Time::ZERO,
             news: None,
-            verdict: None,
+            parting: None,
         }
     }
 
@@ -189,6 +205,7 @@ impl Claim {
         }
         self.attempts.forget();
         self.need_read = false;
+        self.parting = None;
         self.phase = Phase::Contending(Wanting {
             patience,
             cancelled: None,
@@ -212,6 +229,13 @@ impl Claim {
             Phase::Held(_) => self.end(now, Goal::Undo),
             _ => {}
         }
+    }
+
+    /// What the release that follows, of one's own hold or of another's, says of the lock: these tags,
+    /// beside those it has if `add`; none: it keeps those it has. A hold that is lost says nothing.
+    pub fn tag_end(&mut self, tags: Vec<Text>, add: bool) {
+        let parting = self.parting.take().unwrap_or_default();
+        self.parting = Some(Box::new(Parting { tags, add, ..*parting }));
     }
 
     /// Gives the lock back. The hold is over for the caller from now on.
@@ -240,16 +264,14 @@ impl Claim {
         self.end_without_holding(of, Goal::EndOther, Some((end, reason)));
     }
 
-    fn end_without_holding(
-        &mut self,
-        mark: Mark,
-        goal: Goal,
-        verdict: Option<(End, Option<Text>)>,
-    ) {
+    fn end_without_holding(&mut self, mark: Mark, goal: Goal, how: Option<(End, Option<Text>)>) {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
             self.attempts.forget();
             self.need_read = false;
-            self.verdict = verdict.map(Box::new);
+            if let Some((end, reason)) = how {
+                let parting = self.parting.take().unwrap_or_default();
+                self.parting = Some(Box::new(Parting { end, reason, ..*parting }));
+            }
             self.phase = Phase::Ending(Ending {
                 mark,
                 token: Token::default(),
@@ -264,7 +286,6 @@ impl Claim {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
         self.attempts.doubt_flight();
-        self.verdict = None;
         let until = self.nothing_left_at(now, hold.term);
         let Hold { mark, token, .. } = hold;
         self.phase = Phase::Ending(Ending { mark, token, until, goal, sent: false });

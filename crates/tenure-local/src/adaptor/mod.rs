@@ -73,7 +73,7 @@ impl Adaptor {
 impl Store for Adaptor {
     fn capabilities(&self) -> Capabilities {
         let liveness = Liveness::Process;
-        Capabilities { liveness, queue: true, wall_clocks: false, adopts: false }
+        Capabilities { liveness, queue: true, wall_clocks: false, adopts: false, tags: true }
     }
 
     fn session(&self) -> BoxFuture<'_, Answer<Session>> {

@@ -31,6 +31,9 @@ impl LocalClaim {
     ) -> Result<(Option<Report>, Option<Kill>)> {
         let mut claim = Self::idle(lock, lock.store.marks())?;
         claim.kill = kill;
+        if end != End::Stolen {
+            claim.claim.tag_end(lock.settings.tags.clone(), false);
+        }
         claim.claim.end_other(of, end, reason);
         let mut ended = claim.end();
         if matches!(ended, Err(Error::NotDurable { .. })) {

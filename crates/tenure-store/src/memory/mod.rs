@@ -154,7 +154,13 @@ impl Shared {
 
     const fn capabilities(&self) -> Capabilities {
         let queue = !matches!(self.liveness, Liveness::Observed);
-        Capabilities { liveness: self.liveness, queue, wall_clocks: false, adopts: false }
+        Capabilities {
+            liveness: self.liveness,
+            queue,
+            wall_clocks: false,
+            adopts: false,
+            tags: true,
+        }
     }
 }
 

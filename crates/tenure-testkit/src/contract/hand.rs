@@ -171,6 +171,7 @@ pub(super) fn releasing(judged: &Stored, next: Option<Mark>) -> Change {
         strike: Vec::new(),
         at: wall(),
         stamp: now(),
+        tags: Vec::new(),
     }
 }
 

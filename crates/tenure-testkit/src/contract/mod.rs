@@ -18,6 +18,7 @@ mod line;
 mod liveness;
 mod names;
 mod order;
+mod tags;
 mod tokens;
 mod versions;
 mod watching;
@@ -126,6 +127,7 @@ pub const CHECKS: &[Check] = checks![
     writes::a_done_write_is_the_whole_change_and_what_is_read_next,
     writes::of_several_writes_on_one_condition_one_is_done,
     line::waiters_stand_in_line_where_the_store_has_one,
+    tags::tags_stand_there_until_others_are_brought,
     tokens::every_hold_gets_a_larger_token_and_keeps_it,
     tokens::tokens_rise_across_deletion,
     liveness::a_session_lives_as_long_as_its_process,

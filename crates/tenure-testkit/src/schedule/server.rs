@@ -24,7 +24,7 @@ pub(super) struct Lease {
 impl World {
     pub(super) fn capabilities(&self) -> Capabilities {
         let (liveness, queue) = (self.plan.store.liveness(), self.plan.store.queue());
-        Capabilities { liveness, queue, wall_clocks: false, adopts: false }
+        Capabilities { liveness, queue, wall_clocks: false, adopts: false, tags: true }
     }
 
     /// The process's session, a new one if it has none.

@@ -3,9 +3,6 @@
 //! Owns order: equal times go in the order in which they were put in. Entries are small and are
 //! moved about; what they carry lies still in a [`Slab`]. Nothing is allocated once both have grown.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 /// What happens. `slot` of its [`Entry`] says with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -60,60 +57,41 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) time: u64,
-    pub(crate) serial: u32,
     pub(crate) slot: u32,
     pub(crate) life: u32,
     pub(crate) kind: Kind,
     pub(crate) peer: u8,
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    /// The earliest is the greatest, as the heap gives out the greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.time, other.serial).cmp(&(self.time, self.serial))
-    }
-}
-
-/// Everything still to happen.
+/// Everything still to happen: the latest first, so that the next one is taken off the end. Most of
+/// what is put in is due soon, and finds its place there at once.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    heap: BinaryHeap<Entry>,
-    serial: u32,
+    entries: Vec<Entry>,
 }
 
 impl Agenda {
     pub(crate) fn put(&mut self, time: u64, kind: Kind, peer: usize, life: u32, slot: u32) {
-        self.serial += 1;
-        let peer = peer as u8;
-        self.heap.push(Entry { time, serial: self.serial, slot, life, kind, peer });
+        self.insert(Entry { time, slot, life, kind, peer: peer as u8 });
     }
 
     /// Puts an entry in again for later.
     pub(crate) fn put_off(&mut self, entry: Entry, time: u64) {
-        self.serial += 1;
-        self.heap.push(Entry { time, serial: self.serial, ..entry });
+        self.insert(Entry { time, ..entry });
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        // It comes after all that are due at the same time.
+        let sooner = self.entries.iter().rev().take_while(|e| e.time <= entry.time).count();
+        self.entries.insert(self.entries.len() - sooner, entry);
     }
 
     pub(crate) fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|e| e.time)
+        self.entries.last().map(|e| e.time)
     }
 
     pub(crate) fn take(&mut self) -> Option<Entry> {
-        self.heap.pop()
+        self.entries.pop()
     }
 }
 

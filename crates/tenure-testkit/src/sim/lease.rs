@@ -180,7 +180,8 @@ impl World {
         let change = match (holds, waits) {
             (Some(h), _) => {
                 let (of, end, reason) = (h.mark, End::Released, None);
-                Change::Release { of, mark, next, strike, end, reason, at, stamp }
+                let tags = Vec::new();
+                Change::Release { of, mark, next, strike, end, reason, at, stamp, tags }
             }
             (None, Some(w)) => Change::Leave { strike: vec![w.mark] },
             (None, None) => return,

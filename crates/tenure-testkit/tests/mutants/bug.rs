@@ -40,6 +40,10 @@ pub(crate) enum Bug {
 
     /// Waiters are not struck out by a take.
     ForgetsStrike,
+    /// What a release says of tags is left out.
+    ForgetsLastTags,
+    /// A take without tags takes away those that stand there.
+    ForgetsTags,
     /// A renewal is acknowledged and not done.
     ForgetsRenewal,
     /// A write gives the record as it was.

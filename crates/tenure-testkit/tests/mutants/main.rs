@@ -43,6 +43,8 @@ const MUST_CATCH: &[(Bug, Liveness, &[&str])] = &[
     (Bug::DeletesNothing, Observed, &["a_deletion_is_conditional_too"]),
     (Bug::KeepsDeleted, Observed, &["a_deletion_is_conditional_too"]),
     (Bug::ForgetsStrike, Process, &["a_done_write_is_the_whole_change_and_what_is_read_next"]),
+    (Bug::ForgetsLastTags, Process, &["tags_stand_there_until_others_are_brought"]),
+    (Bug::ForgetsTags, Process, &["tags_stand_there_until_others_are_brought"]),
     (Bug::ForgetsRenewal, Observed, &["a_done_write_is_the_whole_change_and_what_is_read_next"]),
     (Bug::GivesJudged, Observed, &["a_done_write_is_the_whole_change_and_what_is_read_next"]),
     (

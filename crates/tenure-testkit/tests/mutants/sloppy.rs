@@ -52,7 +52,7 @@ impl Drop for Sloppy {
 impl Store for Sloppy {
     fn capabilities(&self) -> Capabilities {
         let (liveness, queue) = (self.shared.liveness, self.shared.queue());
-        Capabilities { liveness, queue, wall_clocks: false, adopts: false }
+        Capabilities { liveness, queue, wall_clocks: false, adopts: false, tags: true }
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session>> {

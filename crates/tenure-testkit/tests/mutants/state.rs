@@ -307,6 +307,10 @@ impl Register {
         if let (Bug::TokenRenewed, Some(holder)) = (bug, &mut record.holder) {
             holder.token = Token::new(self.token);
         }
+        if matches!((bug, change), (Bug::ForgetsTags, Change::Take { tags, .. }) if tags.is_empty())
+        {
+            record.tags.clear();
+        }
         if matches!((bug, change), (Bug::LastComesFirst, Change::Join { .. })) {
             record.queue.rotate_right(1);
         }
@@ -335,6 +339,7 @@ fn spoilt(bug: Bug, change: &Change) -> Change {
     match (bug, &mut change) {
         (Bug::ForgetsStrike, Change::Take { strike, .. }) => strike.clear(),
         (Bug::ForgetsHandOver, Change::Release { next, .. }) => *next = None,
+        (Bug::ForgetsLastTags, Change::Release { tags, .. }) => tags.clear(),
         _ => {}
     }
     change

@@ -64,7 +64,17 @@ fn renewing(of: Mark, mark: u128, token: u64, term: Term, renewed: &str) -> Chan
 
 fn releasing(of: Mark, end: End, when: &str) -> Change {
     let (mark, reason, next, strike) = (Mark::from_u128(99), None, None, Vec::new());
-    Change::Release { of, end, reason, mark, next, strike, at: at(when), stamp: Time::ZERO }
+    Change::Release {
+        of,
+        end,
+        reason,
+        mark,
+        next,
+        strike,
+        at: at(when),
+        stamp: Time::ZERO,
+        tags: vec![],
+    }
 }
 
 fn holder(record: &Record) -> &Holder {

@@ -120,7 +120,8 @@ impl Lock {
     }
 
     /// Gives back the hold with this key, to the next in line where there is one. It cannot free
-    /// anybody else's hold, and leaves nothing of this one.
+    /// anybody else's hold, and leaves nothing of this one. Tags of this handle become those of the
+    /// lock.
     ///
     /// # Errors
     /// As [`Pending::poll`]; [`Error::Invalid`] while the process that takes the lock still runs.

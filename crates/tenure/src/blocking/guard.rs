@@ -3,10 +3,11 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tenure_core::Report;
+use tenure_core::{Report, Text};
 use tenure_local::LocalClaim;
 
 use super::remote::RemoteGuard;
+use crate::lock::check_tags;
 use crate::run::CalledOff;
 use crate::{Deadline, Error, Lost, Released};
 
@@ -127,6 +128,38 @@ impl Guard {
             Kind::Local { claim, .. } => Ok(claim.check()?.map(Lost::from)),
             Kind::Remote(guard) => Ok(guard.look()),
         }
+    }
+
+    /// The lock's tags from the release on. See [`Guard::tags_on_release`](crate::Guard).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tag that is none, and [`Error::Unsupported`] where the store has no
+    /// place for tags; what was said before still holds then.
+    pub fn tags_on_release<T: AsRef<str>>(
+        &mut self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.tag_end(check_tags(tags), false)
+    }
+
+    /// The same, but these are added to those that the lock has then.
+    ///
+    /// # Errors
+    /// As [`tags_on_release`](Self::tags_on_release).
+    pub fn add_tags_on_release<T: AsRef<str>>(
+        &mut self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        self.tag_end(check_tags(tags), true)
+    }
+
+    fn tag_end(&mut self, tags: Result<Vec<Text>, String>, add: bool) -> Result<(), Error> {
+        let tags = tags.map_err(Error::Invalid)?;
+        match &mut self.kind {
+            Kind::Local { claim, .. } => claim.tag_end(tags, add),
+            Kind::Remote(guard) => return guard.tag_end(&tags, add),
+        }
+        Ok(())
     }
 
     /// Gives the lock back, to the next in line where there is one, and wakes it.

@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tenure_core::{
-    Action, Cause, Claim, Liveness, Mark, Patience, Report, Session, State, Time, View,
+    Action, Cause, Claim, Liveness, Mark, Patience, Report, Session, State, Text, Time, View,
 };
 use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
 
@@ -169,6 +169,11 @@ impl Driver {
     /// The same one, of a store that has answered before.
     pub(crate) fn with_contact(self) -> Self {
         Self { contact: true, ..self }
+    }
+
+    /// What the release says of the lock's tags.
+    pub(crate) fn tag_end(&mut self, tags: Vec<Text>, add: bool) {
+        self.claim.tag_end(tags, add);
     }
 
     /// Gives the lock back.

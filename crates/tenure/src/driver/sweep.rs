@@ -91,6 +91,7 @@ impl Sweep {
                 strike: Vec::new(),
                 at: self.clock.wall(),
                 stamp: now,
+                tags: Vec::new(),
             });
         }
         let strike: Vec<_> = record.queue.iter().map(|w| w.mark).filter(|m| own(*m)).collect();

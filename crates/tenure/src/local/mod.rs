@@ -149,6 +149,13 @@ impl Held {
         self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
+    /// What the release says of the lock's tags.
+    pub(crate) fn tag_end(&self, tags: Vec<Text>, add: bool) {
+        if let Some(claim) = &mut *self.claim.claim() {
+            claim.tag_end(tags, add);
+        }
+    }
+
     /// Gives the lock back, or leaves it busy for the ttl given.
     pub(crate) async fn release(mut self, leave: Option<Duration>) -> Result<Released, Error> {
         let lost = self.status.look();

@@ -230,6 +230,7 @@ impl TestStore {
             strike: Vec::new(),
             at: now.wall,
             stamp: now.now,
+            tags: Vec::new(),
         }
     }
 

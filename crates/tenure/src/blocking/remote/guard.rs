@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenure_core::Text;
 use tokio::task::AbortHandle;
 
 use super::Remote;
@@ -81,6 +82,14 @@ impl RemoteGuard {
     /// Whether it is lost, without asking anybody.
     pub(in crate::blocking) fn look(&self) -> Option<Lost> {
         self.of(|guard| guard.hold().0.look())
+    }
+
+    pub(in crate::blocking) fn tag_end(&mut self, tags: &[Text], add: bool) -> Result<(), Error> {
+        match (&mut self.guard, add) {
+            (Some(guard), false) => guard.tags_on_release(tags),
+            (Some(guard), true) => guard.add_tags_on_release(tags),
+            (None, _) => Ok(()),
+        }
     }
 
     pub(in crate::blocking) fn news(&self) -> Option<News> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tenure_core::{Report, State, Time};
+use tenure_core::{Report, State, Text, Time};
 
 use super::super::sweep::Sweep;
 use super::super::{Driver, Step};
 use super::{Inner, PolledBy, Seat, Told};
 use crate::event::EventKind;
+use crate::lock::NO_TAGS;
 use crate::{Error, Lost, Released};
 
 impl Seat {
@@ -37,6 +38,20 @@ impl Seat {
             }
             None => Err(seat.unanswered()),
         }
+    }
+
+    /// What the release says of the lock's tags.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it has no place for any.
+    pub(crate) fn tag_end(&self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
+        if !(tags.is_empty() || self.site().store.capabilities().tags) {
+            return Err(Error::Unsupported(NO_TAGS.into()));
+        }
+        if let Some(driver) = &mut self.inner().driver {
+            driver.tag_end(tags, add);
+        }
+        Ok(())
     }
 
     /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
