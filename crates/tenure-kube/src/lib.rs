@@ -1,5 +1,19 @@
 //! Internal to tenure: locks in Kubernetes, in the formats that Go programs keep there.
 //!
+//! A program that has a `kube::Client` of its own adds this crate, too, and makes the store itself:
+//! ```no_run
+//! # async fn f(mut config: kube::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! use tenure_kube::{Format, KubeStore};
+//!
+//! config.default_retry = false; // a write that is repeated is told of a conflict with itself
+//! let client = kube::Client::try_from(config)?;
+//! let store = KubeStore::with_format(client, "default", Format::ConfigMap)?;
+//! // tenure::Client::new(Arc::new(store)): its locks are those of lockheed.
+//! # drop(store);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! ```text
 //! Store ──> store: when ──> format: which request ──> tenure-wire: which object
 //!      │                └──> http: one request, one answer

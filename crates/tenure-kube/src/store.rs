@@ -49,9 +49,10 @@ pub(crate) struct Shared {
 }
 
 impl KubeStore {
-    /// The Leases of `namespace`. The client must not repeat requests by itself
-    /// ([`client`](crate::client) makes one that does not): a write that is repeated may be told of
-    /// a conflict with itself, and then nobody holds the lock until it expires.
+    /// The Leases of `namespace`. The client must not repeat requests by itself (in `kube::Config`:
+    /// `default_retry = false`): a write that is repeated may be told of a conflict with itself, and
+    /// then nobody holds the lock until it expires. It should have its own connections, as the one
+    /// that [`client`](crate::client) makes: what else a program asks must not hold up a renewal.
     ///
     /// Nothing is asked of the server yet.
     ///
