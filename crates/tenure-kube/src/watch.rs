@@ -3,7 +3,7 @@
 //! ```text
 //! listen ──begun──> look, unless the feed tells what stands there ──> tell what is newer
 //!    │                 └──the feed may have missed something: look again──┘
-//!    └──no watch can be had──> look every few seconds
+//!    └──no watch can be had, or none begins──> look every few seconds
 //! ```
 //!
 //! There may be thousands of watchers: what is needed for a moment only is boxed.
@@ -86,13 +86,16 @@ impl Watching {
             }
             // It ended, or another beginning is to be taken up.
             let Some(listening) = &mut self.listening else { continue };
-            if self.told.is_some() {
+            if self.told.is_some() && self.begun > 0 {
                 // A feed says how it ended before it goes.
                 listening.heard.changed().await.ok();
                 continue;
             }
-            let slow = self.shared.feeds.slow.load(Ordering::Relaxed);
-            if slow || timeout(FIRST_MAX, listening.heard.changed()).await.is_err() {
+            // One that never begins tells nothing: what is on the way may keep it back for good.
+            let first = self.told.is_none();
+            let slow = first && self.shared.feeds.slow.load(Ordering::Relaxed);
+            let patience = if first { FIRST_MAX } else { pause() };
+            if slow || timeout(patience, listening.heard.changed()).await.is_err() {
                 let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
                     return Ok(news);
