@@ -343,19 +343,24 @@ fn lost(what: String) -> Broken {
 }
 
 /// What a failed exchange says; it never arrived only where there was no connection to send it on.
+/// A connection that stood may end with the same words, long after it carried the request: that the
+/// host cannot be reached is what the kernel says of one that nothing is acknowledged on any more.
 fn broken(error: &(dyn std::error::Error + 'static)) -> Broken {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    let (mut what, mut may_have_arrived, mut next) = (error.to_string(), true, Some(error));
+    let (mut what, mut next) = (error.to_string(), Some(error));
+    let (mut nowhere, mut stood) = (false, false);
     while let Some(error) = next {
         let text = error.to_string();
         if !what.contains(&text) {
             what = format!("{what}: {text}");
         }
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let nowhere = [ConnectionRefused, HostUnreachable, NetworkUnreachable];
-            may_have_arrived &= !nowhere.contains(&io.kind());
+            let kinds = [ConnectionRefused, HostUnreachable, NetworkUnreachable];
+            nowhere |= kinds.contains(&io.kind());
         }
+        // What hyper itself says is of a connection; that there is none is its connector's to say.
+        stood |= error.is::<hyper::Error>();
         next = error.source();
     }
-    Broken { what, may_have_arrived }
+    Broken { what, may_have_arrived: stood || !nowhere }
 }
