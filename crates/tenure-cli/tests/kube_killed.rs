@@ -217,6 +217,50 @@ fn a_hold_is_given_back_only_when_the_work_has_ended() {
     assert!(next(&kube) < Duration::from_secs(5), "the lock is given back, and does not expire");
 }
 
+/// Starts a `tenure run` that waits, stops it, and lets the lock become free: its keeper takes it.
+fn stopped_before_it_began(kube: &Kube, options: &[&str], line: &str) -> Running {
+    let first = kube.hold(&["--id", "first"], "while [ ! -e go ]; do sleep 0.02; done");
+    let args = ["run", "--id", "second", "--status-fd", "1"];
+    let mut second = kube.start(&[&args[..], options, &["LOCK", "-c", line]].concat());
+    assert!(second.line().contains("waiting"));
+    second.signal(Signal::STOP);
+    std::fs::write(kube.path("go"), "").unwrap();
+    assert_eq!(first.end().code, Some(0));
+    until("the keeper has it", || kube.show()["holders"][0]["id"] == "second");
+    second
+}
+
+#[test]
+fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
+    let stolen = |kube: &Kube, _: &Running| {
+        let steal = ["steal", "LOCK", "--now", "--yes", "--reason", "test"];
+        assert_eq!(kube.run(&steal).code, Some(0));
+        next(kube);
+    };
+    let cut_off = |kube: &Kube, _: &Running| {
+        kube.way().silence();
+        std::thread::sleep(DEADLINE);
+    };
+    let keeper_killed = |_: &Kube, second: &Running| {
+        let keeper = keeper_of(second.pid());
+        kill(keeper, Signal::KILL);
+        until("the keeper has ended", || !runs(keeper));
+    };
+    let ways: [&dyn Fn(&Kube, &Running); 3] = [&stolen, &cut_off, &keeper_killed];
+    for (way, lose) in ways.iter().enumerate() {
+        let kube = Kube::far();
+        let second = stopped_before_it_began(&kube, &["--ttl", TTL], "echo > began");
+        lose(&kube, &second);
+        second.signal(Signal::CONT);
+        let ran = second.end();
+        assert_eq!(ran.code, Some(123), "{way}: {ran:?}");
+        assert!(ran.stderr.contains("the command was not started"), "{way}: {ran:?}");
+        assert!(!kube.path("began").exists(), "{way}: nothing may begin under a lost hold");
+        kube.way().open();
+        next(&kube);
+    }
+}
+
 /// Their Go programs end a hold by their own clocks, which may be 5 s apart from ours.
 #[test]
 fn where_wall_clocks_decide_the_work_ends_so_much_earlier() {
