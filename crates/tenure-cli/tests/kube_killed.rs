@@ -261,6 +261,27 @@ fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
     }
 }
 
+#[test]
+fn a_hold_that_comes_back_at_the_last_moment_kills_nobody_later() {
+    let kube = Kube::far();
+    let options = ["--ttl", "6s", "--grace", "2s"];
+    let second = stopped_before_it_began(&kube, &options, "sleep 2; echo > done");
+    let renewed = || kube.get("leases", &kube.lock)["spec"]["renewTime"].as_str().unwrap().to_owned();
+    let before = renewed();
+    until("it is renewed", || renewed() != before);
+    let at = Instant::now();
+    kube.way().silence();
+    // Between when its work is killed at the latest and when it ends.
+    std::thread::sleep(Duration::from_millis(5_590).saturating_sub(at.elapsed()));
+    kube.way().open();
+    std::thread::sleep(Duration::from_millis(500));
+    second.signal(Signal::CONT);
+    let ran = second.end();
+    assert_eq!(ran.code, Some(123), "it is over for good: {ran:?}");
+    assert!(ran.stderr.contains("the command was not started"), "{ran:?}");
+    next(&kube);
+}
+
 /// Their Go programs end a hold by their own clocks, which may be 5 s apart from ours.
 #[test]
 fn where_wall_clocks_decide_the_work_ends_so_much_earlier() {

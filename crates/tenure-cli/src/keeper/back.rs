@@ -75,7 +75,7 @@ struct Holding {
     deadline: Duration,
     /// When the group is killed because the front has not ended it.
     kill_at: Option<Duration>,
-    /// Its work was killed before the store had told of a loss: the hold may go on, for nothing.
+    /// It was over for its work before the store had told of a loss: it may go on, for nothing.
     killed: bool,
 }
 
@@ -293,8 +293,9 @@ impl Holding {
             outbox.tell(News::Lost { why });
         }
         if now >= self.kill_at.unwrap_or(last) {
-            let work = board.kill_group();
-            if self.kill_at.is_none() && work {
+            board.kill_group();
+            if self.kill_at.is_none() {
+                // Also where nothing has begun yet: what comes back is not gone on with.
                 self.killed = true;
                 outbox.tell(News::Lost { why: "it was not renewed in time".to_owned() });
             }
