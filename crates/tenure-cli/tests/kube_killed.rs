@@ -190,7 +190,21 @@ impl Slow {
 
     fn is_ending(&self) -> bool {
         let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        matches!(waitpid(self.0, Some(flags)), Ok(WaitStatus::PtraceEvent(..)))
+        // On the way there it stops for each signal, also for one that it ignores.
+        match waitpid(self.0, Some(flags)) {
+            Ok(WaitStatus::PtraceEvent(_, _, event)) => {
+                let ends = event == ptrace::Event::PTRACE_EVENT_EXIT as i32;
+                if !ends {
+                    ptrace::cont(self.0, None).unwrap();
+                }
+                ends
+            }
+            Ok(WaitStatus::Stopped(_, signal)) => {
+                ptrace::cont(self.0, signal).unwrap();
+                false
+            }
+            _ => false,
+        }
     }
 
     fn let_go(self) {
@@ -280,6 +294,29 @@ fn a_hold_that_comes_back_at_the_last_moment_kills_nobody_later() {
     assert_eq!(ran.code, Some(123), "it is over for good: {ran:?}");
     assert!(ran.stderr.contains("the command was not started"), "{ran:?}");
     next(&kube);
+}
+
+#[test]
+fn a_hold_that_ran_out_is_given_back_only_when_its_work_has_ended() {
+    let kube = Kube::far();
+    // Where wall clocks decide, others wait for seconds after the work was ended.
+    let store = kube.store("configmap");
+    let line = format!("echo up; {STUBBORN}");
+    let args = ["run", "--store", &store, "--ttl", "20s", "--grace", "2s", "LOCK", "-c", &line];
+    let mut running = kube.start(&args);
+    assert_eq!(running.line(), "up");
+    until("it is born", || kube.read("born").ends_with('\n'));
+    let slow = Slow::down(kube.read("born").trim().parse().unwrap());
+    kube.way().silence();
+    until("it is told to end", || slow.is_ending());
+    kube.way().open();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        let ran = kube.run(&["run", "--store", &store, "-n", "LOCK", "--", "true"]);
+        assert_eq!(ran.code, Some(124), "the work has not ended: {ran:?}");
+    }
+    slow.let_go();
+    assert_eq!(running.end().code, Some(123));
 }
 
 /// Their Go programs end a hold by their own clocks, which may be 5 s apart from ours.
