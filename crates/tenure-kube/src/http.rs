@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::clock::{self, Ahead, ServerClock};
+use crate::clock::{Ahead, Moment, ServerClock};
 
 /// How many requests are under way at once, watches aside: each has a connection of its own.
 const AT_ONCE: usize = 16;
@@ -256,7 +256,7 @@ impl Http {
             .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        let sent = clock::wall();
+        let sent = Moment::now();
         let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
         if answer.status().as_u16() == 429 {
             self.is_busy(answer.headers());

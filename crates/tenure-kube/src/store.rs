@@ -225,8 +225,12 @@ impl Shared {
                 return Err(asked.broken(&broken));
             }
         }
-        match problem(self.http.clock()) {
+        let known = self.http.clock();
+        match problem(known) {
             Some(problem) => Err(Error::Invalid(asked.detail(problem))),
+            None if known.is_none() => {
+                Err(Error::Unavailable(asked.detail("this machine's clock was set just now")))
+            }
             None => Ok(()),
         }
     }
