@@ -244,6 +244,9 @@ fn stopped_before_it_began(kube: &Kube, options: &[&str], line: &str) -> Running
     second
 }
 
+/// How a hold is lost by the `tenure run` that is stopped.
+type Loses<'a> = &'a dyn Fn(&Kube, &Running);
+
 #[test]
 fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
     let stolen = |kube: &Kube, _: &Running| {
@@ -260,7 +263,7 @@ fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
         kill(keeper, Signal::KILL);
         until("the keeper has ended", || !runs(keeper));
     };
-    let ways: [&dyn Fn(&Kube, &Running); 3] = [&stolen, &cut_off, &keeper_killed];
+    let ways: [Loses<'_>; 3] = [&stolen, &cut_off, &keeper_killed];
     for (way, lose) in ways.iter().enumerate() {
         let kube = Kube::far();
         let second = stopped_before_it_began(&kube, &["--ttl", TTL], "echo > began");
@@ -280,7 +283,8 @@ fn a_hold_that_comes_back_at_the_last_moment_kills_nobody_later() {
     let kube = Kube::far();
     let options = ["--ttl", "6s", "--grace", "2s"];
     let second = stopped_before_it_began(&kube, &options, "sleep 2; echo > done");
-    let renewed = || kube.get("leases", &kube.lock)["spec"]["renewTime"].as_str().unwrap().to_owned();
+    let renewed =
+        || kube.get("leases", &kube.lock)["spec"]["renewTime"].as_str().unwrap().to_owned();
     let before = renewed();
     until("it is renewed", || renewed() != before);
     let at = Instant::now();
