@@ -261,7 +261,9 @@ fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
     let keeper_killed = |_: &Kube, second: &Running| {
         let keeper = keeper_of(second.pid());
         kill(keeper, Signal::KILL);
-        until("the keeper has ended", || !runs(keeper));
+        // Its descriptors are closed once the last of its threads is gone, which nobody reaps here.
+        let threads = || std::fs::read_dir(format!("/proc/{keeper}/task")).unwrap().count();
+        until("the keeper has ended", || !runs(keeper) && threads() == 1);
     };
     let ways: [Loses<'_>; 3] = [&stolen, &cut_off, &keeper_killed];
     for (way, lose) in ways.iter().enumerate() {
