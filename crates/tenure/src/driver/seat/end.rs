@@ -141,7 +141,11 @@ impl Seat {
         let now = self.shared.clock.now();
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         if let Some(driver) = &mut inner.driver {
-            if held { driver.release(now) } else { driver.release_lost(now) }
+            if held {
+                driver.release(now)
+            } else {
+                driver.release_lost(now)
+            }
             self.undo(&mut inner);
         }
     }
