@@ -8,9 +8,10 @@
 //! instant the file either proves all that there is of the hold, or there is nothing.**
 
 use std::io::Write as _;
+use std::time::Duration;
 
-use tenure::Released;
 use tenure::blocking::{Guard, HoldKey, Lock};
+use tenure::{KubeObjects, Released, StoreUrl};
 
 use crate::contend::Here;
 use crate::exit::{Failure, LOST, complain};
@@ -33,6 +34,7 @@ pub(crate) fn acquire(options: &AcquireOptions) -> Result<u8, Failure> {
     let lock = options.tags.on(client.lock(name));
     let lock = lock.contact_within(options.want.connect_timeout);
     lock.check().map_err(Failure::new)?;
+    check_end(options)?;
     parent::refuse_own(&client, name)?;
     let key = client.hold_key().map_err(Failure::new)?;
     let file = HoldFile::begin(&options.hold, &client, name, &key)?;
@@ -54,6 +56,22 @@ pub(crate) fn acquire(options: &AcquireOptions) -> Result<u8, Failure> {
         return Err(Failure::by_signal(signal as i32));
     }
     Attempt { options, lock: &lock, key, file }.keep(guard)
+}
+
+/// Refuses a hold without an end where a record cannot say so, before there is one.
+fn check_end(options: &AcquireOptions) -> Result<(), Failure> {
+    let objects = StoreUrl::parse(&options.want.store).ok().and_then(|url| url.kube_objects());
+    match objects {
+        Some(KubeObjects { format, .. })
+            if options.ttl == Duration::MAX && format != "configmap" =>
+        {
+            Err(Failure::new(format!(
+                "--ttl never: a hold in format={format} always ends by time; give a ttl, or a store \
+                 with format=configmap"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A held lock, and the file that will prove it.

@@ -137,8 +137,8 @@ pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
     RunOption::value(
         "ttl",
         "DUR",
-        "How long the lock outlives a holder that fell silent [default: 15s]. No effect on \
-         local:, where the lock ends with its processes",
+        "How long the lock outlives a holder that fell silent [default: 15s; 60s on kube: in \
+         formats with wall clocks]. No effect on local:, where the lock ends with its processes",
     ),
     RunOption::value(
         "grace",
@@ -166,7 +166,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
         ..RunOption::value(
             "add-tag",
             "TEXT",
-            "Label the lock beside the tags it has; not on local:; may be repeated",
+            "Label the lock beside the tags it has; on kube: with format=configmap; may be repeated",
         )
     },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),

@@ -58,7 +58,8 @@ If the lock is lost:
 
 Exit codes:
   CODE   the command's own exit code
-  123    the lock was lost before the command ended, whatever it returned
+  123    the lock was lost before the command ended, or the command was told
+         to end because it could not be renewed, whatever it returned
   124    the lock is busy (-n), or still was when --wait ended; -E replaces
          this code, and -E 0 says nothing of it on stderr
   125    tenure failed: bad usage, bad name, store not usable, held by a

@@ -39,6 +39,9 @@ struct Content {
     state: State,
     lock: String,
     store: String,
+    /// The address of the cluster that the store is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
     id: String,
     token: Option<u64>,
     /// Number of the user who took the lock.
@@ -90,6 +93,7 @@ impl HoldFile {
             state: State::Acquiring,
             lock: lock.to_owned(),
             store: client.store(),
+            cluster: cluster(&client.store())?,
             id: client.id().to_owned(),
             token: None,
             user: rustix::process::geteuid().as_raw(),
@@ -184,6 +188,15 @@ impl HoldFile {
                  or remove the file"
             ))
         })?;
+        // Where another one has no such hold, this one would look lost.
+        if let (Some(then), Some(now)) = (&self.content.cluster, cluster(store)?)
+            && *then != now
+        {
+            return Err(Failure::new(format!(
+                "hold file `{path}` is of the cluster at {then}, and `{store}` is now at {now}; \
+                 choose the kubeconfig or the context that it was written with"
+            )));
+        }
         if let Some((from, url)) = named {
             let other = connect_existing(url).map_err(Failure::new)?;
             if other.is_none_or(|other| real(&other) != real(&own)) {
@@ -233,6 +246,17 @@ impl HoldFile {
     fn temp_name(&self) -> String {
         temp_name(&self.path, &self.content.key)
     }
+}
+
+#[cfg(feature = "kube")]
+fn cluster(store: &str) -> Result<Option<String>, Failure> {
+    tenure::blocking::cluster(store).map_err(Failure::new)
+}
+
+#[cfg(not(feature = "kube"))]
+#[expect(clippy::unnecessary_wraps, reason = "with clusters it can fail")]
+const fn cluster(_: &str) -> Result<Option<String>, Failure> {
+    Ok(None)
 }
 
 /// Writes a new file whole, unless something has its name. It has no name before, so that a kill

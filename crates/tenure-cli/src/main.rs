@@ -45,6 +45,8 @@ mod steal;
 mod supervise;
 mod terminal;
 mod wait;
+#[cfg(feature = "kube")]
+mod warnings;
 
 use args::{Args, Stop};
 use exit::Failure;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     if bench_link::is_wanted() {
         return ExitCode::from(u8::from(bench_link::reach().is_err()));
     }
+    #[cfg(feature = "kube")]
+    warnings::pass_on();
     let done = match args::parse(std::env::args_os()) {
         Ok(args) => dispatch(args),
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),

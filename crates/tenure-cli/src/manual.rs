@@ -120,7 +120,8 @@ pub(crate) const WAIT_ABOUT: &str = "Wait until a lock is free, without taking i
 pub(crate) const WAIT_LONG: &str = "\
 Wait until NAME is free, without taking it and without standing in line.
 
-A lock that goes from one to the next in line is not free in between. When this
+A lock without a record is free, and on kube: so is one in a namespace that does
+not exist. A lock that goes from one to the next in line is not free in between. When this
 returns somebody else may have taken it again: what must not run beside the
 holder belongs under `tenure run`.";
 
@@ -146,16 +147,17 @@ Take a lock away from its holder and free it. The next in line gets it; tenure
 itself does not.
 
 Shows the hold, asks on a terminal (a script gives --yes), and acts on that hold
-only: one that has changed since is left alone. TEXT is kept with the lock's
-last holds, for `tenure show`.
+only: one that has changed since is left alone. On local: TEXT is kept with the
+lock's last holds, for `tenure show`; the formats on kube: have no place for it.
 
 A hold with a ttl, of `tenure acquire` or `run --at-least`, is freed when its
-ttl has run out (--after-expiry, the default), or at once (--now): then its
-holder is not told, and only the fencing token protects what it still does.
+ttl has run out (--after-expiry, the default), or at once (--now): then a
+holder that no longer runs is not told, and only the fencing token protects
+what it still does.
 
 On kube: a hold has expired when it was seen unchanged for its ttl and a
-hundredth more; one that is renewed is left alone. With --now its holder is told
-by the store at once, but nothing stops what it is in the middle of.
+hundredth more; one that is renewed is left alone. With --now a `tenure run` that
+holds it is told by the store at once and ends its command, within the grace.
 
 A hold of a running command on local: never ends by time, so --after-expiry is
 refused. With --now the holder's process and the process group of its command are
@@ -250,7 +252,8 @@ pub(crate) const RBAC_ABOUT: &str = "Print the least Kubernetes rights for locks
 pub(crate) const RBAC_LONG: &str = "\
 Print a Role and its RoleBinding, as YAML: the least that a service account
 needs so that the verbs given with --for work on the locks NAME, in the format
-and namespace of the store. Asks nobody; what it prints can be applied as it is.
+and namespace of the store. Asks nobody; what it prints can be applied as it is, beside
+what was printed for other locks.
 
 Without NAME the rights are for all locks of the namespace, and a program with
 several of them has one watch; bound to names it has one for each. `create` and

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use tenure::KubeObjects;
+use twox_hash::XxHash3_64;
 
 use crate::options::RbacOptions;
 
@@ -16,25 +17,42 @@ pub(crate) fn rbac(options: &RbacOptions, out: &mut impl Write) -> io::Result<()
 }
 
 fn manifest(options: &RbacOptions) -> String {
+    let own = options.objects.namespace.as_deref().unwrap_or("default");
+    let mut namespaces: BTreeSet<&str> = match options.objects.format {
+        // Each of its locks says where it is.
+        "janus" => options.names.iter().filter_map(|name| name.split('/').next()).collect(),
+        _ => BTreeSet::new(),
+    };
+    if namespaces.is_empty() {
+        namespaces.insert(own);
+    }
+    let all: Vec<_> = namespaces.iter().map(|of| rights(options, of, own)).collect();
+    all.join("---\n")
+}
+
+/// The rights in one namespace for an account of its own.
+fn rights(options: &RbacOptions, namespace: &str, own: &str) -> String {
     let RbacOptions { objects, account, .. } = options;
+    let name = &name(options);
     // Objects without a namespace are the cluster's.
     let whole = objects.format == "annotation" && objects.namespace.is_none();
-    let namespace = objects.namespace.as_deref().unwrap_or("default");
     let kind = if whole { "ClusterRole" } else { "Role" };
     let placed = if whole { String::new() } else { format!("\n  namespace: {namespace}") };
     let head = format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}");
-    let mut text = format!(
-        "# For {}.\n{head}\nmetadata:\n  name: tenure-{account}{placed}\nrules:\n",
-        about(options)
-    );
+    let mut text =
+        format!("# For {}.\n{head}\nmetadata:\n  name: {name}{placed}\nrules:\n", about(options));
     text += &rules(options);
-    text += &format!("---\n{head}Binding\nmetadata:\n  name: tenure-{account}{placed}\n");
+    text += &format!("---\n{head}Binding\nmetadata:\n  name: {name}{placed}\n");
     text += &format!(
-        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: tenure-{account}\n"
+        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {name}\n"
     );
-    text + &format!(
-        "subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {namespace}\n"
-    )
+    text + &format!("subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {own}\n")
+}
+
+/// A name for these rights and no others: what is applied next takes none away.
+fn name(options: &RbacOptions) -> String {
+    let rights = format!("{:?}", (&options.objects, &options.names, &options.verbs));
+    format!("tenure-{}-{:08x}", options.account, XxHash3_64::oneshot(rights.as_bytes()) as u32)
 }
 
 fn about(options: &RbacOptions) -> String {

@@ -40,7 +40,12 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
     }
     complain(&format!("lock `{name}` is {shown}"));
     if !waits && !seen.is_bound() && options.now {
-        complain("its work is not stopped by this: only its fencing token protects against it");
+        complain(if options.store.starts_with("kube:") {
+            "a running tenure is told at once and ends its work; what else goes on under this hold is \
+             not stopped: only its fencing token protects against it"
+        } else {
+            "its work is not stopped by this: only its fencing token protects against it"
+        });
     }
     let instead = format!("lock `{name}` was left alone: give --yes where nobody can be asked");
     if !confirmed(options.yes, &question(&seen, waits), &instead)? {
@@ -61,7 +66,7 @@ fn question(seen: &Seen, waits: bool) -> String {
     } else if seen.is_bound() {
         "kill its processes and free it?".to_owned()
     } else {
-        "free it now? its holder is not told".to_owned()
+        "free it now?".to_owned()
     }
 }
 

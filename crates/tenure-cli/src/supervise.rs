@@ -201,7 +201,7 @@ impl Supervisor<'_> {
     }
 
     fn end(mut self, ended: Ended, stop: Option<Stop>, hold: &mut impl Watched) -> Outcome {
-        let lost = stop.and_then(|stop| stop.reason);
+        let lost = stop.and_then(|stop| stop.reason.or_else(|| not_renewed(hold)));
         if lost.is_some() {
             // The rest of the group: it must not go on beside the next holder.
             self.child.signal(Signal::KILL);
@@ -223,6 +223,13 @@ impl Supervisor<'_> {
     fn tell(&mut self, event: Event<'_>) {
         self.status.tell(Event { lock: self.lock, token: Some(self.token), ..event });
     }
+}
+
+/// Why work that was told to end in time, and did, has not done what it was for; `None` where the hold
+/// came back.
+fn not_renewed(hold: &mut impl Watched) -> Option<String> {
+    let why = "it was not renewed in time, and the command was told to end";
+    (!matches!(hold.look(), Standing::Held { .. })).then(|| why.to_owned())
 }
 
 /// Work that was told to end.

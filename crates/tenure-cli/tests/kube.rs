@@ -216,6 +216,7 @@ fn a_server_that_cannot_be_reached_is_given_up_in_time() {
         let start = Instant::now();
         let ran = kube.run(&["run", "--connect-timeout", "1s", "LOCK", "--", "true"]);
         assert_eq!(ran.code, Some(125), "{ran:?}");
+        assert!(!closed || ran.stderr.contains(" 127.0.0.1:"), "which server: {ran:?}");
         let waited = start.elapsed();
         assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "{waited:?}");
     }
@@ -234,6 +235,63 @@ fn an_outage_while_waiting_is_waited_out() {
     assert_eq!(holder.end().code, Some(143));
     let ran = waiter.end();
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "mine"), "{ran:?}");
+}
+
+#[test]
+fn a_hold_file_is_of_one_cluster() {
+    let kube = Kube::far();
+    let acquire = ["acquire", "LOCK", "--ttl", "1m", "--hold", "hold"];
+    assert_eq!(kube.run(&acquire).code, Some(0));
+    let (near, far) = (Kube::new().read("kubeconfig"), kube.read("kubeconfig"));
+    // Another cluster, as far as anybody can tell.
+    std::fs::write(kube.path("kubeconfig"), near).unwrap();
+    for args in [&["release", "--hold", "hold"][..], &["renew", "--hold", "hold"]] {
+        let refused = kube.run(args);
+        assert_eq!(refused.code, Some(125), "{refused:?}");
+        assert!(refused.stderr.contains("is of the cluster at"), "{refused:?}");
+    }
+    std::fs::write(kube.path("kubeconfig"), far).unwrap();
+    assert_eq!(kube.run(&["release", "--hold", "hold"]).code, Some(0));
+}
+
+/// Each lock is a Role of its own, and where janus' locks are the rights are, too.
+#[test]
+fn what_is_applied_for_one_lock_takes_nothing_from_another() {
+    let kube = Kube::new();
+    let apply = |args: &[&str]| {
+        let role = kube.run(&[&["rbac", "--account", "runner"], args].concat());
+        assert_eq!(role.code, Some(0), "{role:?}");
+        tenure_servers::kube().apply(&kube.namespace, &role.stdout);
+        role.stdout
+    };
+    let name = |role: &str| role.lines().find(|l| l.starts_with("  name: ")).unwrap().to_owned();
+    let (one, two) = (apply(&["one"]), apply(&["two"]));
+    assert_ne!(name(&one), name(&two));
+    let janus = ["--store", "kube:jobs?format=janus&id=tx", "b/pod/x", "a/pod/y", "a/pod/z"];
+    let role = kube.run(&[&["rbac", "--account", "runner"], &janus[..]].concat()).stdout;
+    let placed: Vec<_> = role.lines().filter(|line| line.starts_with("  namespace: ")).collect();
+    let [a, b, jobs] = ["a", "b", "jobs"].map(|of| format!("  namespace: {of}"));
+    assert_eq!(placed, [&a, &a, &jobs, &b, &b, &jobs]);
+    kube.become_account("runner");
+    until("the rights are there", || {
+        ["one", "two"].iter().all(|lock| kube.run(&["show", lock]).code == Some(0))
+    });
+}
+
+#[test]
+fn who_may_not_watch_is_told_so_once() {
+    let kube = Kube::new();
+    let role = kube.run(&["rbac", "--account", "runner"]).stdout.replace(", watch", "");
+    assert!(!role.contains("watch"), "{role}");
+    tenure_servers::kube().apply(&kube.namespace, &role);
+    let holder = kube.hold(&[], "exec sleep 1000");
+    kube.become_account("runner");
+    until("the right is there", || kube.run(&["show", "LOCK"]).code == Some(0));
+    let ran = kube.run(&["run", "-w", "5s", "LOCK", "--", "true"]);
+    assert_eq!(ran.code, Some(124), "{ran:?}");
+    assert_eq!(ran.stderr.matches("warning: cannot watch").count(), 1, "{ran:?}");
+    holder.signal(Signal::TERM);
+    holder.end();
 }
 
 #[test]

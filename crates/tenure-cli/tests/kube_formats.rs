@@ -159,6 +159,22 @@ fn tags_add_up_as_lockheeds_do_or_stand_in_place_of_the_earlier_ones() {
 }
 
 #[test]
+fn a_hold_without_an_end_is_refused_at_once_where_it_cannot_be_said() {
+    let kube = Kube::new();
+    kube.create("configmaps", "target", json!({}));
+    let janus = format!("{}/pod/x", kube.namespace);
+    let on_target = "annotation&resource=v1/configmaps&object=target";
+    for (format, name) in [("lease", "x"), (on_target, "x"), ("janus", &*janus)] {
+        let acquire = ["acquire", name, "--ttl", "never", "--hold", "h"];
+        let refused = on(&kube, &kube.store(format), &acquire);
+        assert_eq!(refused.code, Some(125), "{refused:?}");
+        assert!(refused.stderr.contains("always ends by time; give a ttl"), "{refused:?}");
+    }
+    assert!(!kube.path("h").exists());
+    assert_eq!(kube.get("leases", "")["items"], json!([]), "nothing was written");
+}
+
+#[test]
 fn a_hold_without_an_end_is_for_those_who_leave_it_behind() {
     let kube = Kube::new();
     let store = kube.store("configmap");
@@ -190,13 +206,6 @@ fn a_hold_without_an_end_is_for_those_who_leave_it_behind() {
     assert_eq!(on(&kube, &store, &["renew", "--hold", "h"]).code, Some(0), "as last time");
     assert_eq!(on(&kube, &store, &["release", "--hold", "h"]).code, Some(0));
     assert_eq!(on(&kube, &store, &["run", "-n", "nightly", "--", "true"]).code, Some(0));
-    // Where every hold ends by time nothing is left of the attempt.
-    let acquire = ["acquire", "LOCK", "--ttl", "never", "--hold", "h"];
-    let refused = kube.run(&acquire);
-    assert_eq!(refused.code, Some(125), "{refused:?}");
-    assert!(refused.stderr.contains("a Lease always ends by time: give a ttl"), "{refused:?}");
-    assert_eq!(kube.show()["state"], "free");
-    assert!(!kube.path("h").exists());
     let refused = on(&kube, &store, &["run", "--ttl", "never", "nightly", "--", "true"]);
     assert_eq!(refused.code, Some(125), "{refused:?}");
     assert!(refused.stderr.contains("--ttl `never` is not a duration"), "{refused:?}");

@@ -117,6 +117,19 @@ fn work_that_ends_when_told_to_keeps_its_own_code_if_the_hold_came_back() {
     assert!(matches!(ran.code, Some(5 | 123)), "{ran:?}");
 }
 
+/// It was cut short: a code of its own, such as that of a clean end, would say that all is done.
+#[test]
+fn work_that_ends_when_told_to_has_lost_its_lock_if_the_hold_did_not_come_back() {
+    let kube = Kube::far();
+    let trap = "trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done";
+    let mut running = kube.hold(&["--ttl", "6s", "--grace", "2s"], trap);
+    kube.way().close();
+    assert_eq!(running.line(), "told");
+    let ran = running.end();
+    assert_eq!(ran.code, Some(123), "{ran:?}");
+    assert!(ran.stderr.contains("the command was told to end"), "{ran:?}");
+}
+
 #[test]
 fn a_stopped_command_keeps_its_hold() {
     let kube = Kube::new();

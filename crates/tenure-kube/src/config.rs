@@ -33,6 +33,14 @@ pub async fn client(access: &Access) -> Result<kube::Client> {
     transport::client(access, config).map_err(invalid)
 }
 
+/// The address of the API server that is found now. Nothing is asked of it.
+///
+/// # Errors
+/// As [`client`].
+pub async fn server(access: &Access) -> Result<String> {
+    Ok(config(access).await?.cluster_url.to_string())
+}
+
 pub(crate) async fn config(access: &Access) -> Result<Config> {
     let invalid = |what: String| Error::Invalid(Detail::new(STORE, what));
     let chosen = access.kubeconfig.is_some() || access.context.is_some();

@@ -37,7 +37,7 @@ mod transport;
 mod watch;
 
 pub use clock::Ahead;
-pub use config::{Access, client};
+pub use config::{Access, client, server};
 pub use diagnosis::{Diagnosis, LockDiagnosis, Right, Writer};
 pub use format::{Format, Object};
 pub use store::KubeStore;

@@ -9,6 +9,7 @@
 //! Owns how one server is reached, and as whom. **Nothing else is sent twice**: a write that is may be
 //! told of a conflict with itself, and then nobody holds the lock until it expires.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -205,6 +206,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Conn
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let connections = self.clone();
+        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         Box::pin(async move {
             let (mut answer, number) = {
                 let used = connections.used();
@@ -221,8 +223,27 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Conn
                 }
             };
             unanswered.connections = None;
-            Ok(answer?)
+            Ok(answer.map_err(|cause| At { server, cause })?)
         })
+    }
+}
+
+/// What a server was asked in vain, by its name and port.
+#[derive(Debug)]
+struct At {
+    server: String,
+    cause: hyper_util::client::legacy::Error,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.server)
+    }
+}
+
+impl std::error::Error for At {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
     }
 }
 

@@ -92,12 +92,24 @@ async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
     Ok((Backend::Store(Arc::new(store)), shown))
 }
 
+/// The address of the cluster that this store is in; `None` if it is in none.
+#[cfg(all(feature = "kube", feature = "blocking"))]
+pub(crate) async fn cluster(url: &str) -> Result<Option<String>, Error> {
+    let url = StoreUrl::parse(url)?;
+    let Place::Kube(kube) = url.place() else { return Ok(None) };
+    Ok(Some(tenure_kube::server(&access(kube)).await?))
+}
+
+#[cfg(feature = "kube")]
+fn access(url: &KubeUrl) -> tenure_kube::Access {
+    tenure_kube::Access { kubeconfig: url.kubeconfig.clone(), context: url.context.clone() }
+}
+
 #[cfg(feature = "kube")]
 async fn kube_store(url: &KubeUrl) -> Result<tenure_kube::KubeStore, Error> {
     use crate::url::KubeFormat;
-    use tenure_kube::{Access, Format, KubeStore, Object, client};
-    let access = Access { kubeconfig: url.kubeconfig.clone(), context: url.context.clone() };
-    let client = client(&access).await?;
+    use tenure_kube::{Format, KubeStore, Object, client};
+    let client = client(&access(url)).await?;
     let format = match &url.format {
         KubeFormat::Lease => Format::Lease,
         KubeFormat::Annotation { resource, object } => {

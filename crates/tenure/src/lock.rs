@@ -24,7 +24,8 @@ pub const WALL_CLOCK_TTL: Duration = Duration::from_secs(60);
 pub(crate) const ADDS_NO_TAGS: &str =
     "tags cannot be added where waiters stand in line: give all that the lock is to have";
 /// What tags come to where they cannot stand.
-pub(crate) const NO_TAGS: &str = "this store has no place for tags: leave them out";
+pub(crate) const NO_TAGS: &str =
+    "this store has no place for tags: leave them out; on kube: format=configmap has";
 /// How long the first answer of a store is waited for.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 

@@ -48,7 +48,7 @@ fn acquire(command: Command) -> Command {
              [default: 10s]",
         ))
         .arg(tag.help("Label the lock, for show and JSON, until others do; may be repeated"))
-        .arg(add.help("Label the lock beside the tags it has; not on local:; may be repeated"))
+        .arg(add.help("Label the lock beside the tags it has; on kube: with format=configmap; may be repeated"))
         .arg(
             value("id", "TEXT")
                 .long("id")
@@ -71,7 +71,7 @@ fn release(command: Command) -> Command {
     command
         .args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
         .arg(tag.help("Label the lock from now on, such as with what came of it; may be repeated"))
-        .arg(add.help("Label the lock beside the tags it has; not on local:; may be repeated"))
+        .arg(add.help("Label the lock beside the tags it has; on kube: with format=configmap; may be repeated"))
 }
 
 fn tags() -> [Arg; 2] {
@@ -148,5 +148,7 @@ fn hold(help: &'static str) -> Arg {
 }
 
 fn hold_store() -> Arg {
-    store().help("Must be the store of the hold file, if given [default: that one]")
+    store().help(
+        "Must be the store of the hold file, if given, also by TENURE_STORE [default: that one]",
+    )
 }

@@ -34,6 +34,13 @@ pub(super) fn serve(options: &RunOptions, link: Link, board: Board, front: Owned
     // Not even what stands in the way of this may end as the front: it has its own exit.
     let keep = [link.as_fd(), board.fd(), front.as_fd()];
     if hook::leave_alone(&keep).is_ok() {
+        // Its stderr is closed: the front's is not.
+        #[cfg(feature = "kube")]
+        if let Ok(link) = link.again() {
+            crate::warnings::tell(move |text| {
+                let _ = link.send(&News::Warning { text: text.chars().take(1_000).collect() });
+            });
+        }
         let mut back = Back {
             options,
             outbox: Outbox::new(link),

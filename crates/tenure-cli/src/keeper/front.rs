@@ -19,7 +19,7 @@ use super::link::{Came, Link, Sent};
 use super::{AFTER_LOSS, News, Order, back, lead};
 use crate::clock;
 use crate::contend::{Contender, Step};
-use crate::exit::Failure;
+use crate::exit::{Failure, complain};
 use crate::hook;
 use crate::options::RunOptions;
 use crate::run::{Held, Over};
@@ -176,6 +176,10 @@ impl<'a> Contender for KeptPending<'a> {
                     false => Error::Invalid(text),
                 });
             }
+            News::Warning { text } => {
+                complain(&text);
+                return Ok(None);
+            }
             _ => return Ok(None),
         }))
     }
@@ -214,6 +218,7 @@ impl<'a> KeptHold<'a> {
         loop {
             match self.keeper.link.receive() {
                 Came::One(News::Renewed) => {}
+                Came::One(News::Warning { text }) => complain(&text),
                 Came::One(News::Lost { why }) => drop(self.lost.get_or_insert(why)),
                 Came::One(other) => self.news.push_back(other),
                 Came::Nothing => break,

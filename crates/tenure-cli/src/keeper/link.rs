@@ -46,6 +46,12 @@ impl Link {
         Ok((Self(a), Self(b)))
     }
 
+    /// The same end once more, for another thread: each message is whole.
+    #[cfg(feature = "kube")]
+    pub(super) fn again(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Sends a message.
     pub(super) fn send(&self, message: &impl Serialize) -> Sent {
         let Ok(text) = serde_json::to_vec(message) else { return Sent::Gone };

@@ -59,15 +59,31 @@ enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 enum News {
     Waiting(Waiting),
-    Acquired { token: u64, id: String, store: String, grace: Duration },
+    Acquired {
+        token: u64,
+        id: String,
+        store: String,
+        grace: Duration,
+    },
     Busy(By),
     TimedOut(By),
-    Failed { text: String, may_pass: bool },
+    Failed {
+        text: String,
+        may_pass: bool,
+    },
     Left,
     Renewed,
-    Lost { why: String },
+    Lost {
+        why: String,
+    },
     Released,
-    NotReleased { text: String },
+    NotReleased {
+        text: String,
+    },
+    /// For people.
+    Warning {
+        text: String,
+    },
 }
 
 /// How long before its deadline a hold with this grace is over for its work.

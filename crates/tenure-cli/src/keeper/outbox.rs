@@ -74,7 +74,9 @@ fn text_of(news: &mut News) -> Option<&mut String> {
     match news {
         News::Waiting(waiting) => Some(&mut waiting.by.id),
         News::Busy(by) | News::TimedOut(by) => Some(&mut by.id),
-        News::Failed { text, .. } | News::NotReleased { text } => Some(text),
+        News::Failed { text, .. } | News::NotReleased { text } | News::Warning { text } => {
+            Some(text)
+        }
         News::Lost { why } => Some(why),
         News::Acquired { .. } | News::Left | News::Renewed | News::Released => None,
     }

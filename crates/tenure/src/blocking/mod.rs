@@ -72,11 +72,26 @@ pub fn diagnose(
     names: &[String],
     verbs: &[String],
 ) -> Result<crate::diagnosis::Diagnosis, Error> {
+    wait_for(crate::connect::diagnose(url, names, verbs))
+}
+
+/// The address of the Kubernetes cluster that this store is in, as it is found now; `None` for a store
+/// that is in none. Nothing is asked of it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a configuration that is missing or cannot be read.
+#[cfg(feature = "kube")]
+pub fn cluster(url: &str) -> Result<Option<String>, Error> {
+    wait_for(crate::connect::cluster(url))
+}
+
+#[cfg(feature = "kube")]
+fn wait_for<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| {
         Error::Unavailable(format!("cannot start a runtime: {e}"), Some(Box::new(e)))
     })?;
-    let found = runtime.block_on(crate::connect::diagnose(url, names, verbs));
+    let found = runtime.block_on(work);
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_background();
     found
