@@ -83,11 +83,13 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
         }
         Change::Take { holder, .. } => {
             let again = entry.holder == *holder.id;
+            // Else the holder or the transitions show that it moved.
+            let last = entry.renewed.filter(|_| again);
             let taken = Entry {
                 holder: identity(&holder.id)?,
                 seconds: Some(seconds(holder.term)?),
                 acquired: Some(holder.since),
-                renewed: Some(after(entry.renewed, holder.renewed)),
+                renewed: Some(after(last, holder.renewed)),
                 transitions: Some(counted(entry, again)),
             };
             (taken, Some(holder.mark), None)
@@ -104,7 +106,7 @@ fn put(object: &mut Value, entry: &Entry, change: &Change) -> Result<(), Refusal
             if entry.holder.is_empty() || standing != *of {
                 return Err(Refusal::Conflict);
             }
-            let at = Some(after(entry.renewed, *at));
+            let at = Some(*at);
             let (holder, seconds) = (String::new(), Some(RELEASED_SECONDS));
             let free = Entry { holder, seconds, acquired: at, renewed: at, ..counting(entry) };
             (free, None, None)

@@ -166,13 +166,46 @@ fn a_time_that_is_far_ahead_is_not_counted_on_from() {
     for renewed in ["9999-12-31T23:59:59.999999Z", "2026-11-21T03:00:00.000000Z"] {
         let mut dead = golden("lease-1-held");
         dead["spec"]["renewTime"] = json!(renewed);
-        let taken = lease::changed(&dead, &taking("me", 15, 42, "2026-11-21T02:00:00Z")).unwrap();
-        let holder = lease::read(&taken).unwrap().0.holder.unwrap();
-        assert_eq!(
-            (holder.mark, holder.renewed),
-            (Mark::from_u128(42), at("2026-11-21T02:00:00Z"))
-        );
+        for id in ["me", "worker-1"] {
+            let take = taking(id, 15, 42, "2026-11-21T02:00:00Z");
+            let taken = lease::changed(&dead, &take).unwrap();
+            let holder = lease::read(&taken).unwrap().0.holder.unwrap();
+            let expected = (Mark::from_u128(42), at("2026-11-21T02:00:00Z"));
+            assert_eq!((holder.mark, holder.renewed), expected);
+        }
     }
+}
+
+/// Each change is one for client-go, which compares whole seconds, and no time is ahead of the clock:
+/// whoever comes by would take a dead holder for a living one for as long.
+#[test]
+fn a_lock_that_goes_round_quickly_shows_the_time_it_is() {
+    let seen = |object: &Value| {
+        let mut spec = object["spec"].clone();
+        for time in ["acquireTime", "renewTime"] {
+            spec[time] = json!(spec[time].as_str().unwrap().split('.').next());
+        }
+        spec
+    };
+    let mut object = golden("lease-2-released");
+    let mut shown = vec![seen(&object)];
+    for turn in 0..20 {
+        let now = format!("2026-11-21T02:00:0{}.{}50000Z", turn / 10, turn % 10);
+        let id = if turn % 3 == 0 { "other" } else { "me" };
+        object = lease::changed(&object, &taking(id, 15, turn, &now)).unwrap();
+        assert_eq!(lease::read(&object).unwrap().0.holder.unwrap().renewed, at(&now));
+        shown.push(seen(&object));
+        object = lease::changed(&object, &releasing(&object, &now)).unwrap();
+        shown.push(seen(&object));
+    }
+    for (n, one) in shown.iter().enumerate() {
+        assert!(shown[..n].iter().all(|earlier| earlier != one), "{one} was there before");
+    }
+    // Its own one, which has ended without a word, is the one that nothing else would show.
+    let now = "2026-11-21T02:00:02.1Z";
+    let held = lease::changed(&object, &taking("me", 15, 50, now)).unwrap();
+    let again = lease::changed(&held, &taking("me", 15, 51, "2026-11-21T02:00:02.2Z")).unwrap();
+    assert_ne!(seen(&held), seen(&again));
 }
 
 #[test]

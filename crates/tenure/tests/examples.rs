@@ -25,6 +25,32 @@ fn the_guide_shows_the_examples_as_they_are() {
     }
 }
 
+// The README's, as it stands there.
+async fn nightly(store: &str) -> Result<u64, tenure::Error> {
+    let client = tenure::connect(store).await?; // local:, kube:jobs, or memory: in a test
+    let lock = client.lock("nightly-backup");
+    lock.run(|hold| async move {
+        tokio::select! {
+            () = backup(hold.token()) => hold.token(), // dropped at the deadline at the latest
+            () = hold.stopping() => 0, // the lock is about to be lost: clean up
+        }
+    })
+    .await
+}
+
+async fn backup(token: u64) {
+    assert!(token > 0);
+}
+
+#[tokio::test]
+async fn the_readme_shows_a_program_that_runs() {
+    let readme = include_str!("../../../README.md");
+    let (_, shown) = readme.split_once("```rust\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    assert!(include_str!("examples.rs").contains(shown), "tests/examples.rs has another one");
+    assert!(nightly("memory:").await.unwrap() > 0);
+}
+
 /// What the service answers to a request for a report.
 async fn ask(at: std::net::SocketAddr, name: &str) -> String {
     let mut stream = TcpStream::connect(at).await.unwrap();

@@ -27,6 +27,8 @@ struct Way {
     /// Connections with a number below this carry nothing any more.
     dead: Arc<AtomicU64>,
     made: Arc<AtomicU64>,
+    /// While the server is down, connections end, and so does each new one.
+    down: tokio::sync::watch::Sender<bool>,
 }
 
 impl Way {
@@ -36,16 +38,27 @@ impl Way {
         let (dead, made) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let target = server.trim_start_matches("https://").to_owned();
         let (is_dead, count) = (Arc::clone(&dead), Arc::clone(&made));
+        let (down, is_down) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::Relaxed);
+                if *is_down.borrow() {
+                    continue;
+                }
                 let far = TcpStream::connect(&target).await.unwrap();
                 let ((nr, nw), (fr, fw)) = (near.into_split(), far.into_split());
-                tokio::spawn(carry(nr, fw, number, Arc::clone(&is_dead)));
-                tokio::spawn(carry(fr, nw, number, Arc::clone(&is_dead)));
+                let there = carry(nr, fw, number, Arc::clone(&is_dead));
+                let back = carry(fr, nw, number, Arc::clone(&is_dead));
+                let mut is_down = is_down.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        ended = async { tokio::join!(there, back) } => drop(ended),
+                        ended = is_down.wait_for(|down| *down) => drop(ended),
+                    }
+                });
             }
         });
-        Self { url, dead, made }
+        Self { url, dead, made, down }
     }
 
     /// Whatever is connected now is dead, and nobody is told.
@@ -87,6 +100,16 @@ fn changed(kubeconfig: &Path, name: &str, pointer: &str, value: &str) -> PathBuf
     file
 }
 
+/// A client over a way of its own.
+async fn on_a_way(namespace: &str) -> (Client, Way) {
+    let server = tenure_servers::kube();
+    let way = Way::to(server.url()).await;
+    let admin = server.admin(namespace);
+    let kubeconfig = changed(&admin, "way", "/clusters/0/cluster/server", &way.url);
+    let url = format!("kube:{namespace}?kubeconfig={}", kubeconfig.display());
+    (connect(&url).await.unwrap(), way)
+}
+
 async fn take(client: &Client, name: &str) -> Guard {
     let acquired = client.lock(name).ttl(TTL).acquire();
     timeout(Duration::from_secs(20), acquired).await.unwrap().unwrap()
@@ -98,13 +121,7 @@ async fn give_back(guard: Guard) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_die_in_silence_lose_no_hold() {
-    let server = tenure_servers::kube();
-    let namespace = server.namespace("silence");
-    let way = Way::to(server.url()).await;
-    let kubeconfig =
-        changed(&server.admin(&namespace), "way", "/clusters/0/cluster/server", &way.url);
-    let url = format!("kube:{namespace}?kubeconfig={}", kubeconfig.display());
-    let client = connect(&url).await.unwrap();
+    let (client, way) = on_a_way(&tenure_servers::kube().namespace("silence")).await;
     // All at once, so that many connections are left at rest.
     let all: Vec<_> = (0..12)
         .map(|n| {
@@ -171,4 +188,56 @@ async fn a_busy_server_is_left_alone_as_long_as_the_hold_can_spare() {
     assert!(gap(1) >= Duration::from_secs(1), "{sent:#?}");
     assert!(gap(2) >= TTL / 5 && gap(2) < TTL / 2, "{sent:#?}");
     give_back(guard).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_started_again_loses_no_hold_and_no_wait() {
+    let namespace = tenure_servers::kube().namespace("restarted");
+    let (client, way) = on_a_way(&namespace).await;
+    let (other, other_way) = on_a_way(&namespace).await;
+    let guard = take(&client, "x").await;
+    let token = guard.token();
+    let waiting = tokio::spawn(async move { take(&other, "x").await });
+    sleep(Duration::from_secs(1)).await;
+    let made = (way.made(), other_way.made());
+    for down in [true, false] {
+        way.down.send_replace(down);
+        other_way.down.send_replace(down);
+        sleep(TTL / 2 - Duration::from_millis(500)).await;
+    }
+    assert!(way.made() > made.0 && other_way.made() > made.1, "nothing was connected anew");
+    sleep(TTL).await;
+    assert!(guard.deadline().is_some_and(|d| !d.is_past()), "lost");
+    assert!(!waiting.is_finished(), "two hold it");
+    give_back(guard).await;
+    let next = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert!(next.token() > token);
+    give_back(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_refuses_for_a_while_loses_no_hold() {
+    let server = tenure_servers::kube();
+    let namespace = server.namespace("refusing");
+    let kubeconfig = server.admin(&namespace);
+    let all = [401, 403, 429, 500, 502, 503, 504].map(|code| {
+        let (kubeconfig, namespace) = (kubeconfig.clone(), namespace.clone());
+        tokio::spawn(async move {
+            let (client, seen) = tapped(kubeconfig, &namespace).await;
+            let guard = take(&client, &format!("x{code}")).await;
+            // Two in a row: less than a hold has to spare.
+            seen.refuse(&[(code, "0"), (code, "0")]);
+            let begun = Instant::now();
+            while begun.elapsed() < TTL.mul_f64(1.5) {
+                assert!(guard.deadline().is_some_and(|d| !d.is_past()), "{code}");
+                sleep(Duration::from_millis(100)).await;
+            }
+            let refused = seen.take().iter().filter(|sent| sent.starts_with("PUT")).count();
+            assert!(refused >= 4, "{code}: {refused} renewals were tried");
+            give_back(guard).await;
+        })
+    });
+    for one in all {
+        one.await.unwrap();
+    }
 }

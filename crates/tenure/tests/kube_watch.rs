@@ -146,6 +146,57 @@ async fn a_standby_sends_nothing_but_its_watch_until_the_holder_is_silent() {
     give_back(guard).await;
 }
 
+/// The method of each request; a watch is one of its own.
+fn methods(sent: &[String]) -> Vec<&str> {
+    let method = |s: &'_ String| if tap::is_watch(s) { None } else { s.find(' ') };
+    sent.iter().map(|s| method(s).map_or("WATCH", |end| &s[..end])).collect()
+}
+
+#[tokio::test]
+async fn to_take_to_renew_and_to_give_back_is_one_request_each() {
+    let place = Place::new();
+    let target = serde_json::json!({"metadata": {"name": "target"}});
+    let path = format!("/api/v1/namespaces/{}/configmaps", place.name);
+    assert_eq!(place.server.request("POST", &path, Some(&target)).0, 201);
+    let annotation = Format::Annotation(Object::new("v1/configmaps", "target").unwrap());
+    let resource = format!("{}/pod/x", place.name);
+    for (format, name, take, give) in [
+        (Format::Lease, "x", "PUT", "PUT"),
+        (annotation, "x", "PATCH", "PATCH"),
+        (Format::ConfigMap, "x", "PUT", "PUT"),
+        (Format::Janus, &*resource, "POST", "DELETE"),
+    ] {
+        let (client, seen) = tapped_as(place.admin(), &place.name, format.clone()).await;
+        let lock = client.lock(name);
+        give_back(lock.acquire().await.unwrap()).await;
+        for _ in 0..3 {
+            let _ = seen.take();
+            let guard = lock.acquire().await.unwrap();
+            assert_eq!(methods(&seen.take()), [take], "{format:?}");
+            give_back(guard).await;
+            assert_eq!(methods(&seen.take()), [give], "{format:?}");
+        }
+    }
+    let (client, seen) = tapped(place.admin(), &place.name).await;
+    let guard = take(&client, "renewed").await;
+    sleep(Duration::from_millis(3_500)).await;
+    assert_eq!(methods(&seen.take()), ["POST", "WATCH", "PUT", "PUT", "PUT"], "each second");
+    give_back(guard).await;
+}
+
+/// What a command does: a program that knows nothing yet takes a lock, works, and gives it back.
+#[tokio::test]
+async fn a_program_for_one_hold_sends_three_requests_or_four() {
+    let place = Place::new();
+    for sent in [&["POST", "WATCH", "PUT"][..], &["POST", "WATCH", "PUT", "PUT"]] {
+        let (client, seen) = tapped(place.admin(), &place.name).await;
+        let guard = client.lock("once").acquire().await.unwrap();
+        sleep(Duration::from_millis(500)).await;
+        give_back(guard).await;
+        assert_eq!(methods(&seen.take()), sent);
+    }
+}
+
 #[tokio::test]
 async fn from_the_second_name_there_is_one_watch() {
     let place = Place::new();
