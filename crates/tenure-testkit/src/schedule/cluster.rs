@@ -21,7 +21,8 @@ use super::net::{Reply, Request};
 use super::world::{Event, Frozen, World};
 use super::{with, with_any};
 use crate::api::{Answer, Request as Asked, Server, Watching};
-use crate::sim::internals::{MILLI, SECOND};
+use crate::sim::internals::{Dice, MILLI, Plan, SECOND};
+use crate::sim::{StoreKind, Telling};
 
 /// How often a quiet watch is told how far it has come.
 const MARK_EVERY: u64 = 60 * SECOND;
@@ -77,6 +78,27 @@ impl Cluster {
 }
 
 impl World {
+    /// The world of an API server: the faults are those of a Lease, in each format.
+    pub(super) fn with_cluster(seed: u64, telling: Telling) -> Self {
+        let format = Format::of(seed);
+        let mut tries = 0;
+        loop {
+            let mut dice = Dice::new(seed ^ 0xd1e5 ^ tries << 48);
+            let plan = match format.wall_clocks() {
+                true => Plan::draw_for_wall_clocks(&mut dice),
+                false => Plan::draw(&mut dice),
+            };
+            if plan.store == StoreKind::Lease {
+                let mut world = Self::planned(dice, plan, telling);
+                world.format = Some(format);
+                world.cluster = Some(Cluster::new(format));
+                world.at(0, Event::Tick);
+                return world;
+            }
+            tries += 1;
+        }
+    }
+
     fn cluster(&mut self) -> &mut Cluster {
         self.cluster.as_mut().expect("a world with a cluster")
     }

@@ -152,3 +152,116 @@ impl World {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tenure_core::{Change, Holder, Mark, Record, Session, Term, Time, Token};
+    use tenure_wire::{annotation, configmap, janus, lease};
+
+    use super::*;
+    use crate::sim::Telling;
+
+    fn taking() -> Change {
+        let since = Wall::from_micros(BEGINNING);
+        let holder = Holder {
+            id: "p0.0.1".into(),
+            mark: Mark::from_u128(7),
+            session: Session::NONE,
+            token: Token::default(),
+            term: Term::Ttl(Duration::from_secs(20)),
+            ticket: 0,
+            since,
+            renewed: since,
+            stamp: Time::ZERO,
+        };
+        Change::Take { holder, ended: None, strike: Vec::new(), tags: Vec::new() }
+    }
+
+    /// A world whose lock is held, as the formats that ship write it.
+    fn held(format: Format) -> World {
+        let seed = (1..=4).find(|seed| Format::of(*seed) == format).unwrap();
+        let mut world = World::with_cluster(seed, Telling::Nothing);
+        let (_, server) = world.api();
+        let (path, change) = (format!("{}/{}", format.all(), format.object()), taking());
+        let (method, path, body) = match format {
+            Format::Lease => ("POST", format.all(), lease::created("default", "x", &change)),
+            Format::ConfigMap => {
+                ("POST", format.all(), configmap::created("default", "x", &change))
+            }
+            Format::Janus => {
+                let target = janus::Target::parse(format.lock()).unwrap();
+                ("POST", format.all(), janus::created(&target, &change))
+            }
+            Format::Annotation => {
+                let (_, object) = server.admin("GET", &path, Vec::new());
+                ("PATCH", &*path, annotation::patch(&object, "x", &change))
+            }
+        };
+        let body = body.unwrap().to_string().into_bytes();
+        assert!(server.admin(method, path, body).0 < 300);
+        world
+    }
+
+    /// What stands there: as it is read here, and by the formats that ship.
+    fn standing(world: &mut World) -> Option<(String, Record)> {
+        let (format, server) = world.api();
+        let path = format!("{}/{}", format.all(), format.object());
+        let (200, object) = server.admin("GET", &path, Vec::new()) else { return None };
+        let record = match format {
+            Format::Lease => lease::read(&object).unwrap().0,
+            Format::ConfigMap => configmap::read(&object).unwrap().0,
+            Format::Janus => janus::read(&object).unwrap().0,
+            Format::Annotation => annotation::read(&object, "x").unwrap().0.unwrap_or_default(),
+        };
+        Some((format.holder(&object), record))
+    }
+
+    #[test]
+    fn the_holder_is_read_as_it_was_written() {
+        for format in Format::ALL {
+            let (holder, record) = standing(&mut held(format)).unwrap();
+            assert_eq!(holder, "p0.0.1", "{format:?}");
+            assert_eq!(record.holder.unwrap().mark, Mark::from_u128(7), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn outsiders_do_what_they_are_said_to() {
+        for format in Format::ALL {
+            let after = |how| {
+                let mut world = held(format);
+                assert!(world.meddles_with_object(how), "{format:?} {how:?}");
+                assert_eq!(
+                    world.broken.as_ref().map(|b| b.what.clone()),
+                    None,
+                    "{format:?} {how:?}"
+                );
+                standing(&mut world)
+            };
+            let mark = |of: &Option<(String, Record)>| {
+                of.as_ref().and_then(|(_, record)| Some(record.holder.as_ref()?.mark))
+            };
+            for how in [Meddling::Label, Meddling::Recreate] {
+                assert_eq!(mark(&after(how)), Some(Mark::from_u128(7)), "{format:?} {how:?}");
+            }
+            let taken = after(Meddling::Take);
+            assert_eq!(taken.as_ref().unwrap().0, "go", "{format:?}");
+            assert_ne!(mark(&taken), Some(Mark::from_u128(7)), "{format:?}");
+            for how in [Meddling::Blank, Meddling::Delete] {
+                let left = after(how);
+                assert_eq!(
+                    left.as_ref().map_or("", |(holder, _)| holder),
+                    "",
+                    "{format:?} {how:?}"
+                );
+                assert_ne!(mark(&left), Some(Mark::from_u128(7)), "{format:?} {how:?}");
+            }
+        }
+        let mut world = held(Format::ConfigMap);
+        assert!(world.meddles_with_object(Meddling::Reserve));
+        let (holder, _) = standing(&mut world).unwrap();
+        assert_eq!(holder, "p0.0.1", "who holds goes on under a reservation");
+    }
+}

@@ -162,35 +162,13 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The world of an API server: the faults are those of a Lease, in each format.
-    #[cfg(feature = "kube")]
-    pub(super) fn with_cluster(seed: u64, telling: Telling) -> Self {
-        let format = Format::of(seed);
-        let mut tries = 0;
-        loop {
-            let mut dice = Dice::new(seed ^ 0xd1e5 ^ tries << 48);
-            let plan = match format.wall_clocks() {
-                true => Plan::draw_for_wall_clocks(&mut dice),
-                false => Plan::draw(&mut dice),
-            };
-            if plan.store == StoreKind::Lease {
-                let mut world = Self::planned(dice, plan, telling);
-                world.format = Some(format);
-                world.cluster = Some(Cluster::new(format));
-                world.at(0, Event::Tick);
-                return world;
-            }
-            tries += 1;
-        }
-    }
-
     pub(super) fn new(seed: u64, telling: Telling) -> Self {
         let mut dice = Dice::new(seed ^ 0xd1e5);
         let plan = Plan::draw(&mut dice);
         Self::planned(dice, plan, telling)
     }
 
-    fn planned(mut dice: Dice, mut plan: Plan, telling: Telling) -> Self {
+    pub(super) fn planned(mut dice: Dice, mut plan: Plan, telling: Telling) -> Self {
         let ttl = u64::try_from(plan.timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         plan.contenders = plan.contenders.min(3);
         plan.hold = dice.pick(&[ttl / 20, ttl / 3, ttl / 3, 2 * ttl]);
