@@ -23,7 +23,7 @@ use crate::options::{self, RunOptions};
 use crate::signals::Signals;
 use crate::spawn::{GroupRecord, HoldEnv, Start, spawn};
 use crate::status::{Event, Status};
-use crate::supervise::{Outcome, Supervisor, Watched};
+use crate::supervise::{Outcome, Standing, Supervisor, Watched};
 use crate::terminal::Terminal;
 use crate::wait::Wait;
 use crate::{clock, json, parent};
@@ -114,6 +114,14 @@ impl<H: Held> Run<'_, H> {
         if let Some(signal) = signals.ending() {
             self.give_back(status, None);
             return Err(Failure::by_signal(signal as i32));
+        }
+        // Whoever was stopped meanwhile comes late to what it has: nothing begins under a lost hold.
+        if let Standing::Lost { why, .. } = self.hold.look() {
+            let lock = &self.options.want.name;
+            complain(&format!("lost lock `{}`: {why}; the command was not started", shorten(lock)));
+            let (token, reason) = (Some(token), Some(&*why));
+            status.tell(Event { event: "lost", lock, token, reason, ..Event::default() });
+            return Err(Failure::lost());
         }
         let terminal = Terminal::on_stdin();
         let child = match self.start(terminal, status, signals) {

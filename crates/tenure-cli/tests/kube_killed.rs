@@ -190,7 +190,21 @@ impl Slow {
 
     fn is_ending(&self) -> bool {
         let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        matches!(waitpid(self.0, Some(flags)), Ok(WaitStatus::PtraceEvent(..)))
+        // On the way there it stops for each signal, also for one that it ignores.
+        match waitpid(self.0, Some(flags)) {
+            Ok(WaitStatus::PtraceEvent(_, _, event)) => {
+                let ends = event == ptrace::Event::PTRACE_EVENT_EXIT as i32;
+                if !ends {
+                    ptrace::cont(self.0, None).unwrap();
+                }
+                ends
+            }
+            Ok(WaitStatus::Stopped(_, signal)) => {
+                ptrace::cont(self.0, signal).unwrap();
+                false
+            }
+            _ => false,
+        }
     }
 
     fn let_go(self) {
@@ -215,6 +229,100 @@ fn a_hold_is_given_back_only_when_the_work_has_ended() {
     }
     slow.let_go();
     assert!(next(&kube) < Duration::from_secs(5), "the lock is given back, and does not expire");
+}
+
+/// Starts a `tenure run` that waits, stops it, and lets the lock become free: its keeper takes it.
+fn stopped_before_it_began(kube: &Kube, options: &[&str], line: &str) -> Running {
+    let first = kube.hold(&["--id", "first"], "while [ ! -e go ]; do sleep 0.02; done");
+    let args = ["run", "--id", "second", "--status-fd", "1"];
+    let mut second = kube.start(&[&args[..], options, &["LOCK", "-c", line]].concat());
+    assert!(second.line().contains("waiting"));
+    second.signal(Signal::STOP);
+    std::fs::write(kube.path("go"), "").unwrap();
+    assert_eq!(first.end().code, Some(0));
+    until("the keeper has it", || kube.show()["holders"][0]["id"] == "second");
+    second
+}
+
+/// How a hold is lost by the `tenure run` that is stopped.
+type Loses<'a> = &'a dyn Fn(&Kube, &Running);
+
+#[test]
+fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
+    let stolen = |kube: &Kube, _: &Running| {
+        let steal = ["steal", "LOCK", "--now", "--yes", "--reason", "test"];
+        assert_eq!(kube.run(&steal).code, Some(0));
+        next(kube);
+    };
+    let cut_off = |kube: &Kube, _: &Running| {
+        kube.way().silence();
+        std::thread::sleep(DEADLINE);
+    };
+    let keeper_killed = |_: &Kube, second: &Running| {
+        let keeper = keeper_of(second.pid());
+        kill(keeper, Signal::KILL);
+        // Its descriptors are closed once the last of its threads is gone, which nobody reaps here.
+        let threads = || std::fs::read_dir(format!("/proc/{keeper}/task")).unwrap().count();
+        until("the keeper has ended", || !runs(keeper) && threads() == 1);
+    };
+    let ways: [Loses<'_>; 3] = [&stolen, &cut_off, &keeper_killed];
+    for (way, lose) in ways.iter().enumerate() {
+        let kube = Kube::far();
+        let second = stopped_before_it_began(&kube, &["--ttl", TTL], "echo > began");
+        lose(&kube, &second);
+        second.signal(Signal::CONT);
+        let ran = second.end();
+        assert_eq!(ran.code, Some(123), "{way}: {ran:?}");
+        assert!(ran.stderr.contains("the command was not started"), "{way}: {ran:?}");
+        assert!(!kube.path("began").exists(), "{way}: nothing may begin under a lost hold");
+        kube.way().open();
+        next(&kube);
+    }
+}
+
+#[test]
+fn a_hold_that_comes_back_at_the_last_moment_kills_nobody_later() {
+    let kube = Kube::far();
+    let options = ["--ttl", "6s", "--grace", "2s"];
+    let second = stopped_before_it_began(&kube, &options, "sleep 2; echo > done");
+    let renewed =
+        || kube.get("leases", &kube.lock)["spec"]["renewTime"].as_str().unwrap().to_owned();
+    let before = renewed();
+    until("it is renewed", || renewed() != before);
+    let at = Instant::now();
+    kube.way().silence();
+    // Between when its work is killed at the latest and when it ends.
+    std::thread::sleep(Duration::from_millis(5_590).saturating_sub(at.elapsed()));
+    kube.way().open();
+    std::thread::sleep(Duration::from_millis(500));
+    second.signal(Signal::CONT);
+    let ran = second.end();
+    assert_eq!(ran.code, Some(123), "it is over for good: {ran:?}");
+    assert!(ran.stderr.contains("the command was not started"), "{ran:?}");
+    next(&kube);
+}
+
+#[test]
+fn a_hold_that_ran_out_is_given_back_only_when_its_work_has_ended() {
+    let kube = Kube::far();
+    // Where wall clocks decide, others wait for seconds after the work was ended.
+    let store = kube.store("configmap");
+    let line = format!("echo up; {STUBBORN}");
+    let args = ["run", "--store", &store, "--ttl", "20s", "--grace", "2s", "LOCK", "-c", &line];
+    let mut running = kube.start(&args);
+    assert_eq!(running.line(), "up");
+    until("it is born", || kube.read("born").ends_with('\n'));
+    let slow = Slow::down(kube.read("born").trim().parse().unwrap());
+    kube.way().silence();
+    until("it is told to end", || slow.is_ending());
+    kube.way().open();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        let ran = kube.run(&["run", "--store", &store, "-n", "LOCK", "--", "true"]);
+        assert_eq!(ran.code, Some(124), "the work has not ended: {ran:?}");
+    }
+    slow.let_go();
+    assert_eq!(running.end().code, Some(123));
 }
 
 /// Their Go programs end a hold by their own clocks, which may be 5 s apart from ours.

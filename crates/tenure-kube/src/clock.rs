@@ -35,33 +35,48 @@ pub(crate) struct ServerClock(Mutex<Option<Heard>>);
 struct Heard {
     /// `None`: the answer told nothing.
     ahead: Option<Ahead>,
+    at: Moment,
+}
+
+/// An instant by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
     at: Instant,
     wall: i64,
 }
 
 impl ServerClock {
-    /// An answer of this date came to what was sent at `sent`.
-    pub(crate) fn hear(&self, sent: i64, date: Option<&str>) -> Option<Ahead> {
-        let wall = wall();
-        let ahead = date.and_then(|date| ahead(sent, wall, date));
-        let heard = Heard { ahead, at: Instant::now(), wall };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
-        ahead
+    /// An answer of this date came to what was sent then. It tells nothing of a clock that was set in
+    /// between.
+    pub(crate) fn hear(&self, sent: Moment, date: Option<&str>) -> Option<Ahead> {
+        let now = Moment::now();
+        let heard = now.is_unset_since(sent).then(|| {
+            let ahead = date.and_then(|date| ahead(sent.wall, now.wall, date));
+            Heard { ahead, at: now }
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        heard?.ahead
     }
 
     /// What the last answer told; `None` if there was none that still tells of our clock.
     pub(crate) fn known(&self) -> Option<Option<Ahead>> {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.filter(|heard| heard.tells(Instant::now(), wall())).map(|heard| heard.ahead)
+        heard.filter(|heard| Moment::now().is_unset_since(heard.at)).map(|heard| heard.ahead)
     }
 }
 
-impl Heard {
-    /// Whether our clock has not been set since; a suspend, which the other clock does not count,
-    /// looks as if it had.
-    fn tells(&self, now: Instant, wall: i64) -> bool {
-        let since = now.saturating_duration_since(self.at);
-        let apart = (wall - self.wall) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+impl Moment {
+    pub(crate) fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        Self { at: Instant::now(), wall }
+    }
+
+    /// Whether our wall clock has surely not been set since `then`; a suspend, which the other clock
+    /// does not count, looks as if it had.
+    fn is_unset_since(self, then: Self) -> bool {
+        let since = self.at.saturating_duration_since(then.at);
+        let apart = (self.wall - then.wall) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         since <= TELLS && apart.abs() <= UNSET
     }
 }
@@ -80,11 +95,6 @@ impl Ahead {
             far as f64 / 1_000.0
         ))
     }
-}
-
-pub(crate) fn wall() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// How far our clock is ahead of one that showed this whole second somewhen between the two.
@@ -139,13 +149,28 @@ mod tests {
     #[test]
     fn an_answer_tells_nothing_of_a_clock_that_was_set_since() {
         let at = Instant::now();
-        let heard = Heard { ahead: None, at, wall: 1_000_000 };
-        let later = |seconds| at + Duration::from_secs(seconds);
-        assert!(heard.tells(later(60), 1_060_900));
-        assert!(!heard.tells(later(60), 1_061_001), "set ahead, or suspended");
-        assert!(!heard.tells(later(60), 1_058_999), "set back");
-        assert!(heard.tells(later(600), 1_600_000));
-        assert!(!heard.tells(later(601), 1_601_000), "who knows");
+        let then = Moment { at, wall: 1_000_000 };
+        let later = |seconds, wall| {
+            Moment { at: at + Duration::from_secs(seconds), wall }.is_unset_since(then)
+        };
+        assert!(later(60, 1_060_900));
+        assert!(!later(60, 1_061_001), "set ahead, or suspended");
+        assert!(!later(60, 1_058_999), "set back");
+        assert!(later(600, 1_600_000));
+        assert!(!later(601, 1_601_000), "who knows");
+    }
+
+    #[test]
+    fn an_answer_tells_nothing_of_a_clock_that_was_set_while_it_was_awaited() {
+        let clock = ServerClock::default();
+        let now = Moment::now();
+        assert_eq!(clock.hear(now, None), None);
+        assert_eq!(clock.known(), Some(None), "it is known to tell nothing");
+        for hours in [-1, 1] {
+            let sent = Moment { wall: now.wall + hours * 3_600_000, ..now };
+            let date = "Sat, 21 Nov 2026 11:34:57 GMT";
+            assert_eq!((clock.hear(sent, Some(date)), clock.known()), (None, None), "{hours} h");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::clock::{self, Ahead, ServerClock};
+use crate::clock::{Ahead, Moment, ServerClock};
 
 /// How many requests are under way at once, watches aside: each has a connection of its own.
 const AT_ONCE: usize = 16;
@@ -256,7 +256,7 @@ impl Http {
             .header(header::USER_AGENT, AGENT)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string().into_bytes())))
             .map_err(|e| Failed::Broken(Broken { what: e.to_string(), may_have_arrived: false }))?;
-        let sent = clock::wall();
+        let sent = Moment::now();
         let answer = self.client.send(request).await.map_err(|e| Failed::Broken(broken(&e)))?;
         if answer.status().as_u16() == 429 {
             self.is_busy(answer.headers());
@@ -343,19 +343,24 @@ fn lost(what: String) -> Broken {
 }
 
 /// What a failed exchange says; it never arrived only where there was no connection to send it on.
+/// A connection that stood may end with the same words, long after it carried the request: that the
+/// host cannot be reached is what the kernel says of one that nothing is acknowledged on any more.
 fn broken(error: &(dyn std::error::Error + 'static)) -> Broken {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    let (mut what, mut may_have_arrived, mut next) = (error.to_string(), true, Some(error));
+    let (mut what, mut next) = (error.to_string(), Some(error));
+    let (mut nowhere, mut stood) = (false, false);
     while let Some(error) = next {
         let text = error.to_string();
         if !what.contains(&text) {
             what = format!("{what}: {text}");
         }
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let nowhere = [ConnectionRefused, HostUnreachable, NetworkUnreachable];
-            may_have_arrived &= !nowhere.contains(&io.kind());
+            let kinds = [ConnectionRefused, HostUnreachable, NetworkUnreachable];
+            nowhere |= kinds.contains(&io.kind());
         }
+        // What hyper itself says is of a connection; that there is none is its connector's to say.
+        stood |= error.is::<hyper::Error>();
         next = error.source();
     }
-    Broken { what, may_have_arrived }
+    Broken { what, may_have_arrived: stood || !nowhere }
 }

@@ -210,20 +210,29 @@ impl Shared {
     }
 
     /// Refuses to write a hold by a clock that is wrong, where others end it by theirs. As every answer
-    /// tells the server's time, only the first write of all has to ask.
+    /// tells the server's time, only the first write of all has to ask, and one that would be refused:
+    /// whichever clock was wrong may have been set.
     async fn check_clock(&self, spot: &Spot, name: &Name) -> Result<()> {
         if matches!(self.format, Format::Lease) {
             return Ok(());
         }
         let asked = asked("get", spot, Some(name));
-        if self.http.clock().is_none() {
+        let problem = |known: Option<Option<Ahead>>| known.flatten().and_then(Ahead::problem);
+        let known = self.http.clock();
+        if known.is_none() || problem(known).is_some() {
             let answer = self.http.probe(Method::GET, "/version", None).await;
             if let Err(Failed::Broken(broken)) = answer {
                 return Err(asked.broken(&broken));
             }
         }
-        let problem = self.http.clock().flatten().and_then(Ahead::problem);
-        problem.map_or(Ok(()), |problem| Err(Error::Invalid(asked.detail(problem))))
+        let known = self.http.clock();
+        match problem(known) {
+            Some(problem) => Err(Error::Invalid(asked.detail(problem))),
+            None if known.is_none() => {
+                Err(Error::Unavailable(asked.detail("this machine's clock was set just now")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// A write that expects nothing, where nothing is an object that does not have this lock: as it

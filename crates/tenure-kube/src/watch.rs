@@ -3,7 +3,7 @@
 //! ```text
 //! listen ──begun──> look, unless the feed tells what stands there ──> tell what is newer
 //!    │                 └──the feed may have missed something: look again──┘
-//!    └──no watch can be had──> look every few seconds
+//!    └──no watch can be had, or none begins──> look every few seconds
 //! ```
 //!
 //! There may be thousands of watchers: what is needed for a moment only is boxed.
@@ -37,7 +37,15 @@ const READ_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
-    let state = Some(Watching { shared, name, listening: None, begun: 0, owes: false, told: None });
+    let state = Some(Watching {
+        shared,
+        name,
+       
+        listening: None,
+        begun: 0,
+        owes: false,
+        told: None,
+    });
     Box::pin(unfold(state, |state| async move {
         let mut watching = state?;
         let http = watching.shared.http.clone();
@@ -142,13 +150,16 @@ impl Watching {
     /// Waits for the feed; whether what stands there is to be read instead.
     async fn is_slow(&mut self) -> bool {
         let Some(listening) = &mut self.listening else { return false };
-        if self.told.is_some() {
+        if self.told.is_some() && self.begun > 0 {
             // A feed says how it ended before it goes.
             listening.heard.changed().await.ok();
             return false;
         }
-        self.shared.feeds.slow.load(Ordering::Relaxed)
-            || timeout(FIRST_MAX, listening.heard.changed()).await.is_err()
+        // One that never begins tells nothing: what is on the way may keep it back for good.
+        let first = self.told.is_none();
+        let slow = first && self.shared.feeds.slow.load(Ordering::Relaxed);
+        let patience = if first { FIRST_MAX } else { pause() };
+        slow || timeout(patience, listening.heard.changed()).await.is_err()
     }
 
     /// What is read; `None` if the feed has something to say before that, which may never be answered.

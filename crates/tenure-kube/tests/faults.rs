@@ -344,6 +344,27 @@ async fn a_watch_that_falls_silent_is_not_waited_for_for_ever() {
     assert!(then > first);
 }
 
+/// As behind something that keeps an answer back until it is whole.
+#[tokio::test(start_paused = true)]
+async fn where_no_watch_ever_says_anything_it_is_looked_every_few_seconds() {
+    let bench = Bench::new();
+    done(bench.take(1).await);
+    bench.road.decide(|request| match request.path.contains("watch=true") {
+        true => Fate::Silent,
+        false => Fate::Answered(Duration::ZERO, Duration::ZERO),
+    });
+    let mut watch = bench.store.watch(&bench.name);
+    let mut last = timeout(Duration::from_secs(5), next(&bench, &mut watch)).await.unwrap();
+    for round in 0..30 {
+        let patch = json!({"metadata": {"labels": {"round": round.to_string()}}});
+        let path = format!("{LEASES}/a");
+        bench.server.admin("PATCH", &path, patch.to_string().into_bytes());
+        let news = timeout(Duration::from_secs(5), next(&bench, &mut watch)).await.unwrap();
+        assert!(news > last, "round {round}: {news} after {last}");
+        last = news;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_not_stuck_in_a_read_that_is_not_answered() {
     let bench = Bench::new();

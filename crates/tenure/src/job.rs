@@ -59,7 +59,8 @@ impl Job {
         let session = self.store.session().await?;
         let marks = Marks::new(identity::random_u128().map_err(Error::unavailable)?);
         let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
-        if end != End::Stolen {
+        // A hold that is lost says nothing.
+        if end == End::Released {
             let (tags, add) = self.lock.tags();
             claim.tag_end(tags.to_vec(), add);
         }

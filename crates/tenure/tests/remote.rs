@@ -397,6 +397,14 @@ fn the_end_of_a_hold_says_the_tags_of_its_lock() {
         drop(guard.release_after(Duration::from_secs(60)).unwrap());
         let kept = client.lock("x").tags(["last"]).release_hold(&key).unwrap();
         assert_eq!((kept, tags()), (Kept::Done { token }, vec!["last".to_owned()]));
+        let key = client.hold_key().unwrap();
+        let mut pending = client.lock("x").start_with_key(&key, Patience::Now).unwrap();
+        let Step::Acquired(guard) = next(&mut pending) else { panic!("it is free") };
+        drop(guard.release_after(Duration::from_millis(100)).unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        let kept = client.lock("x").tags(["late"]).release_hold(&key).unwrap();
+        assert!(matches!(kept, Kept::Lost(_)), "{kept:?}");
+        assert_eq!(tags(), ["last"], "a hold that is lost says nothing");
     }
     std::fs::remove_dir_all(folder).unwrap();
 }

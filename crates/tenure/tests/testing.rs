@@ -68,6 +68,29 @@ fn expire_takes_the_hold_from_its_holder_and_gives_it_to_who_waits() {
 }
 
 #[test]
+fn a_hold_that_is_lost_says_no_tags() {
+    run(async {
+        for dropped in [false, true] {
+            let store = TestStore::new();
+            let client = store.client();
+            let mut guard = client.lock("x").tags(["begun"]).acquire().await.unwrap();
+            guard.tags_on_release(["done"]).unwrap();
+            // Its user is the first to notice.
+            store.clock().advance(60 * SECOND);
+            if dropped {
+                drop(guard);
+            } else {
+                assert_eq!(guard.release().await.unwrap(), Released::Lost(Lost::Deadline));
+            }
+            client.close().await;
+            let lock = store.client().show("x").await.unwrap();
+            assert!(lock.holders.is_empty(), "it is given back all the same");
+            assert_eq!(lock.tags, ["begun"], "dropped: {dropped}");
+        }
+    });
+}
+
+#[test]
 fn an_expired_lock_that_nobody_waits_for_is_free() {
     run(async {
         let store = TestStore::new();

@@ -75,7 +75,7 @@ struct Holding {
     deadline: Duration,
     /// When the group is killed because the front has not ended it.
     kill_at: Option<Duration>,
-    /// Its work was killed before the store had told of a loss: the hold may go on, for nothing.
+    /// It was over for its work before the store had told of a loss: it may go on, for nothing.
     killed: bool,
 }
 
@@ -136,7 +136,7 @@ impl Back<'_> {
             (Order::Leave, state) => {
                 match state {
                     State::Wanting(pending) => pending.leave(),
-                    State::Holding(holding) => drop(holding.guard.release()),
+                    State::Holding(holding) => self.end(holding, clock::now() + END),
                     State::Idle => {}
                 }
                 self.outbox.tell(News::Left);
@@ -236,17 +236,22 @@ impl Back<'_> {
             State::Wanting(pending) => pending.leave(),
             State::Holding(holding) => {
                 // Its death has then ended the command itself, and nothing more is born of that.
-                let limit = (clock::now() + END).min(holding.deadline);
+                let limit = clock::now() + END;
                 self.board.kill_group();
-                let left = limit.saturating_sub(clock::now());
+                let left = limit.min(holding.deadline).saturating_sub(clock::now());
                 clock::wait(std::iter::once(self.front.as_fd()), None, Some(left));
-                if self.board.end_group(limit) {
-                    let _ = holding.guard.release();
-                    return;
-                }
-                // The hold ends by its ttl: whoever comes next waits for that.
-                std::mem::forget(holding.guard);
+                self.end(holding, limit);
             }
+        }
+    }
+
+    /// Gives a hold back if nothing is left of its work by then.
+    fn end(&self, holding: Holding, limit: Duration) {
+        if self.board.end_group(limit.min(holding.deadline)) {
+            let _ = holding.guard.release();
+        } else {
+            // The hold ends by its ttl: whoever comes next waits for that.
+            std::mem::forget(holding.guard);
         }
     }
 }
@@ -293,8 +298,9 @@ impl Holding {
             outbox.tell(News::Lost { why });
         }
         if now >= self.kill_at.unwrap_or(last) {
-            let work = board.kill_group();
-            if self.kill_at.is_none() && work {
+            board.kill_group();
+            if self.kill_at.is_none() {
+                // Also where nothing has begun yet: what comes back is not gone on with.
                 self.killed = true;
                 outbox.tell(News::Lost { why: "it was not renewed in time".to_owned() });
             }

@@ -95,13 +95,11 @@ impl Board {
         known && beginning(group).is_some_and(|at| at > begun + TICK)
     }
 
-    /// Sends KILL to all of the group; whether there is one.
-    pub(super) fn kill_group(&self) -> bool {
-        let group = self.group();
-        if let Some(group) = group {
+    /// Sends KILL to all of the group, if there is one.
+    pub(super) fn kill_group(&self) {
+        if let Some(group) = self.group() {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        group.is_some()
     }
 
     /// Kills until nothing of the group is left, or until then; whether nothing is.

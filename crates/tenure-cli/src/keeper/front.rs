@@ -260,7 +260,11 @@ impl Watched for KeptHold<'_> {
     }
 
     fn ended(&mut self) {
-        self.keeper.board.clear_group();
+        // Of lost work more may be left, which was told to end with it: the other process sees to
+        // that before it gives back what may stand yet.
+        if self.lost.is_none() {
+            self.keeper.board.clear_group();
+        }
     }
 }
 

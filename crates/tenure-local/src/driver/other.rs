@@ -31,7 +31,8 @@ impl LocalClaim {
     ) -> Result<(Option<Report>, Option<Kill>)> {
         let mut claim = Self::idle(lock, lock.store.marks())?;
         claim.kill = kill;
-        if end != End::Stolen {
+        // A hold that is lost says nothing.
+        if end == End::Released {
             claim.claim.tag_end(lock.settings.tags.clone(), false);
         }
         claim.claim.end_other(of, end, reason);

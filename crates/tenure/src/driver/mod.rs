@@ -182,6 +182,12 @@ impl Driver {
         self.watch = None;
     }
 
+    /// Takes what stands of a lost hold out of the record, without a word of its own.
+    pub(crate) fn release_lost(&mut self, now: Time) {
+        self.claim.tag_end(Vec::new(), false);
+        self.release(now);
+    }
+
     /// Gives the lock back but leaves it busy for `ttl`.
     pub(crate) fn detach(&mut self, now: Time, ttl: Duration) {
         self.claim.detach(now, ttl);

@@ -61,9 +61,10 @@ impl Seat {
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         let driver = inner.driver.as_mut()?;
         match leave {
-            Some(ttl) if held => driver.detach(now, ttl),
             // What was lost by the clock alone may still stand in the record.
-            _ => driver.release(now),
+            _ if !held => driver.release_lost(now),
+            Some(ttl) => driver.detach(now, ttl),
+            None => driver.release(now),
         }
         let limit = now.after(driver.claim().config().timing.attempt());
         if !held {
@@ -138,11 +139,13 @@ impl Seat {
     pub(crate) fn drop_hold(self: &Arc<Self>) {
         let mut inner = self.inner();
         let now = self.shared.clock.now();
-        if let Some(status) = &inner.status {
-            status.give_back(now);
-        }
+        let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         if let Some(driver) = &mut inner.driver {
-            driver.release(now);
+            if held {
+                driver.release(now)
+            } else {
+                driver.release_lost(now)
+            }
             self.undo(&mut inner);
         }
     }
@@ -173,7 +176,7 @@ impl Seat {
         if !lost || driver.state() != State::Held {
             return false;
         }
-        driver.release(self.shared.clock.now());
+        driver.release_lost(self.shared.clock.now());
         true
     }
 
