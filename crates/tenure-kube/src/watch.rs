@@ -12,7 +12,6 @@
 //! is read may never be answered, and the feed tell of a loss meanwhile. Whatever feed it listens to, the
 //! first that is told is what stands there when it is first asked.
 
-use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +20,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::stream::unfold;
 use tenure_store::{Error, Name, Result, Snapshot, Watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Asked;
 use crate::feeds::{Feeds, Heard, Listening, News, Over};
@@ -40,7 +39,7 @@ pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
     let state = Some(Watching {
         shared,
         name,
-       
+        since: None,
         listening: None,
         begun: 0,
         owes: false,
@@ -59,6 +58,8 @@ pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
 struct Watching {
     shared: Arc<Shared>,
     name: Name,
+    /// Since when it is asked.
+    since: Option<Instant>,
     listening: Option<Listening>,
     /// Which beginning of the feed was taken up.
     begun: u64,
@@ -76,6 +77,7 @@ struct Told {
 impl Watching {
     async fn next(&mut self) -> Result<Snapshot> {
         let spot = self.shared.spot(&self.name)?;
+        self.since.get_or_insert_with(Instant::now);
         loop {
             if self.listening.is_none() {
                 (self.begun, self.owes) = (0, false);
@@ -83,7 +85,7 @@ impl Watching {
             }
             let Some(listening) = &mut self.listening else {
                 if self.told.is_some() {
-                    sleep(pause()).await;
+                    sleep(self.pause()).await;
                 }
                 let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
@@ -147,8 +149,14 @@ impl Watching {
         Ok(self.tell(news))
     }
 
+    /// How long until the next look.
+    fn pause(&self) -> Duration {
+        pause(self.since.map_or(Duration::ZERO, |since| since.elapsed()))
+    }
+
     /// Waits for the feed; whether what stands there is to be read instead.
     async fn is_slow(&mut self) -> bool {
+        let pause = self.pause();
         let Some(listening) = &mut self.listening else { return false };
         if self.told.is_some() && self.begun > 0 {
             // A feed says how it ended before it goes.
@@ -158,7 +166,7 @@ impl Watching {
         // One that never begins tells nothing: what is on the way may keep it back for good.
         let first = self.told.is_none();
         let slow = first && self.shared.feeds.slow.load(Ordering::Relaxed);
-        let patience = if first { FIRST_MAX } else { pause() };
+        let patience = if first { FIRST_MAX } else { pause };
         slow || timeout(patience, listening.heard.changed()).await.is_err()
     }
 
@@ -230,8 +238,27 @@ fn failure(asked: Asked<'_>, failed: &Failed) -> Error {
     }
 }
 
-/// Others look at the same object, and all may have begun at once.
-fn pause() -> Duration {
-    let random = RandomState::new().hash_one(0_u8);
-    LOOK + LOOK.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
+/// Others look at the same object, and all may have begun at once: how many nanoseconds one has been at
+/// it is as good as random among them, and where time is simulated it is the same again.
+fn pause(at_it: Duration) -> Duration {
+    let nanos = u64::try_from(at_it.as_nanos()).unwrap_or(u64::MAX);
+    let spread = nanos.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    LOOK + LOOK.mul_f64((spread >> 11) as f64 / (1_u64 << 53) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_of_those_who_began_at_once_are_apart() {
+        let pauses: Vec<_> =
+            (0..1_000).map(|n| pause(Duration::from_nanos(3_000_000 + n))).collect();
+        for eighth in 0..8 {
+            let (from, to) = (LOOK + LOOK * eighth / 8, LOOK + LOOK * (eighth + 1) / 8);
+            let here = pauses.iter().filter(|pause| (from..to).contains(pause)).count();
+            assert!((100..150).contains(&here), "{here} of 1,000 from {from:?} to {to:?}");
+        }
+        assert!(pauses.iter().all(|pause| (LOOK..2 * LOOK).contains(pause)));
+    }
 }
