@@ -37,7 +37,7 @@ Options:
   --from N      simulate, driver, museum: the first seed (default: 1)
   --row NAME    museum: this bug alone; `--row list` names them
   --store NAME  simulate, driver: only runs over this store: register, line, lease or server; driver:
-                over the store of Leases and an API server in memory: kube
+                over the store of Kubernetes, in all formats, and an API server in memory: kube
   --contenders N  simulate: only runs with exactly so many
   --trace       with --seed: print what happens";
 

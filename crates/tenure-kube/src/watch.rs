@@ -8,17 +8,19 @@
 //!
 //! There may be thousands of watchers: what is needed for a moment only is boxed.
 //!
-//! Owns what was told last, so that nothing older is told after it. Whatever feed it listens to, the
+//! Owns what was told last, so that nothing older is told after it. **Who looks goes on listening**: what
+//! is read may never be answered, and the feed tell of a loss meanwhile. Whatever feed it listens to, the
 //! first that is told is what stands there when it is first asked.
 
-use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::unfold;
 use tenure_store::{Error, Name, Result, Snapshot, Watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Asked;
 use crate::feeds::{Feeds, Heard, Listening, News, Over};
@@ -28,14 +30,21 @@ use crate::store::{Shared, asked, lean};
 
 /// How long a feed may take to begin before what stands there is read.
 const FIRST_MAX: Duration = Duration::from_secs(1);
-/// How long what stands there may take to read: nobody else gives it up, and meanwhile nothing that
-/// the feed tells is heard.
+/// How long what stands there may take to read: nobody else gives it up.
 const READ_MAX: Duration = Duration::from_secs(10);
 /// The shortest pause between two looks; the longest is twice that.
 const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
-    let state = Some(Watching { shared, name, listening: None, begun: 0, told: None });
+    let state = Some(Watching {
+        shared,
+        name,
+        since: None,
+        listening: None,
+        begun: 0,
+        owes: false,
+        told: None,
+    });
     Box::pin(unfold(state, |state| async move {
         let mut watching = state?;
         let http = watching.shared.http.clone();
@@ -49,9 +58,13 @@ pub(crate) fn watch(shared: Arc<Shared>, name: Name) -> Watch {
 struct Watching {
     shared: Arc<Shared>,
     name: Name,
+    /// Since when it is asked.
+    since: Option<Instant>,
     listening: Option<Listening>,
     /// Which beginning of the feed was taken up.
     begun: u64,
+    /// It did not tell what stood there then, and nothing has told that since.
+    owes: bool,
     told: Option<Told>,
 }
 
@@ -64,14 +77,15 @@ struct Told {
 impl Watching {
     async fn next(&mut self) -> Result<Snapshot> {
         let spot = self.shared.spot(&self.name)?;
+        self.since.get_or_insert_with(Instant::now);
         loop {
             if self.listening.is_none() {
-                self.begun = 0;
+                (self.begun, self.owes) = (0, false);
                 self.listening = Feeds::listen(&self.shared, &spot);
             }
             let Some(listening) = &mut self.listening else {
                 if self.told.is_some() {
-                    sleep(pause()).await;
+                    sleep(self.pause()).await;
                 }
                 let news = self.read(&spot).await?;
                 if let Some(news) = self.tell(news) {
@@ -81,36 +95,30 @@ impl Watching {
             };
             let first = listening.first;
             let heard = listening.take();
-            if let Some(news) = self.take_in(&spot, heard, first).await? {
+            if let Some(news) = self.take_in(&spot, heard, first)? {
                 return Ok(news);
             }
-            // It ended, or another beginning is to be taken up.
-            let Some(listening) = &mut self.listening else { continue };
-            if self.told.is_some() && self.begun > 0 {
-                // A feed says how it ended before it goes.
-                listening.heard.changed().await.ok();
+            // It ended: another one is to be listened to.
+            if self.listening.is_none() {
                 continue;
             }
-            // One that never begins tells nothing: what is on the way may keep it back for good.
-            let first = self.told.is_none();
-            let slow = first && self.shared.feeds.slow.load(Ordering::Relaxed);
-            let patience = if first { FIRST_MAX } else { pause() };
-            if slow || timeout(patience, listening.heard.changed()).await.is_err() {
-                let news = self.read(&spot).await?;
-                if let Some(news) = self.tell(news) {
-                    return Ok(news);
-                }
+            let news = if self.owes {
+                self.unless_heard(self.look(&spot)).await
+            } else if self.is_slow().await {
+                self.unless_heard(self.read(&spot)).await
+            } else {
+                continue;
+            };
+            let Some(news) = news.transpose()? else { continue };
+            self.owes = false;
+            if let Some(news) = self.tell(news) {
+                return Ok(news);
             }
         }
     }
 
     /// What is to be told of what was heard.
-    async fn take_in(
-        &mut self,
-        spot: &Spot,
-        heard: Heard,
-        first: bool,
-    ) -> Result<Option<Snapshot>> {
+    fn take_in(&mut self, spot: &Spot, heard: Heard, first: bool) -> Result<Option<Snapshot>> {
         match heard.over {
             Some(Over::Moved) => {
                 self.listening = None;
@@ -121,16 +129,13 @@ impl Watching {
             }
             None => {}
         }
-        if heard.begun > self.begun {
+        let begins = heard.begun > self.begun;
+        if begins {
             self.begun = heard.begun;
-            if !heard.told || self.told.is_none() && !first {
-                let news = Box::pin(self.look(spot)).await?;
-                if let Some(news) = self.tell(news) {
-                    return Ok(Some(news));
-                }
-            }
+            self.owes = !heard.told || self.told.is_none() && !first;
         }
-        if self.begun == 0 {
+        // What came with such a beginning may be from before it.
+        if self.begun == 0 || begins && self.owes {
             return Ok(None);
         }
         let news = match heard.news {
@@ -140,7 +145,41 @@ impl Watching {
             }
             Some(News::Gone(revision)) => Snapshot::Absent { revision },
         };
+        self.owes = false;
         Ok(self.tell(news))
+    }
+
+    /// How long until the next look.
+    fn pause(&self) -> Duration {
+        pause(self.since.map_or(Duration::ZERO, |since| since.elapsed()))
+    }
+
+    /// Waits for the feed; whether what stands there is to be read instead.
+    async fn is_slow(&mut self) -> bool {
+        let pause = self.pause();
+        let Some(listening) = &mut self.listening else { return false };
+        if self.told.is_some() && self.begun > 0 {
+            // A feed says how it ended before it goes.
+            listening.heard.changed().await.ok();
+            return false;
+        }
+        // One that never begins tells nothing: what is on the way may keep it back for good.
+        let first = self.told.is_none();
+        let slow = first && self.shared.feeds.slow.load(Ordering::Relaxed);
+        let patience = if first { FIRST_MAX } else { pause };
+        slow || timeout(patience, listening.heard.changed()).await.is_err()
+    }
+
+    /// What is read; `None` if the feed has something to say before that, which may never be answered.
+    async fn unless_heard(
+        &self,
+        reading: impl Future<Output = Result<Snapshot>>,
+    ) -> Option<Result<Snapshot>> {
+        let mut heard = self.listening.as_ref()?.heard.clone();
+        match select(Box::pin(reading), pin!(heard.changed())).await {
+            Either::Left((news, _)) => Some(news),
+            Either::Right(_) => None,
+        }
     }
 
     async fn read(&self, spot: &Spot) -> Result<Snapshot> {
@@ -199,8 +238,27 @@ fn failure(asked: Asked<'_>, failed: &Failed) -> Error {
     }
 }
 
-/// Others look at the same object, and all may have begun at once.
-fn pause() -> Duration {
-    let random = RandomState::new().hash_one(0_u8);
-    LOOK + LOOK.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
+/// Others look at the same object, and all may have begun at once: how many nanoseconds one has been at
+/// it is as good as random among them, and where time is simulated it is the same again.
+fn pause(at_it: Duration) -> Duration {
+    let nanos = u64::try_from(at_it.as_nanos()).unwrap_or(u64::MAX);
+    let spread = nanos.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    LOOK + LOOK.mul_f64((spread >> 11) as f64 / (1_u64 << 53) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_of_those_who_began_at_once_are_apart() {
+        let pauses: Vec<_> =
+            (0..1_000).map(|n| pause(Duration::from_nanos(3_000_000 + n))).collect();
+        for eighth in 0..8 {
+            let (from, to) = (LOOK + LOOK * eighth / 8, LOOK + LOOK * (eighth + 1) / 8);
+            let here = pauses.iter().filter(|pause| (from..to).contains(pause)).count();
+            assert!((100..150).contains(&here), "{here} of 1,000 from {from:?} to {to:?}");
+        }
+        assert!(pauses.iter().all(|pause| (LOOK..2 * LOOK).contains(pause)));
+    }
 }

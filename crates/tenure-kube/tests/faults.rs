@@ -384,6 +384,33 @@ async fn a_watch_is_not_stuck_in_a_read_that_is_not_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_watch_tells_is_heard_while_a_read_is_not_answered() {
+    let bench = Bench::new();
+    done(bench.take(1).await);
+    let second = Duration::from_secs(1);
+    // Reads are never answered, and the first watch is so slow to begin that one is tried.
+    let mut first = true;
+    bench.road.decide(move |request| {
+        if !request.path.contains("watch=true") {
+            return Fate::Stalled;
+        }
+        let late = if std::mem::take(&mut first) { 2 * second } else { Duration::ZERO };
+        Fate::Answered(late, Duration::ZERO)
+    });
+    let mut watch = bench.store.watch(&bench.name);
+    timeout(3 * second, watch.next()).await.unwrap().unwrap().unwrap();
+    // Who comes later has to look, since the watch has told already what stands there.
+    let mut later = bench.store.watch(&bench.name);
+    assert!(timeout(second, later.next()).await.is_err());
+    let path = format!("{LEASES}/{}", bench.name);
+    assert_eq!(bench.server.admin("DELETE", &path, Vec::new()).0, 200);
+    for watch in [&mut watch, &mut later] {
+        let told = timeout(second, watch.next()).await.unwrap().unwrap().unwrap();
+        assert!(told.stored().is_none(), "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_watch_is_neither_cut_nor_asked_again() {
     let bench = Bench::new();
     done(bench.take(1).await);

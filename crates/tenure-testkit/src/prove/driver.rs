@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::args::Args;
 use super::progress::{Progress, cpu_time};
 use crate::rng::Rng;
-use crate::schedule::Finished;
+use crate::schedule::{Finished, Format};
 use crate::sim::{StoreKind, Telling};
 
 const TOLD: usize = 120;
@@ -52,6 +52,7 @@ struct Sum {
     holds: u64,
     polls: u64,
     stores: [u64; 4],
+    formats: [u64; 4],
     cpu: Duration,
     kube: bool,
 }
@@ -156,6 +157,8 @@ impl Sum {
         self.polls += run.polls;
         let store = StoreKind::ALL.iter().position(|s| *s == run.store).unwrap_or(0);
         self.stores[store] += 1;
+        let format = Format::ALL.iter().position(|f| Some(*f) == run.format);
+        format.into_iter().for_each(|format| self.formats[format] += 1);
     }
 
     /// Names what was broken, and the command that shows it again.
@@ -192,10 +195,16 @@ impl Sum {
     ) -> String {
         let stores = StoreKind::ALL.iter().zip(self.stores);
         let stores: Vec<_> = stores.map(|(s, n)| format!("\"{}\":{n}", s.name())).collect();
+        let formats = Format::ALL.iter().zip(self.formats);
+        let formats: Vec<_> = formats.map(|(f, n)| format!("\"{}\":{n}", f.name())).collect();
+        let formats = match self.kube {
+            true => format!("\"formats\":{{{}}},", formats.join(",")),
+            false => String::new(),
+        };
         format!(
             "{{\"layer\":\"driver\",\"verdict\":\"{verdict}\",\"schedules\":{},\"with_a_drop\":{},\
              \"run_twice\":{},\"lock_hours\":{:.1},\"cpu_ms\":{},\"requests\":{},\"holds\":{},\
-             \"polls\":{},\"stores\":{{{}}},\"seed\":{seed},\"cut\":{cut},\"rule\":{rule},\
+             \"polls\":{},\"stores\":{{{}}},{formats}\"seed\":{seed},\"cut\":{cut},\"rule\":{rule},\
              \"trace_hash\":{hash},\"same_again\":{same}}}",
             self.schedules,
             self.cut,

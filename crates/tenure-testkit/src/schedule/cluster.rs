@@ -1,7 +1,7 @@
 //! An API server in the world of a schedule, and the way to it.
 //!
 //! Owns the requests and watches that a store of Kubernetes really sends: they take the same network
-//! as those of the other stores, and the same outsiders change the Lease. **A watch is a stream**: it
+//! as those of the other stores. **A watch is a stream**: it
 //! may fall silent or break, but leaves nothing out.
 
 use std::collections::VecDeque;
@@ -14,15 +14,16 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::format::Format;
 use super::net::{Reply, Request};
 use super::world::{Event, Frozen, World};
 use super::{with, with_any};
 use crate::api::{Answer, Request as Asked, Server, Watching};
-use crate::sim::internals::{MILLI, Meddling, SECOND};
+use crate::sim::internals::{Dice, MILLI, Plan, SECOND};
+use crate::sim::{StoreKind, Telling};
 
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 /// How often a quiet watch is told how far it has come.
 const MARK_EVERY: u64 = 60 * SECOND;
 /// How often everybody looks at timers of its runtime.
@@ -33,6 +34,7 @@ pub(super) const BLIND: u64 = 75 * SECOND;
 /// The server and the watches on it.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    format: Format,
     server: Server,
     follows: Vec<Follow>,
 }
@@ -61,8 +63,13 @@ pub(super) enum Piece {
 }
 
 impl Cluster {
-    pub(super) fn new() -> Self {
-        Self { server: Server::new(), follows: Vec::new() }
+    /// With whatever has to be there before anybody can lock in this format.
+    pub(super) fn new(format: Format) -> Self {
+        let server = Server::new();
+        if let Some(ground) = format.ground() {
+            let _ = server.admin("POST", format.all(), ground.to_string().into_bytes());
+        }
+        Self { format, server, follows: Vec::new() }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -71,14 +78,40 @@ impl Cluster {
 }
 
 impl World {
+    /// The world of an API server: the faults are those of a Lease, in each format.
+    pub(super) fn with_cluster(seed: u64, telling: Telling) -> Self {
+        let format = Format::of(seed);
+        let mut tries = 0;
+        loop {
+            let mut dice = Dice::new(seed ^ 0xd1e5 ^ tries << 48);
+            let plan = match format.wall_clocks() {
+                true => Plan::draw_for_wall_clocks(&mut dice),
+                false => Plan::draw(&mut dice),
+            };
+            if plan.store == StoreKind::Lease {
+                let mut world = Self::planned(dice, plan, telling);
+                world.format = Some(format);
+                world.cluster = Some(Cluster::new(format));
+                world.at(0, Event::Tick);
+                return world;
+            }
+            tries += 1;
+        }
+    }
+
     fn cluster(&mut self) -> &mut Cluster {
         self.cluster.as_mut().expect("a world with a cluster")
+    }
+
+    pub(super) fn api(&mut self) -> (Format, Server) {
+        let Cluster { format, server, .. } = self.cluster();
+        (*format, server.clone())
     }
 
     /// The server carries out a request.
     pub(super) fn serves(&mut self, number: usize, request: &Asked) -> Reply {
         let (by, sent) = (self.calls[number].by, self.calls[number].sent);
-        let server = self.cluster().server.clone();
+        let (format, server) = self.api();
         let before = server.revision();
         let (code, body) = match server.answer(request) {
             Answer::Whole(code, body) => (code, body),
@@ -89,8 +122,7 @@ impl World {
         let object: Value = serde_json::from_str(&body).unwrap_or_default();
         if now != before {
             let own = format!("p{}.{}.", by.0, by.1);
-            let holder = object["spec"]["holderIdentity"].as_str().unwrap_or_default();
-            if holder.starts_with(&own) && self.sides[by.0].life == by.1 {
+            if format.holder(&object).starts_with(&own) && self.sides[by.0].life == by.1 {
                 self.proved(by.0, sent);
             }
             self.tell_lines();
@@ -138,7 +170,7 @@ impl World {
     }
 
     fn tells(&mut self, number: usize) {
-        let Cluster { server, follows } = self.cluster();
+        let Cluster { server, follows, .. } = self.cluster();
         let server = server.clone();
         let follow = &mut follows[number];
         let lines = server.lines(&mut follow.watching).concat();
@@ -194,7 +226,7 @@ impl World {
     }
 
     pub(super) fn marks(&mut self, number: usize) {
-        let Cluster { server, follows } = self.cluster();
+        let Cluster { server, follows, .. } = self.cluster();
         let Follow { open, deaf, ref mut watching, .. } = follows[number];
         let line = server.bookmark(watching);
         if open {
@@ -264,41 +296,6 @@ impl World {
     pub(super) fn ticks(&mut self) {
         self.sides.iter_mut().for_each(|side| side.woken = true);
         self.at(TICK, Event::Tick);
-    }
-
-    /// Lets an outsider change the Lease; whether there is one.
-    pub(super) fn meddles_with_lease(&mut self, how: Meddling) -> bool {
-        let seconds = self.plan.timing.ttl().as_secs();
-        let server = self.cluster().server.clone();
-        let path = format!("{LEASES}/x");
-        let (200, mut object) = server.admin("GET", &path, Vec::new()) else { return false };
-        let moment = format!("2026-01-01T00:00:00.{:06}Z", server.revision() % 1_000_000);
-        let patch = |patch: Value| server.admin("PATCH", &path, patch.to_string().into_bytes());
-        let done = match how {
-            Meddling::Label => {
-                patch(json!({"metadata": {"labels": {"at": server.revision().to_string()}}}))
-            }
-            Meddling::Blank => patch(json!({"spec": {
-                "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": moment,
-            }})),
-            Meddling::Take => patch(json!({"spec": {
-                "holderIdentity": "go", "leaseDurationSeconds": seconds, "renewTime": moment,
-                "acquireTime": moment,
-            }})),
-            Meddling::Delete => server.admin("DELETE", &path, Vec::new()),
-            Meddling::Recreate => {
-                let gone = server.admin("DELETE", &path, Vec::new());
-                if let Some(meta) = object["metadata"].as_object_mut() {
-                    meta.remove("resourceVersion");
-                    meta.remove("uid");
-                }
-                let made = server.admin("POST", LEASES, object.to_string().into_bytes());
-                if made.0 < 300 { gone } else { made }
-            }
-        };
-        let what = (done.0 >= 300).then(|| format!("{how:?} was refused: {}", done.1));
-        self.judged("world", what);
-        true
     }
 }
 

@@ -12,8 +12,11 @@
 
 #[cfg(feature = "kube")]
 mod cluster;
+mod format;
 mod judge;
 mod net;
+#[cfg(feature = "kube")]
+mod outsiders;
 mod server;
 mod store;
 mod world;
@@ -26,6 +29,7 @@ use tenure_store::Store;
 
 #[cfg(feature = "kube")]
 pub use cluster::client;
+pub use format::Format;
 pub use judge::Holding;
 pub use world::Notice;
 
@@ -42,9 +46,13 @@ thread_local! {
 pub struct Setting {
     /// The kind of store.
     pub store: StoreKind,
+    /// How the lock is kept, where there is an API server.
+    pub format: Option<Format>,
+    /// The lock's name.
+    pub lock: &'static str,
     /// How many processes there are.
     pub processes: usize,
-    /// The timing of every lock.
+    /// The timing that is asked for, of every lock.
     pub timing: Timing,
     /// How far the clock of each process goes in a second, in microseconds.
     pub rates: Vec<u64>,
@@ -69,6 +77,8 @@ pub struct Setting {
 pub struct Finished {
     /// The kind of store.
     pub store: StoreKind,
+    /// How the lock was kept, where there was an API server.
+    pub format: Option<Format>,
     /// The hash of everything that happened, in order.
     pub hash: u64,
     /// Nanoseconds of true time.
@@ -94,7 +104,8 @@ pub fn begin(seed: u64, telling: Telling) -> Setting {
     setting
 }
 
-/// Begins the world of this seed with an API server, which [`client`] speaks to.
+/// Begins the world of this seed with an API server, which [`client`] speaks to, and a lock in the
+/// format of this seed.
 #[cfg(feature = "kube")]
 #[must_use]
 pub fn begin_with_cluster(seed: u64, telling: Telling) -> Setting {

@@ -11,6 +11,7 @@ use tenure_store::Snapshot;
 
 #[cfg(feature = "kube")]
 use super::cluster::{self, Cluster, Piece};
+use super::format::Format;
 use super::net::{Call, Reply, Watcher};
 use super::server::Lease;
 use super::{Finished, Setting};
@@ -154,36 +155,20 @@ pub(super) struct World {
     pub(super) telling: bool,
     pub(super) broken: Option<Broken>,
     notices: Vec<Notice>,
+    pub(super) format: Option<Format>,
     /// In place of the shelf, the API server that a store of Kubernetes speaks to.
     #[cfg(feature = "kube")]
     pub(super) cluster: Option<Cluster>,
 }
 
 impl World {
-    /// The world of an API server: the faults are those of a Lease.
-    #[cfg(feature = "kube")]
-    pub(super) fn with_cluster(seed: u64, telling: Telling) -> Self {
-        let mut tries = 0;
-        loop {
-            let mut dice = Dice::new(seed ^ 0xd1e5 ^ tries << 48);
-            let plan = Plan::draw(&mut dice);
-            if plan.store == StoreKind::Lease {
-                let mut world = Self::planned(dice, plan, telling);
-                world.cluster = Some(Cluster::new());
-                world.at(0, Event::Tick);
-                return world;
-            }
-            tries += 1;
-        }
-    }
-
     pub(super) fn new(seed: u64, telling: Telling) -> Self {
         let mut dice = Dice::new(seed ^ 0xd1e5);
         let plan = Plan::draw(&mut dice);
         Self::planned(dice, plan, telling)
     }
 
-    fn planned(mut dice: Dice, mut plan: Plan, telling: Telling) -> Self {
+    pub(super) fn planned(mut dice: Dice, mut plan: Plan, telling: Telling) -> Self {
         let ttl = u64::try_from(plan.timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         plan.contenders = plan.contenders.min(3);
         plan.hold = dice.pick(&[ttl / 20, ttl / 3, ttl / 3, 2 * ttl]);
@@ -217,6 +202,7 @@ impl World {
             telling: telling != Telling::Nothing,
             broken: None,
             notices: Vec::new(),
+            format: None,
             #[cfg(feature = "kube")]
             cluster: None,
             dice,
@@ -240,8 +226,10 @@ impl World {
         let calm = if server { 4 } else { 3 } * self.ttl() + self.aftermath();
         Setting {
             store: plan.store,
+            format: self.format,
+            lock: self.format.map_or("x", Format::lock),
             processes: plan.contenders,
-            timing: plan.timing,
+            timing: plan.asked,
             rates: self.sides.iter().map(|s| s.rate).collect(),
             hold: plan.hold,
             rest: plan.rest,
@@ -265,6 +253,7 @@ impl World {
     pub(super) fn finished(self, polls: u64) -> Finished {
         Finished {
             store: self.plan.store,
+            format: self.format,
             hash: self.trace.hash(),
             time: self.now,
             requests: self.requests,
@@ -391,12 +380,10 @@ impl World {
                 }
             }
             Fault::Meddle => {
-                let how = self.dice.pick(&[
-                    Meddling::Blank,
-                    Meddling::Take,
-                    Meddling::Delete,
-                    Meddling::Recreate,
-                ]);
+                let how = match self.format {
+                    Some(Format::ConfigMap) => self.dice.pick(&MEDDLINGS),
+                    _ => self.dice.pick(&MEDDLINGS[1..]),
+                };
                 self.meddles(how);
             }
             Fault::Leader => self.new_leader(),
@@ -422,7 +409,8 @@ impl World {
         if !self.meddled(how, wall) {
             return;
         }
-        if how != Meddling::Label {
+        // Those two leave the holder what it has.
+        if !matches!(how, Meddling::Label | Meddling::Reserve) {
             self.outsiders = self.revision();
         }
         self.tell_all();
@@ -431,7 +419,7 @@ impl World {
     fn meddled(&mut self, how: Meddling, wall: tenure_core::Wall) -> bool {
         #[cfg(feature = "kube")]
         if self.cluster.is_some() {
-            return self.meddles_with_lease(how);
+            return self.meddles_with_object(how);
         }
         self.shelf.meddle(how, self.plan.term(), wall)
     }
@@ -482,6 +470,10 @@ impl World {
         }
     }
 }
+
+/// Only lockheed's ConfigMaps can be reserved.
+const MEDDLINGS: [Meddling; 5] =
+    [Meddling::Reserve, Meddling::Blank, Meddling::Take, Meddling::Delete, Meddling::Recreate];
 
 const FAULTS: [Fault; 7] = [
     Fault::Freeze,

@@ -17,6 +17,9 @@ pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// How long a run goes on, in true time and in ttls: an hour, where the ttl is 15 s.
 const RUN_TTLS: u64 = 240;
+/// How far wall clocks may be apart where they end holds.
+#[cfg(feature = "kube")]
+const WALL_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// The kinds of store a run may be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,9 @@ pub(crate) struct Net {
 pub(crate) struct Plan {
     pub(crate) store: StoreKind,
     pub(crate) contenders: usize,
+    /// What people ask for, and what comes of it: where wall clocks end holds, a holder stops
+    /// earlier by as much as they may be apart.
+    pub(crate) asked: Timing,
     pub(crate) timing: Timing,
     /// The margin that is in `timing`.
     pub(crate) margin: u64,
@@ -126,11 +132,21 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
+        Self::drawn(dice, times)
+    }
+
+    /// With the timings that people use where wall clocks end holds.
+    #[cfg(feature = "kube")]
+    pub(crate) fn draw_for_wall_clocks(dice: &mut Dice) -> Self {
+        Self::drawn(dice, times_for_wall_clocks)
+    }
+
+    fn drawn(dice: &mut Dice, times: fn(&mut Dice) -> Times) -> Self {
         use StoreKind::{Lease, Line, Register, Server};
         let store =
             dice.pick(&[Register, Register, Register, Lease, Lease, Line, Line, Server, Server]);
         let contenders = dice.pick(&[2, 3, 3, 3, 3, 3, 4, 5]);
-        let (timing, margin) = timing(dice);
+        let Times { asked, timing, margin } = times(dice);
         let ttl = u64::try_from(timing.ttl().as_nanos()).unwrap_or(u64::MAX);
         let edge = 10_000;
         let mut rates_ppm = [0; PEERS_MAX];
@@ -167,6 +183,7 @@ impl Plan {
         Self {
             store,
             contenders,
+            asked,
             timing,
             margin,
             rates_ppm,
@@ -225,21 +242,49 @@ fn net(dice: &mut Dice, ttl: u64) -> Net {
     }
 }
 
+/// See [`Plan`].
+struct Times {
+    asked: Timing,
+    timing: Timing,
+    margin: u64,
+}
+
 /// One of the timings people use. In half of the runs without any margin, so that nothing but the
 /// promised bound keeps two holders apart.
-fn timing(dice: &mut Dice) -> (Timing, u64) {
+fn times(dice: &mut Dice) -> Times {
     let s = Duration::from_secs;
-    let mut spec = match dice.below(6) {
+    let spec = match dice.below(6) {
         0 => TimingSpec::of(s(60)),
         1 => TimingSpec::of(s(4)),
         2 => TimingSpec { grace: Some(s(5)), renew_every: Some(s(2)), ..TimingSpec::of(s(15)) },
         3 => TimingSpec::of(s(30)),
         _ => TimingSpec::default(),
     };
+    fitted(dice, spec, Duration::ZERO)
+}
+
+/// The same where a ttl is 20 s at least.
+#[cfg(feature = "kube")]
+fn times_for_wall_clocks(dice: &mut Dice) -> Times {
+    let s = Duration::from_secs;
+    let spec = match dice.below(6) {
+        0 => TimingSpec::of(s(60)),
+        1 => TimingSpec::of(s(30)),
+        2 => TimingSpec { grace: Some(s(6)), renew_every: Some(s(2)), ..TimingSpec::of(s(20)) },
+        _ => TimingSpec::of(s(20)),
+    };
+    fitted(dice, spec, WALL_SKEW_MAX)
+}
+
+fn fitted(dice: &mut Dice, mut spec: TimingSpec, earlier: Duration) -> Times {
     let bare = dice.chance(500);
     let margin =
         if bare { Duration::ZERO } else { (spec.ttl / 20).max(Duration::from_millis(100)) };
-    spec.margin = Some(margin);
-    let timing = Timing::new(spec).expect("timings that people use fit");
-    (timing, u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX))
+    let mut with = |margin| {
+        spec.margin = Some(margin);
+        Timing::new(spec).expect("timings that people use fit")
+    };
+    let (asked, timing) = (with(margin), with(margin + earlier));
+    let margin = u64::try_from((margin + earlier).as_nanos()).unwrap_or(u64::MAX);
+    Times { asked, timing, margin }
 }

@@ -44,6 +44,8 @@ pub(crate) enum Meddling {
     Delete,
     /// Somebody deletes it and makes it anew as it was: it is another object.
     Recreate,
+    /// A Go program is between its two writes, and never does the second.
+    Reserve,
 }
 
 impl Shelf {
@@ -228,7 +230,7 @@ impl Shelf {
     pub(crate) fn meddle(&mut self, how: Meddling, ttl: Term, at: Wall) -> bool {
         let Some(mut record) = self.record().cloned() else { return false };
         match how {
-            Meddling::Label => {}
+            Meddling::Label | Meddling::Reserve => {}
             Meddling::Blank => record.holder = None,
             Meddling::Recreate => self.put(None),
             Meddling::Delete => {

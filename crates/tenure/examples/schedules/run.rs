@@ -10,7 +10,7 @@ use std::time::Duration;
 use tenure::Client;
 use tenure::store::Store;
 use tenure::testing::ManualClock;
-use tenure_kube::KubeStore;
+use tenure_kube::{Format, KubeStore, Object};
 use tenure_testkit::prove::{Job, Ran};
 use tenure_testkit::schedule::{self, Holding, Notice, Setting};
 use tokio::runtime::{Builder, Runtime};
@@ -77,7 +77,8 @@ impl Run {
         let runtime = builder.build().expect("a runtime");
         let store: Arc<dyn Store> = if self.kube {
             let _entered = runtime.enter();
-            let store = KubeStore::new(schedule::client(number, life), "default");
+            let client = schedule::client(number, life);
+            let store = KubeStore::with_format(client, "default", self.format());
             Arc::new(store.expect("a namespace and a runtime"))
         } else {
             schedule::store(number, life)
@@ -100,6 +101,18 @@ impl Run {
         }
         process.settle();
         process
+    }
+
+    fn format(&self) -> Format {
+        match self.setting.format {
+            None | Some(schedule::Format::Lease) => Format::Lease,
+            Some(schedule::Format::ConfigMap) => Format::ConfigMap,
+            Some(schedule::Format::Janus) => Format::Janus,
+            Some(kept @ schedule::Format::Annotation) => {
+                let object = Object::new("v1/configmaps", kept.object());
+                Format::Annotation(object.expect("a resource and a name"))
+            }
+        }
     }
 
     /// Goes on until `end`, or until `done` says so at some instant.

@@ -121,11 +121,11 @@ pub(crate) async fn user(me: Me) {
 
 async fn one(operation: &Operation, kind: u64) -> Result<(), Error> {
     let (me, n) = (&operation.me, operation.number);
-    let lock = me.client.with_id(&operation.id)?.lock("x").timing(me.setting.timing);
+    let lock = me.client.with_id(&operation.id)?.lock(me.setting.lock).timing(me.setting.timing);
     let ttl = me.setting.timing.ttl();
     let _onlooker = (kind < 2).then(|| schedule::Onlooker::new(me.process));
     match kind {
-        0 => return cut(n, me.client.show("x")).await.unwrap_or_else(ended).map(drop),
+        0 => return cut(n, me.client.show(me.setting.lock)).await.unwrap_or_else(ended).map(drop),
         1 => return cut(n, me.client.list()).await.unwrap_or_else(ended).map(drop),
         2..=6 => return work(operation, kind).await,
         _ => {}
@@ -226,7 +226,7 @@ async fn gives_back(operation: &Operation, guard: Guard) -> Result<(), Error> {
 /// [`tenure::Lock::run`], with work that stops in time, or does not.
 async fn work(operation: &Operation, kind: u64) -> Result<(), Error> {
     let (me, n) = (&operation.me, operation.number);
-    let lock = me.client.with_id(&operation.id)?.lock("x").timing(me.setting.timing);
+    let lock = me.client.with_id(&operation.id)?.lock(me.setting.lock).timing(me.setting.timing);
     let (end, obeys) = (hold_for(me), kind != 6);
     let work = |hold: Hold| async move {
         operation.holds(hold.clone());
