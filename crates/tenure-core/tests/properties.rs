@@ -278,6 +278,23 @@ fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
     }
 }
 
+/// One claim that ends two holds of others, one after the other.
+#[test]
+fn what_was_said_at_one_end_is_not_said_at_the_next() {
+    let (mut reg, mut other) = (Register::default(), observed(9));
+    for (n, said) in [(1, Some("done")), (2, None)] {
+        let tags = vec![format!("held by {n}").into()];
+        start(&mut Claim::new(Config { tags, ..config(n) }), Patience::Forever, at(0.0), &mut reg);
+        let of = reg.record.as_ref().unwrap().holder.as_ref().unwrap().mark;
+        said.into_iter().for_each(|tag| other.tag_end(vec![tag.into()], false));
+        other.end_other(of, End::Released, None);
+        let (reports, _) = wake(&mut other, at(1.0), &mut reg);
+        assert_eq!(reports, [Report::Released { confirmed: true }]);
+        let tags: Vec<_> = reg.record.as_ref().unwrap().tags.iter().map(|tag| &**tag).collect();
+        assert_eq!(tags, [said.unwrap_or("held by 2")]);
+    }
+}
+
 #[test]
 fn tags_are_kept_once_and_a_second_life_of_the_record_has_a_higher_token() {
     let tags = vec!["b".into(), "a".into(), "b".into()];

@@ -293,6 +293,7 @@ impl Claim {
     #[inline]
     pub(super) fn finish(&mut self, report: Report) -> Action {
         self.phase = Phase::Ended;
+        self.parting = None;
         Action::Report(report)
     }
 

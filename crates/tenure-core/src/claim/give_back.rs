@@ -113,6 +113,7 @@ impl Claim {
     pub(super) fn finish_ending(&mut self) {
         if let Phase::Ending(ending) = self.phase {
             self.phase = Phase::Ended;
+            self.parting = None;
             let undone = ending.goal == Goal::Undo;
             self.news = Some(if undone { News::Cancelled } else { News::Released });
         }
