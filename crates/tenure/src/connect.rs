@@ -78,9 +78,7 @@ pub(crate) async fn diagnose(
     verbs: &[String],
 ) -> Result<diagnosis::Diagnosis, Error> {
     let url = StoreUrl::parse(url)?;
-    let Place::Kube(kube) = url.place() else {
-        return Err(Error::Unsupported("only a store in Kubernetes can be asked: kube:".into()));
-    };
+    let Place::Kube(kube) = url.place() else { return Err(not_in_kube()) };
     Ok(kube_store(kube).await?.diagnose(names, verbs).await?)
 }
 
@@ -92,12 +90,16 @@ async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
     Ok((Backend::Store(Arc::new(store)), shown))
 }
 
-/// The address of the cluster that this store is in; `None` if it is in none.
+/// The address of the cluster that this store is in.
 #[cfg(all(feature = "kube", feature = "blocking"))]
-pub(crate) async fn cluster(url: &str) -> Result<Option<String>, Error> {
-    let url = StoreUrl::parse(url)?;
-    let Place::Kube(kube) = url.place() else { return Ok(None) };
-    Ok(Some(tenure_kube::server(&access(kube)).await?))
+pub(crate) async fn cluster(url: &StoreUrl) -> Result<String, Error> {
+    let Place::Kube(kube) = url.place() else { return Err(not_in_kube()) };
+    Ok(tenure_kube::server(&access(kube)).await?)
+}
+
+#[cfg(all(feature = "kube", feature = "blocking"))]
+fn not_in_kube() -> Error {
+    Error::Unsupported("only a store in Kubernetes can be asked: kube:".into())
 }
 
 #[cfg(feature = "kube")]

@@ -104,7 +104,8 @@ impl Guard {
 
     /// The lock's tags from the release on: at most 64, each 1 to 255 bytes of text without control
     /// characters, in place of those it has; none: it keeps those it has. They are written with the
-    /// release, also with that of a guard that is dropped; whoever is next may bring others.
+    /// release, also with that of a guard that is dropped; whoever is next may bring others. A
+    /// [`release_after`](Self::release_after) leaves them out.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a tag that is none, and [`Error::Unsupported`] where the store has no
@@ -113,7 +114,7 @@ impl Guard {
         &mut self,
         tags: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
-        self.tag_end(check_tags(tags), false)
+        self.tag_end(check_tags(tags).map_err(Error::Invalid)?, false)
     }
 
     /// The same, but these are added to those that the lock has then.
@@ -124,11 +125,10 @@ impl Guard {
         &mut self,
         tags: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
-        self.tag_end(check_tags(tags), true)
+        self.tag_end(check_tags(tags).map_err(Error::Invalid)?, true)
     }
 
-    fn tag_end(&mut self, tags: Result<Vec<Text>, String>, add: bool) -> Result<(), Error> {
-        let tags = tags.map_err(Error::Invalid)?;
+    pub(crate) fn tag_end(&mut self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
         match &self.kind {
             Kind::Kept(seat) => return seat.tag_end(tags, add),
             #[cfg(feature = "local")]

@@ -130,7 +130,7 @@ impl Guard {
         }
     }
 
-    /// The lock's tags from the release on. See [`Guard::tags_on_release`](crate::Guard).
+    /// The lock's tags from the release on. See [`Guard::tags_on_release`](crate::Guard::tags_on_release).
     ///
     /// # Errors
     /// [`Error::Invalid`] for a tag that is none, and [`Error::Unsupported`] where the store has no
@@ -139,7 +139,7 @@ impl Guard {
         &mut self,
         tags: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
-        self.tag_end(check_tags(tags), false)
+        self.tag_end(check_tags(tags).map_err(Error::Invalid)?, false)
     }
 
     /// The same, but these are added to those that the lock has then.
@@ -150,14 +150,13 @@ impl Guard {
         &mut self,
         tags: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
-        self.tag_end(check_tags(tags), true)
+        self.tag_end(check_tags(tags).map_err(Error::Invalid)?, true)
     }
 
-    fn tag_end(&mut self, tags: Result<Vec<Text>, String>, add: bool) -> Result<(), Error> {
-        let tags = tags.map_err(Error::Invalid)?;
+    fn tag_end(&mut self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
         match &mut self.kind {
             Kind::Local { claim, .. } => claim.tag_end(tags, add),
-            Kind::Remote(guard) => return guard.tag_end(&tags, add),
+            Kind::Remote(guard) => return guard.tag_end(tags, add),
         }
         Ok(())
     }

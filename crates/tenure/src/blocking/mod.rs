@@ -82,7 +82,9 @@ pub fn diagnose(
 /// [`Error::Invalid`] for a configuration that is missing or cannot be read.
 #[cfg(feature = "kube")]
 pub fn cluster(url: &str) -> Result<Option<String>, Error> {
-    wait_for(crate::connect::cluster(url))
+    let parsed = crate::StoreUrl::parse(url)?;
+    // What is in none needs no runtime to say so.
+    parsed.kube_objects().map(|_| wait_for(crate::connect::cluster(&parsed))).transpose()
 }
 
 #[cfg(feature = "kube")]

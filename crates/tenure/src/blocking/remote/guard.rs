@@ -84,12 +84,8 @@ impl RemoteGuard {
         self.of(|guard| guard.hold().0.look())
     }
 
-    pub(in crate::blocking) fn tag_end(&mut self, tags: &[Text], add: bool) -> Result<(), Error> {
-        match (&mut self.guard, add) {
-            (Some(guard), false) => guard.tags_on_release(tags),
-            (Some(guard), true) => guard.add_tags_on_release(tags),
-            (None, _) => Ok(()),
-        }
+    pub(in crate::blocking) fn tag_end(&mut self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
+        self.guard.as_mut().map_or(Ok(()), |guard| guard.tag_end(tags, add))
     }
 
     pub(in crate::blocking) fn news(&self) -> Option<News> {
