@@ -101,7 +101,7 @@ pub(crate) fn parse_any(args: Vec<OsString>) -> Result<Args, Stop> {
 fn run(given: &mut ArgMatches) -> RunArgs {
     RunArgs {
         name: take(given, "name").unwrap_or_default(),
-        command: given.remove_many("cmd").map(Iterator::collect).unwrap_or_default(),
+        command: many(given, "cmd"),
         shell: take(given, "shell"),
         no_wait: given.get_flag("no-wait"),
         wait: take(given, "wait"),
@@ -110,8 +110,8 @@ fn run(given: &mut ArgMatches) -> RunArgs {
         ttl: take(given, "ttl"),
         grace: take(given, "grace"),
         at_least: take(given, "at-least"),
-        tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
-        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
+        tags: many(given, "tag"),
+        add_tags: many(given, "add-tag"),
         durable: given.get_flag("durable"),
         id: take(given, "id"),
         status_fd: take(given, "status-fd"),
@@ -126,6 +126,10 @@ fn list(given: &mut ArgMatches) -> ListArgs {
 
 fn take(given: &mut ArgMatches, name: &str) -> Option<OsString> {
     given.remove_one(name)
+}
+
+fn many(given: &mut ArgMatches, name: &str) -> Vec<OsString> {
+    given.remove_many(name).map(Iterator::collect).unwrap_or_default()
 }
 
 /// Why there are no arguments to work with.

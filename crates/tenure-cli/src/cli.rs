@@ -161,14 +161,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
              may be repeated",
         )
     },
-    RunOption {
-        repeats: true,
-        ..RunOption::value(
-            "add-tag",
-            "TEXT",
-            "Label the lock beside the tags it has; on kube: with format=configmap; may be repeated",
-        )
-    },
+    RunOption { repeats: true, ..RunOption::value("add-tag", "TEXT", ADD_TAG) },
     RunOption::flag("durable", None, "Sync every write, so that a power cut forgets nothing"),
     RunOption::value("id", "TEXT", "Who holds, for people [default: <hostname>_<uuid>]"),
     RunOption::value(
@@ -184,6 +177,9 @@ pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
         ..RunOption::value("shell", "STRING", "Run `/bin/sh -c STRING` instead of CMD").short('c')
     },
 ];
+
+const ADD_TAG: &str = "Label the lock beside the tags it has; on kube: with format=configmap; may be \
+                       repeated";
 
 const STORE: &str = "The store: local:, local:/absolute/folder, or kube:NAMESPACE with options \
      [default: TENURE_STORE, else local:]";

@@ -18,9 +18,9 @@ step, and call `tenure renew --hold FILE` between steps. What a shell can
 start as one command is safer under `tenure run`, which renews, ends the
 command when the lock is lost, and needs no file.
 
-With --ttl never the hold ends only by `tenure release`, or `tenure steal --now`:
-for a lock that stands for a state, such as maintenance, on local: and on kube:
-with format=configmap. Nobody else's death ends it.
+With --ttl never the hold ends only by `tenure release`, or `tenure steal
+--now`: for a lock that stands for a state, such as maintenance, on local: and
+on kube: with format=configmap. Nobody else's death ends it.
 
 NAME is any text of 1 to 1,024 bytes without control characters. A duration is
 a number with ms, s, m, h or d; a bare number is seconds.";
@@ -72,8 +72,8 @@ Exit codes:
   0      the hold lives for its ttl from now
   123    the hold was lost: its ttl ran out, somebody else holds the lock, it
          was stolen, or the machine was restarted. Stop what it guarded.
-  125    tenure failed: bad usage; FILE missing, damaged, of another user or
-         another store; store not usable. FILE is left as it is.
+  125    tenure failed: bad usage; FILE missing, damaged, of another user,
+         store or cluster; store not usable. FILE is left as it is.
 
 Environment:
   TENURE_HOLD     FILE when --hold is not given
@@ -99,8 +99,8 @@ Exit codes:
   123    the hold had been lost before: its ttl had run out, somebody else
          holds the lock, it was stolen, or the machine was restarted.
          Nothing of it is left.
-  125    tenure failed: bad usage; FILE missing, damaged, of another user or
-         another store; its acquire still waits; store not usable
+  125    tenure failed: bad usage; FILE missing, damaged, of another user,
+         store or cluster; its acquire still waits; store not usable
 
 FILE is removed in every case but 125. With 125 nothing was changed.
 
@@ -121,9 +121,9 @@ pub(crate) const WAIT_LONG: &str = "\
 Wait until NAME is free, without taking it and without standing in line.
 
 A lock without a record is free, and on kube: so is one in a namespace that does
-not exist. A lock that goes from one to the next in line is not free in between. When this
-returns somebody else may have taken it again: what must not run beside the
-holder belongs under `tenure run`.";
+not exist. A lock that goes from one to the next in line is not free in between.
+When this returns somebody else may have taken it again: what must not run
+beside the holder belongs under `tenure run`.";
 
 pub(crate) const WAIT_AFTER: &str = "\
 Exit codes:
@@ -156,13 +156,14 @@ holder that no longer runs is not told, and only the fencing token protects
 what it still does.
 
 On kube: a hold has expired when it was seen unchanged for its ttl and a
-hundredth more; one that is renewed is left alone. With --now a `tenure run` that
-holds it is told by the store at once and ends its command, within the grace.
+hundredth more; one that is renewed is left alone. With --now a `tenure run`
+that holds it is told by the store at once and ends its command, within the
+grace.
 
 A hold of a running command on local: never ends by time, so --after-expiry is
-refused. With --now the holder's process and the process group of its command are
-killed (SIGKILL), and the lock is freed once they have ended; what cannot be
-ended keeps the lock, and is named.";
+refused. With --now the holder's process and the process group of its command
+are killed (SIGKILL), and the lock is freed once they have ended; what cannot
+be ended keeps the lock, and is named.";
 
 pub(crate) const STEAL_AFTER: &str = "\
 Exit codes:
@@ -252,8 +253,8 @@ pub(crate) const RBAC_ABOUT: &str = "Print the least Kubernetes rights for locks
 pub(crate) const RBAC_LONG: &str = "\
 Print a Role and its RoleBinding, as YAML: the least that a service account
 needs so that the verbs given with --for work on the locks NAME, in the format
-and namespace of the store. Asks nobody; what it prints can be applied as it is, beside
-what was printed for other locks.
+and namespace of the store. Asks nobody; what it prints can be applied as it
+is, beside what was printed for other locks.
 
 Without NAME the rights are for all locks of the namespace, and a program with
 several of them has one watch; bound to names it has one for each. `create` and

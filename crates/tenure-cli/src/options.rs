@@ -40,8 +40,13 @@ pub(crate) struct Want {
 impl Want {
     /// Whether the store is another one than that of this machine.
     pub(crate) fn is_elsewhere(&self) -> bool {
-        tenure::StoreUrl::parse(&self.store).is_ok_and(|url| !url.is_local())
+        is_elsewhere(&self.store)
     }
+}
+
+/// Whether this store is another one than that of this machine.
+pub(crate) fn is_elsewhere(store: &str) -> bool {
+    tenure::StoreUrl::parse(store).is_ok_and(|url| !url.is_local())
 }
 
 /// `tenure run`, as meant.

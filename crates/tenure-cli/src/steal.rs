@@ -10,7 +10,7 @@ use crate::display::{Display, held_by};
 use crate::duration::shorten;
 use crate::exit::{BUSY, Failure, complain};
 use crate::free::{shown, until};
-use crate::options::StealOptions;
+use crate::options::{StealOptions, is_elsewhere};
 use crate::signals::Signals;
 
 /// Runs the verb.
@@ -40,7 +40,7 @@ pub(crate) fn steal(options: &StealOptions) -> Result<u8, Failure> {
     }
     complain(&format!("lock `{name}` is {shown}"));
     if !waits && !seen.is_bound() && options.now {
-        complain(if options.store.starts_with("kube:") {
+        complain(if is_elsewhere(&options.store) {
             "a running tenure is told at once and ends its work; what else goes on under this hold is \
              not stopped: only its fencing token protects against it"
         } else {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::ArgMatches;
 
-use super::{ListArgs, take};
+use super::{ListArgs, many, take};
 
 /// `tenure acquire`, as typed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub(super) fn acquire(given: &mut ArgMatches) -> AcquireArgs {
         connect_timeout: take(given, "connect-timeout"),
         ttl: take(given, "ttl"),
         hold: take(given, "hold"),
-        tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
-        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
+        tags: many(given, "tag"),
+        add_tags: many(given, "add-tag"),
         id: take(given, "id"),
     }
 }
@@ -102,11 +102,7 @@ pub(super) fn wait(given: &mut ArgMatches) -> WaitArgs {
 }
 
 pub(super) fn release(given: &mut ArgMatches) -> HoldArgs {
-    HoldArgs {
-        tags: given.remove_many("tag").map(Iterator::collect).unwrap_or_default(),
-        add_tags: given.remove_many("add-tag").map(Iterator::collect).unwrap_or_default(),
-        ..file(given)
-    }
+    HoldArgs { tags: many(given, "tag"), add_tags: many(given, "add-tag"), ..file(given) }
 }
 
 pub(super) fn renew(given: &mut ArgMatches) -> HoldArgs {
@@ -131,8 +127,8 @@ pub(super) fn steal(given: &mut ArgMatches) -> StealArgs {
 
 pub(super) fn rbac(given: &mut ArgMatches) -> RbacArgs {
     RbacArgs {
-        names: given.remove_many("name").map(Iterator::collect).unwrap_or_default(),
-        verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
+        names: many(given, "name"),
+        verbs: many(given, "for"),
         account: take(given, "account"),
         store: take(given, "store"),
     }
@@ -140,8 +136,8 @@ pub(super) fn rbac(given: &mut ArgMatches) -> RbacArgs {
 
 pub(super) fn doctor(given: &mut ArgMatches) -> DoctorArgs {
     DoctorArgs {
-        names: given.remove_many("name").map(Iterator::collect).unwrap_or_default(),
-        verbs: given.remove_many("for").map(Iterator::collect).unwrap_or_default(),
+        names: many(given, "name"),
+        verbs: many(given, "for"),
         ttl: take(given, "ttl"),
         grace: take(given, "grace"),
         list: super::list(given),

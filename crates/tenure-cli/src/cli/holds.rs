@@ -3,7 +3,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{condition, name, output, store, value};
+use super::{ADD_TAG, condition, name, output, store, value};
 use crate::manual;
 
 pub(super) fn all() -> [Command; 8] {
@@ -32,14 +32,12 @@ fn wait(command: Command) -> Command {
 
 fn acquire(command: Command) -> Command {
     let command = command.long_about(manual::ACQUIRE_LONG).after_long_help(manual::ACQUIRE_AFTER);
-    let [tag, add] = tags();
     command
         .override_usage("tenure acquire [OPTIONS] --ttl DUR --hold FILE NAME")
-        .arg(
-            value("ttl", "DUR")
-                .long("ttl")
-                .help("How long the hold lives without a renewal, or `never`: until it is given back; required"),
-        )
+        .arg(value("ttl", "DUR").long("ttl").help(
+            "How long the hold lives without a renewal, or `never`: until it is given back; \
+             required",
+        ))
         .arg(hold("The hold file to write; it must not exist [default: TENURE_HOLD]"))
         .arg(no_wait("Do not wait: exit 124 when the lock is busy"))
         .args([limit(), code()])
@@ -47,8 +45,7 @@ fn acquire(command: Command) -> Command {
             "How long the first contact with the store may take before tenure gives up \
              [default: 10s]",
         ))
-        .arg(tag.help("Label the lock, for show and JSON, until others do; may be repeated"))
-        .arg(add.help("Label the lock beside the tags it has; on kube: with format=configmap; may be repeated"))
+        .args(tags("Label the lock, for show and JSON, until others do; may be repeated"))
         .arg(
             value("id", "TEXT")
                 .long("id")
@@ -67,15 +64,14 @@ fn renew(command: Command) -> Command {
 
 fn release(command: Command) -> Command {
     let command = command.long_about(manual::RELEASE_LONG).after_long_help(manual::RELEASE_AFTER);
-    let [tag, add] = tags();
     command
         .args([hold("The hold file [default: TENURE_HOLD]"), hold_store()])
-        .arg(tag.help("Label the lock from now on, such as with what came of it; may be repeated"))
-        .arg(add.help("Label the lock beside the tags it has; on kube: with format=configmap; may be repeated"))
+        .args(tags("Label the lock from now on, such as with what came of it; may be repeated"))
 }
 
-fn tags() -> [Arg; 2] {
-    ["tag", "add-tag"].map(|name| value(name, "TEXT").long(name).action(ArgAction::Append))
+fn tags(help: &'static str) -> [Arg; 2] {
+    let tag = |name| value(name, "TEXT").long(name).action(ArgAction::Append);
+    [tag("tag").help(help), tag("add-tag").help(ADD_TAG)]
 }
 
 fn steal(command: Command) -> Command {
