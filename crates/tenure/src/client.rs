@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
@@ -272,8 +272,11 @@ impl Shared {
     }
 
     /// What `future` comes to, unless the client is closed first.
-    pub(crate) async fn unless_closed<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        let (mut future, mut closed) = (pin!(future), pin!(self.closed()));
+    pub(crate) async fn unless_closed<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Error> {
+        let mut closed = pin!(self.closed());
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));

@@ -124,25 +124,27 @@ impl Status {
         }
         drop(phase);
         // Too late: what it is given back for is lost.
-        self.look_at(now);
+        self.look_at(|| now);
         false
     }
 
     /// Whether and why the hold is lost, by the clock if nobody noticed yet.
     pub(crate) fn look(&self) -> Option<Lost> {
-        self.look_at(self.clock.now())
+        self.look_at(|| self.clock.now())
     }
 
-    fn look_at(&self, now: Time) -> Option<Lost> {
-        let phase = self.phase();
-        match &*phase {
-            Phase::Held { until: Some(until), .. } if now >= *until => {}
+    /// The clock is read only if the answer depends on it.
+    fn look_at(&self, now: impl FnOnce() -> Time) -> Option<Lost> {
+        match &*self.phase() {
+            Phase::Held { until: Some(until), .. } if now() >= *until => {}
             Phase::Held { .. } | Phase::Over => return None,
             Phase::Lost { cause, .. } => return Some(cause.clone()),
         }
-        drop(phase);
         self.lose(Lost::Deadline);
-        self.look_at(now)
+        match &*self.phase() {
+            Phase::Lost { cause, .. } => Some(cause.clone()),
+            Phase::Held { .. } | Phase::Over => None,
+        }
     }
 
     /// When its holder stops believing, unless it is renewed; `None`: never by time.

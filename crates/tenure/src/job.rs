@@ -71,7 +71,7 @@ impl Job {
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {
             loop {
-                match driver.poll(site, cx) {
+                match driver.poll(site.clock.tick(), site, cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Step::Report(Report::Released { .. })) => {
                         return Poll::Ready(Ok(true));

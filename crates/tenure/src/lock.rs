@@ -1,5 +1,6 @@
 //! A lock by name, and how to take it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tenure_store::Store;
 use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
-use crate::clock::within;
+use crate::clock::{Tick, within};
 use crate::driver::{Acquired, Asked, Line, Seat, Turn};
 use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
@@ -277,36 +278,58 @@ impl Handle {
         let line = self.ready()?;
         // A loop that always finds the lock free must leave the thread to others all the same.
         tokio::task::consume_budget().await;
-        let (number, since) = (self.shared.number(), self.shared.clock.now());
-        let asked = Asked { number, since, told: false };
+        let (number, mut tick) = (self.shared.number(), self.shared.clock.tick());
+        let asked = Asked { number, since: tick.now, told: false };
         let mut waiting = Waiting { shared: &self.shared, line, id: &self.id, asked };
-        let turn = match self.turn(line, patience, &mut waiting).await? {
+        let turn = match line.try_turn() {
             Ok(turn) => turn,
-            Err(busy) => return Ok(busy),
+            Err(TryAcquireError::Closed) => return Err(Error::Closed),
+            Err(TryAcquireError::NoPermits) => {
+                match self.turn(line, patience, &mut waiting).await? {
+                    Ok(turn) => {
+                        // The store is asked from now on, however long others came first.
+                        tick = self.shared.clock.tick();
+                        turn
+                    }
+                    Err(busy) => return Ok(busy),
+                }
+            }
         };
         match &self.shared.backend {
-            Backend::Store(store) => {
-                self.shared.clock.start()?;
-                // The store is asked from now on, however long others of this client came first.
-                let since = self.shared.clock.now();
-                let session = self.session(store, patience, since);
-                let session = self.shared.unless_closed(session).await??;
-                let claim = self.claim(store, session, patience, number)?;
-                let seat = Seat::new((&self.shared, store), turn, claim, waiting.end());
-                let limit = since.after(self.first_contact);
-                let acquired = seat.acquire(limit, self.ears.as_ref());
-                Ok(match self.shared.unless_closed(acquired).await?? {
-                    Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
-                    Acquired::Busy(by) => Got::Busy(by),
-                    Acquired::TimedOut(by) => Got::TimedOut(by),
-                })
-            }
+            Backend::Store(store) => self.contend(store, turn, patience, waiting, tick).await,
             #[cfg(feature = "local")]
             Backend::Local(store) => {
-                let acquire = crate::local::acquire(self, store, turn, patience, waiting);
+                let acquire = pin!(crate::local::acquire(self, store, turn, patience, waiting));
                 self.shared.unless_closed(acquire).await?
             }
         }
+    }
+
+    /// Takes the lock in the store for one whose turn it is at `tick`, which is now.
+    async fn contend(
+        &self,
+        store: &Arc<dyn Store>,
+        turn: Turn,
+        patience: Patience,
+        waiting: Waiting<'_>,
+        mut tick: Tick,
+    ) -> Result<Got, Error> {
+        self.shared.clock.start()?;
+        let limit = tick.now.after(self.first_contact);
+        let mut session = Session::NONE;
+        if store.capabilities().liveness != Liveness::Observed {
+            let asked = pin!(self.session(store, patience, tick.now));
+            session = self.shared.unless_closed(asked).await??;
+            tick = self.shared.clock.tick();
+        }
+        let claim = self.claim(store, session, patience, waiting.asked.number)?;
+        let seat = Seat::new((&self.shared, store), turn, claim, waiting.end());
+        let acquired = pin!(seat.acquire(tick, limit, self.ears.as_ref()));
+        Ok(match self.shared.unless_closed(acquired).await?? {
+            Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
+            Acquired::Busy(by) => Got::Busy(by),
+            Acquired::TimedOut(by) => Got::TimedOut(by),
+        })
     }
 
     /// What can be said before anything is asked of anybody.
@@ -356,11 +379,6 @@ impl Handle {
         patience: Patience,
         waiting: &mut Waiting<'_>,
     ) -> Result<Result<Turn, Got>, Error> {
-        match line.try_turn() {
-            Ok(turn) => return Ok(Ok(turn)),
-            Err(TryAcquireError::Closed) => return Err(Error::Closed),
-            Err(TryAcquireError::NoPermits) => {}
-        }
         if patience == Patience::Now {
             return Ok(Err(Got::Busy(line.in_the_way(&self.id)?)));
         }

@@ -200,10 +200,14 @@ impl Driver {
         self.watch = None;
     }
 
-    /// Goes on until there is something to tell or to wait for.
-    pub(crate) fn poll(&mut self, site: Site<'_>, cx: &mut Context<'_>) -> Poll<Step> {
-        // Read once: only what is seen in the store must be dated later than it was seen.
-        let mut tick = site.clock.tick();
+    /// Goes on until there is something to tell or to wait for. `tick` is the time now: read once, as
+    /// only what is seen in the store must be dated later than it was seen.
+    pub(crate) fn poll(
+        &mut self,
+        mut tick: Tick,
+        site: Site<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Step> {
         for _ in 0..ROUNDS_MAX {
             self.now = tick.now;
             let want = self.act(tick, site);

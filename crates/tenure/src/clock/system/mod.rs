@@ -81,7 +81,7 @@ fn lookout_of(pid: u32, mut place: &'static Place) -> Result<&'static Arc<Lookou
     }
 }
 
-/// The lookout that was started last: this process's, as whoever asks has started it.
+/// The lookout that was started last: this process's, once a wake-up was asked for in it.
 fn started() -> Option<&'static Arc<Lookout>> {
     let mut last = LOOKOUT.get()?;
     while let Some(next) = last.forked.get() {
@@ -125,7 +125,11 @@ impl Lookout {
 
 impl Clock for System {
     fn start(&self) -> Result<(), Error> {
-        lookout().map(drop)
+        // Whether it is this process's, which costs a system call, is asked by who needs waking.
+        match LOOKOUT.get() {
+            Some(_) => Ok(()),
+            None => lookout().map(drop),
+        }
     }
 
     fn now(&self) -> Time {
@@ -153,7 +157,7 @@ impl Clock for System {
     fn set(&self, at: Time, waker: Waker) -> u64 {
         // Whoever is woken at once looks, and waits again: where no thread can be started any more
         // that is a busy wait, but no missed deadline.
-        let Some(lookout) = started().or_else(|| lookout().ok()) else {
+        let Ok(lookout) = lookout() else {
             waker.wake();
             return 0;
         };

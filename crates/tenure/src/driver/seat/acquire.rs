@@ -8,24 +8,27 @@ use tenure_core::{Claim, Patience, Report, Session, State, Time, Token};
 
 use super::super::{Ahead, Driver, Step};
 use super::{Acquired, Inner, Seat, Told};
+use crate::clock::Tick;
 use crate::event::EventKind;
 use crate::hold::Status;
 use crate::lock::Ears;
 use crate::{Error, HeldBy};
 
 impl Seat {
-    /// Acquires, if the store answers anything by `contact_by`. The future undoes it when it is
-    /// dropped first.
+    /// Acquires, if the store answers anything by `contact_by`. `tick` is the time of the first poll.
+    /// The future undoes it when it is dropped first.
     pub(crate) async fn acquire(
         self: Arc<Self>,
+        tick: Tick,
         contact_by: Time,
         ears: Option<&Ears>,
     ) -> Result<Acquired, Error> {
         let clock = Arc::clone(&self.shared.clock);
         self.line.set_acquiring(Arc::downgrade(&self));
         let mut undo = UndoOnDrop(Some(self));
+        let mut tick = Some(tick);
         let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(cx, ears),
+            Some(seat) => seat.poll_acquire(tick.take(), cx, ears),
             None => Poll::Pending,
         });
         let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
@@ -47,6 +50,7 @@ impl Seat {
 
     fn poll_acquire(
         self: &Arc<Self>,
+        mut tick: Option<Tick>,
         cx: &mut Context<'_>,
         ears: Option<&Ears>,
     ) -> Poll<Result<Acquired, Error>> {
@@ -59,7 +63,8 @@ impl Seat {
                 // Nobody else gives up what is still waited for.
                 return Poll::Ready(Err(Error::Closed));
             };
-            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            let tick = tick.take().unwrap_or_else(|| self.shared.clock.tick());
+            let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             let report = match step {
                 Step::Report(report) => report,
                 Step::Failed(error) if self.is_final(driver, &error) => {

@@ -9,6 +9,7 @@ use tenure_core::{Report, State, Text, Time};
 use super::super::sweep::Sweep;
 use super::super::{Driver, Step};
 use super::{Inner, PolledBy, Seat, Told};
+use crate::clock::Tick;
 use crate::event::EventKind;
 use crate::lock::NO_TAGS;
 use crate::{Error, Lost, Released};
@@ -20,12 +21,15 @@ impl Seat {
         self: Arc<Self>,
         leave: Option<Duration>,
     ) -> Result<Released, Error> {
-        let Some(limit) = self.begin_release(leave) else {
+        let tick = self.shared.clock.tick();
+        let Some(limit) = self.begin_release(tick.now, leave) else {
             return Ok(Released::Lost(self.cause()));
         };
         let mut keep = KeepOnDrop(Some(self));
         let Some(seat) = &keep.0 else { return Ok(Released::Released) };
-        let answer = std::future::poll_fn(|cx| seat.poll_release(cx));
+        // The first poll comes right now.
+        let mut tick = Some(tick);
+        let answer = std::future::poll_fn(|cx| seat.poll_release(tick.take(), cx));
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
             Some(released) => {
                 // All is over: there is nothing left to keep, unless it ended in doubt.
@@ -55,9 +59,8 @@ impl Seat {
     }
 
     /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
-    fn begin_release(self: &Arc<Self>, leave: Option<Duration>) -> Option<Time> {
+    fn begin_release(self: &Arc<Self>, now: Time, leave: Option<Duration>) -> Option<Time> {
         let mut inner = self.inner();
-        let now = self.shared.clock.now();
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         let driver = inner.driver.as_mut()?;
         match leave {
@@ -75,20 +78,20 @@ impl Seat {
         Some(limit)
     }
 
-    fn poll_release(&self, cx: &mut Context<'_>) -> Poll<Released> {
+    fn poll_release(&self, tick: Option<Tick>, cx: &mut Context<'_>) -> Poll<Released> {
+        let mut tick = tick.unwrap_or_else(|| self.shared.clock.tick());
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
                 return Poll::Ready(Released::Lost(Lost::RuntimeGone));
             };
-            let Poll::Ready(step) = driver.poll(self.site(), cx) else { return Poll::Pending };
+            let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
                 inner.trouble = Some(Box::new(error));
-                continue;
-            }
-            if let Some(released) = self.ended(&mut inner, step) {
+            } else if let Some(released) = self.ended(&mut inner, step) {
                 return Poll::Ready(released);
             }
+            tick = self.shared.clock.tick();
         }
     }
 
@@ -160,7 +163,7 @@ impl Seat {
                 return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
-            match driver.poll(self.site(), cx) {
+            match driver.poll(self.shared.clock.tick(), self.site(), cx) {
                 Poll::Ready(step) => drop(self.ended(&mut inner, step)),
                 Poll::Pending if !self.is_over(&mut inner) => return,
                 Poll::Pending => {}
