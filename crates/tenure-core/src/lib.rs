@@ -19,6 +19,7 @@ extern crate alloc;
 
 mod claim;
 mod condition;
+mod history;
 mod ids;
 #[cfg(feature = "museum")]
 pub mod museum;
@@ -34,7 +35,8 @@ pub use claim::{
     Write,
 };
 pub use condition::{Condition, ConditionError, Facts};
+pub use history::{HISTORY_MAX, History};
 pub use ids::{Mark, Marks, Session, Text, Token, Version};
-pub use record::{Change, End, HISTORY_MAX, Holder, Past, Record, Term, Waiter};
+pub use record::{Change, End, Holder, Past, Record, Term, Waiter};
 pub use time::{Time, Wall};
 pub use timing::{Timing, TimingError, TimingSpec};

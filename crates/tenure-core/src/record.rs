@@ -5,14 +5,10 @@
 //! better than a whole-object write (an own key, a patch of one annotation) can use it.
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Mark, Session, Text, Time, Token, Wall};
-
-/// How many ended holds a record remembers.
-pub const HISTORY_MAX: usize = 8;
+use crate::{History, Mark, Session, Text, Time, Token, Wall};
 
 /// How a hold ends when nobody releases it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,8 +123,8 @@ pub struct Record {
     pub last_token: Token,
     /// Labels of the lock, sorted, each once.
     pub tags: Vec<Text>,
-    /// The last ended holds, oldest first. Shared, because most changes leave them as they are.
-    pub history: Arc<VecDeque<Past>>,
+    /// The last ended holds.
+    pub history: History,
 }
 
 /// One change of a record. It is proposed against a version and applied all or not at all.
@@ -275,18 +271,7 @@ impl Record {
     fn end_hold(&mut self, end: End, until: Wall, reason: Option<Text>) {
         let Some(h) = self.holder.take() else { return };
         let Holder { id, token, ticket, since, .. } = h;
-        let past = Past { id, token, ticket, since, until, end, reason };
-        let dropped = (self.history.len() + 1).saturating_sub(HISTORY_MAX);
-        if let Some(history) = Arc::get_mut(&mut self.history) {
-            history.drain(..dropped);
-            history.push_back(past);
-            return;
-        }
-        // Others still have it: copies what stays, once, with room for no more.
-        let mut history = VecDeque::with_capacity(HISTORY_MAX);
-        history.extend(self.history.iter().skip(dropped).cloned());
-        history.push_back(past);
-        self.history = Arc::new(history);
+        self.history.push(Past { id, token, ticket, since, until, end, reason });
     }
 
     fn promote(&mut self, next: Option<Mark>, at: Wall, stamp: Time, token: Token) {

@@ -280,9 +280,8 @@ fn a_history_that_came_too_long_is_cut() {
     a.release(at(1.0));
     wake(&mut a, at(1.0), &mut reg);
     let record = reg.record.as_mut().unwrap();
-    let past = record.history[0].clone();
-    std::sync::Arc::make_mut(&mut record.history)
-        .extend(std::iter::repeat_n(past, 2 * HISTORY_MAX));
+    let past = record.history.iter().next().unwrap().clone();
+    record.history = std::iter::repeat_n(past, 2 * HISTORY_MAX).collect();
     a.acquire(Patience::Forever);
     wake(&mut a, at(2.0), &mut reg);
     a.release(at(2.0));

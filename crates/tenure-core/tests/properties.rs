@@ -147,7 +147,7 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!(reports, [Report::Released { confirmed: true }]);
-        let past = after.history.back().unwrap();
+        let past = after.history.iter().next_back().unwrap();
         prop_assert_eq!((past.token, past.end), (held.token, End::Stolen));
         prop_assert_eq!(past.reason.as_deref(), Some("why"));
         let next = before.queue.front().map(|w| w.mark);

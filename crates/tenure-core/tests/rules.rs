@@ -114,7 +114,7 @@ fn a_hold_of_somebody_else_is_ended_by_its_mark_and_only_that_one() {
     let released = Report::Released { confirmed: true };
     assert_eq!(wake(&mut operator, at(2.0), &mut reg).0, [released]);
     assert_eq!(reg.holder(), Some("c2"), "the next in line has it");
-    let past = reg.record.as_ref().unwrap().history.back().unwrap().clone();
+    let past = reg.record.as_ref().unwrap().history.iter().next_back().unwrap().clone();
     assert_eq!((&*past.id, past.end, past.reason.as_deref()), ("c1", End::Stolen, Some("INC-7")));
     // Its holder learns of it, and the same order again finds nothing to do.
     let (reports, _) = wake(&mut a, at(3.0), &mut reg);
@@ -131,7 +131,7 @@ fn a_hold_of_somebody_else_is_ended_by_its_mark_and_only_that_one() {
     start(&mut operator, Patience::Forever, at(6.0), &mut reg);
     operator.release(at(6.0));
     wake(&mut operator, at(6.0), &mut reg);
-    let past = reg.record.as_ref().unwrap().history.back().unwrap().clone();
+    let past = reg.record.as_ref().unwrap().history.iter().next_back().unwrap().clone();
     assert_eq!((&*past.id, past.end, past.reason), ("c3", End::Released, None));
 }
 
@@ -236,7 +236,7 @@ fn a_unique_identity_adopts_its_own_record_at_once() {
     let mut same = adopting("c1");
     let token = acquired(&start(&mut same, Patience::Forever, at(1.0), &mut reg));
     assert_eq!(token.map(Token::get), Some(2));
-    assert_eq!(reg.record.as_ref().unwrap().history[0].end, End::Released);
+    assert_eq!(reg.record.as_ref().unwrap().history.iter().next().unwrap().end, End::Released);
     assert_eq!(
         wake(&mut a, at(2.0), &mut reg).0,
         [Report::Lost(Cause::Replaced { by: "c1".into() })]
@@ -269,14 +269,14 @@ fn how_a_hold_ended_is_remembered() {
     start(&mut a, Patience::Forever, at(1.0), &mut reg);
     reg.dead.insert(session(1));
     start(&mut b, Patience::Forever, at(2.0), &mut reg);
-    let past = &reg.record.as_ref().unwrap().history[0];
+    let past = &reg.record.as_ref().unwrap().history.iter().next().unwrap();
     assert_eq!((&*past.id, past.end, past.token.get()), ("c1", End::Died, 1));
     let mut reg = Register::default();
     let [mut a, mut b] = [1, 2].map(observed);
     start(&mut a, Patience::Forever, at(1.0), &mut reg);
     start(&mut b, Patience::Forever, at(2.0), &mut reg);
     wake(&mut b, at(20.0), &mut reg);
-    assert_eq!(reg.record.as_ref().unwrap().history[0].end, End::Expired);
+    assert_eq!(reg.record.as_ref().unwrap().history.iter().next().unwrap().end, End::Expired);
 }
 
 #[test]

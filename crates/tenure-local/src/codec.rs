@@ -7,8 +7,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use std::sync::Arc;
-
 use tenure_core::{
     End, Holder, Mark, Past, Record, Session, Term, Text, Time, Token, Waiter, Wall,
 };
@@ -74,7 +72,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
     };
     let queue: VecDeque<_> = r.many(Reader::waiter)?.into();
     let tags = r.many(Reader::text)?;
-    let history = Arc::new(r.many(Reader::past)?.into());
+    let history = r.many(Reader::past)?.into_iter().collect();
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
     r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 use tenure_core::{
-    Action, Change, Claim, Config, Liveness, Mark, Marks, Outcome, Patience, Record, Report,
+    Action, Change, Claim, Config, History, Liveness, Mark, Marks, Outcome, Patience, Record, Report,
     Session, State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
 };
 
@@ -405,7 +405,7 @@ impl Lease {
                 world.handed_to = Some(*next);
             }
             // What nobody reads here would only make more states.
-            record.history = Arc::default();
+            record.history = History::default();
             store.record = Some(Arc::new(record));
             store.version.revision += 1;
             Outcome::Done { version: store.version, token }

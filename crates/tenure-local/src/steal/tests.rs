@@ -37,7 +37,7 @@ fn a_hold_that_was_renewed_or_passed_on_is_another_one() {
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Freed { killed: Vec::new() });
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Changed(Cause::Freed));
     let record = lock_in(lock.store.folder(), "l").peek().unwrap().unwrap().record;
-    let past = record.history.back().unwrap();
+    let past = record.history.iter().next_back().unwrap();
     assert_eq!((past.end, past.reason.as_deref()), (End::Stolen, Some("why")));
     assert!(record.holder.is_none());
     lock_in(lock.store.folder(), "l").lock().unwrap().unwrap().delete().unwrap();

@@ -3,12 +3,10 @@
 //! Owns compare-and-swap and tokens. Each state is a [`Snapshot`] of its own, shared by everybody
 //! who learnt of it.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tenure_core::{
-    Change, Holder, Mark, Outcome, Past, Record, Session, Term, Time, Token, Wall, Write,
+    Change, History, Holder, Mark, Outcome, Record, Session, Term, Time, Token, Wall, Write,
 };
 
 use super::bug::Bug;
@@ -25,7 +23,7 @@ pub(crate) struct Shelf {
     pub(crate) now: Rc<Snapshot>,
     token: u64,
     foreign: u64,
-    no_history: Arc<VecDeque<Past>>,
+    no_history: History,
     /// The object as it was when it was deleted.
     deleted: Option<Record>,
     bug: Option<Bug>,
@@ -55,7 +53,7 @@ impl Shelf {
             now: Rc::default(),
             token: 0,
             foreign: 0,
-            no_history: Arc::default(),
+            no_history: History::default(),
             deleted: None,
             bug,
         }
@@ -194,7 +192,7 @@ impl Shelf {
     /// What a write of this kind does not leave in a store of this kind.
     fn keep_what_the_format_has(&self, record: &mut Record, renewal: bool) {
         if self.kind != StoreKind::Line {
-            record.history = Arc::clone(&self.no_history);
+            record.history = self.no_history.clone();
         }
         if self.kind == StoreKind::Lease
             && let Some(holder) = &mut record.holder
