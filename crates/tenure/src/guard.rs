@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure_core::Text;
 
-use crate::driver::Seat;
+use crate::driver::{Seat, has_runtime};
 use crate::hold::{Deadline, Hold, Status};
 use crate::lock::check_tags;
 use crate::{Error, Lost, Released};
@@ -172,7 +172,7 @@ impl Guard {
     async fn end(mut self, leave: Option<Duration>) -> Result<Released, Error> {
         match std::mem::replace(&mut self.kind, Kind::Gone) {
             Kind::Kept(seat) => {
-                if tokio::runtime::Handle::try_current().is_err() {
+                if !has_runtime() {
                     self.kind = Kind::Kept(seat);
                     let what = "a lock is released outside a tokio runtime: await it inside one";
                     return Err(Error::invalid(what));

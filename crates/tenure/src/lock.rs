@@ -13,7 +13,7 @@ use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
 use crate::clock::{Tick, within};
-use crate::driver::{Acquired, Asked, Line, Seat, Turn};
+use crate::driver::{Acquired, Asked, Line, Seat, Turn, has_runtime};
 use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
@@ -338,7 +338,7 @@ impl Handle {
         if self.shared.is_closed() {
             return Err(Error::Closed);
         }
-        if tokio::runtime::Handle::try_current().is_err() {
+        if !has_runtime() {
             let what = "a lock is acquired outside a tokio runtime: await it inside one, or use \
                         tenure::blocking";
             return Err(Error::invalid(what));

@@ -54,6 +54,12 @@ enum Task {
 /// Something that nobody waits for and that is not undone yet.
 pub(crate) struct Undoing(Arc<Keeper>);
 
+/// Whether the caller is inside a runtime, which a keeper may need.
+pub(crate) fn has_runtime() -> bool {
+    // A task knows its number at no cost; a handle is counted.
+    tokio::task::try_id().is_some() || Handle::try_current().is_ok()
+}
+
 impl Keeper {
     /// Keeps a seat from now on, and polls it soon. `None`: there is no runtime to do so, or no
     /// place for a number of seats that no memory holds.

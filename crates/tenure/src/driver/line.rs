@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenure_core::Wall;
 use tenure_store::{Name, Snapshot};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
 use super::Seat;
 use crate::client::Shared;
@@ -18,7 +18,7 @@ use crate::{Error, HeldBy};
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) name: Name,
-    turn: Arc<Semaphore>,
+    turn: Semaphore,
     seated: Mutex<Seated>,
     lines: Weak<Shared>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct Seated {
     ahead: Ahead,
-    /// Itself, while it has not got the lock yet.
+    /// Itself, while it waits and has not got the lock yet.
     acquiring: Weak<Seat>,
     /// The record as the last one seated left it, if it was free then.
     known: Option<Snapshot>,
@@ -51,14 +51,15 @@ pub(crate) enum Ahead {
 #[derive(Debug)]
 pub(crate) struct Turn {
     line: Arc<Line>,
-    _permit: OwnedSemaphorePermit,
+    /// What it leaves behind of the record.
+    known: Option<Snapshot>,
 }
 
 impl Line {
     pub(crate) fn new(name: Name, shared: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             name,
-            turn: Arc::new(Semaphore::new(1)),
+            turn: Semaphore::new(1),
             seated: Mutex::default(),
             lines: Arc::downgrade(shared),
         })
@@ -66,14 +67,14 @@ impl Line {
 
     /// The seat if it is free and nobody stands here.
     pub(crate) fn try_turn(self: &Arc<Self>) -> Result<Turn, TryAcquireError> {
-        let permit = Arc::clone(&self.turn).try_acquire_owned()?;
-        Ok(Turn { line: Arc::clone(self), _permit: permit })
+        self.turn.try_acquire()?.forget();
+        Ok(Turn::of(self))
     }
 
     /// Waits for the seat, first come first served. Fails once the client is closed.
     pub(crate) async fn turn(self: &Arc<Self>) -> Result<Turn, AcquireError> {
-        let permit = Arc::clone(&self.turn).acquire_owned().await?;
-        Ok(Turn { line: Arc::clone(self), _permit: permit })
+        self.turn.acquire().await?.forget();
+        Ok(Turn::of(self))
     }
 
     /// Sends everybody away who stands here, and who is seated without having the lock.
@@ -85,7 +86,7 @@ impl Line {
         }
     }
 
-    /// Says who is seated and has not got the lock yet.
+    /// Says who is seated and waits for the lock.
     pub(super) fn set_acquiring(&self, seat: Weak<Seat>) {
         self.seated().acquiring = seat;
     }
@@ -96,9 +97,13 @@ impl Line {
         self.seated().known.take()
     }
 
-    pub(super) fn set_known(&self, known: Option<Snapshot>) {
-        let old = std::mem::replace(&mut self.seated().known, known);
-        drop(old);
+    /// The one in the seat has the lock.
+    pub(super) fn set_holds(&self, status: Arc<Status>) {
+        let mut seated = self.seated();
+        let acquiring = std::mem::take(&mut seated.acquiring);
+        let old = std::mem::replace(&mut seated.ahead, Ahead::Holds(status));
+        drop(seated);
+        drop((acquiring, old));
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
@@ -153,9 +158,20 @@ impl Line {
 }
 
 impl Turn {
+    /// For who has taken the permit of this line.
+    fn of(line: &Arc<Line>) -> Self {
+        Self { line: Arc::clone(line), known: None }
+    }
+
     pub(super) const fn line(&self) -> &Arc<Line> {
         &self.line
     }
+
+    /// The record as it is left, for the next of this client.
+    pub(super) fn leave(&mut self, known: Option<Snapshot>) {
+        self.known = known;
+    }
+
     /// The lock's name.
     #[cfg(feature = "local")]
     pub(crate) fn text(&self) -> &tenure_core::Text {
@@ -171,7 +187,14 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.line.set_ahead(Ahead::Nobody);
+        let mut seated = self.line.seated();
+        let old = std::mem::take(&mut seated.ahead);
+        if self.known.is_some() {
+            std::mem::swap(&mut seated.known, &mut self.known);
+        }
+        drop(seated);
+        drop(old);
+        self.line.turn.add_permits(1);
     }
 }
 

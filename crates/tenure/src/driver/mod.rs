@@ -31,7 +31,7 @@ use tenure_core::{
 use tenure_store::{Error as StoreError, Name, Snapshot, Store, Stored, Watch};
 
 use crate::clock::{Alarm, Clock, Tick};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, has_runtime};
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
 pub(crate) use seat::{Acquired, Asked, Seat};
@@ -223,6 +223,10 @@ impl Driver {
             if let Want::Wait(until) = want {
                 if until.is_some_and(|until| tick.now >= until) {
                     continue;
+                }
+                if self.writes.is_empty() {
+                    // Every hold would keep the room.
+                    self.writes = Vec::new();
                 }
                 let alarm = || Alarm::new(Arc::clone(site.clock));
                 self.alarm.get_or_insert_with(alarm).set(until, cx.waker());

@@ -133,10 +133,6 @@ impl Driver {
         for place in 0..self.writes.len() {
             if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
                 let sent = self.writes.remove(place);
-                if self.writes.is_empty() {
-                    // Every hold would keep the room.
-                    self.writes = Vec::new();
-                }
                 return Some(self.written(tick.now, &sent, answer).map(|()| None));
             }
         }

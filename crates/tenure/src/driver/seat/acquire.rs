@@ -1,6 +1,6 @@
 //! A seat whose lock somebody waits for, polled in the task of that one.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,12 +24,16 @@ impl Seat {
         ears: Option<&Ears>,
     ) -> Result<Acquired, Error> {
         let clock = Arc::clone(&self.shared.clock);
-        self.line.set_acquiring(Arc::downgrade(&self));
         let mut undo = UndoOnDrop(Some(self));
-        let mut tick = Some(tick);
-        let mut acquired = std::future::poll_fn(|cx| match &undo.0 {
-            Some(seat) => seat.poll_acquire(tick.take(), cx, ears),
-            None => Poll::Pending,
+        let (mut tick, mut waits) = (Some(tick), false);
+        let mut acquired = std::future::poll_fn(|cx| {
+            let Some(seat) = &undo.0 else { return Poll::Pending };
+            let polled = seat.poll_acquire(tick.take(), cx, ears);
+            if polled.is_pending() && !std::mem::replace(&mut waits, true) {
+                // A client that was closed before this is seen to be right after it.
+                seat.line.set_acquiring(Arc::downgrade(seat));
+            }
+            polled
         });
         let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
             Some(output) => output?,
@@ -41,8 +45,7 @@ impl Seat {
             }
         };
         // Busy and timed out may have left something to undo.
-        if let Acquired::Held(seat, _) = &output {
-            seat.line.set_acquiring(Weak::new());
+        if let Acquired::Held(..) = &output {
             undo.0 = None;
         }
         Ok(output)
@@ -150,7 +153,7 @@ impl Seat {
         let status = Status::new((clock, &timing), who, token.get(), (now, until));
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
-        self.line.set_ahead(Ahead::Holds(Arc::clone(&status)));
+        self.line.set_holds(Arc::clone(&status));
         inner.told = Told::Acquired;
         let remaining = || until.map(|until| until.since(self.shared.clock.now()));
         self.tell(|| EventKind::Acquired {

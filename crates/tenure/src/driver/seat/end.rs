@@ -246,8 +246,8 @@ impl Seat {
 
     /// All is over: lets the next one in.
     fn finish(&self, inner: &mut Inner) {
-        if let Some(driver) = &mut inner.driver {
-            self.line.set_known(driver.seen_free());
+        if let (Some(driver), Some(turn)) = (&mut inner.driver, &mut inner.turn) {
+            turn.leave(driver.seen_free());
         }
         // Where nobody was left to hear how it ended.
         let lost = inner.status.as_ref().and_then(|status| status.look());
