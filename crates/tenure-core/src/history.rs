@@ -9,7 +9,6 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::fmt;
 use core::hash::{Hash, Hasher};
-use core::iter::successors;
 
 use crate::Past;
 
@@ -18,32 +17,39 @@ pub const HISTORY_MAX: usize = 8;
 
 /// The last ended holds of a lock: at most [`HISTORY_MAX`]. Cloning it copies none of them.
 #[derive(Clone, Default)]
-pub struct History {
-    /// What was added since, the newest first; fewer than [`HISTORY_MAX`].
-    newer: Option<Arc<Node>>,
-    /// What was put together, the oldest first. What `newer` pushes out is hidden, not gone.
-    older: Arc<VecDeque<Past>>,
+pub struct History(Shared);
+
+#[derive(Clone, Default)]
+enum Shared {
+    #[default]
+    Nothing,
+    /// What was put together, the oldest first.
+    Together(Arc<VecDeque<Past>>),
+    Added(Arc<Added>),
 }
 
-struct Node {
+/// One that was added to those before it.
+struct Added {
     past: Past,
-    /// How many there are from here on.
+    /// How many were added since some were put together: fewer than [`HISTORY_MAX`].
     count: usize,
-    before: Option<Arc<Self>>,
+    before: Shared,
 }
 
 impl History {
     /// Adds a hold that has ended just now.
     pub fn push(&mut self, past: Past) {
-        if let (None, Some(alone)) = (&self.newer, Arc::get_mut(&mut self.older)) {
-            let too_many = (alone.len() + 1).saturating_sub(HISTORY_MAX);
-            alone.drain(..too_many);
-            alone.push_back(past);
+        if let Shared::Together(all) = &mut self.0
+            && let Some(all) = Arc::get_mut(all)
+        {
+            let too_many = (all.len() + 1).saturating_sub(HISTORY_MAX);
+            all.drain(..too_many);
+            all.push_back(past);
             return;
         }
-        let before = self.newer.take();
-        let count = before.as_ref().map_or(1, |node| node.count + 1);
-        self.newer = Some(Arc::new(Node { past, count, before }));
+        let before = core::mem::take(&mut self.0);
+        let count = before.added() + 1;
+        self.0 = Shared::Added(Arc::new(Added { past, count, before }));
         if count == HISTORY_MAX {
             *self = self.iter().cloned().collect();
         }
@@ -51,11 +57,18 @@ impl History {
 
     /// All of them, the oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Past> + use<'_> {
-        let newer = successors(self.newer.as_deref(), |node| node.before.as_deref());
-        let newest_first = newer.map(|node| &node.past).chain(self.older.iter().rev());
         let mut all = [None; HISTORY_MAX];
-        for (place, past) in all.iter_mut().rev().zip(newest_first) {
-            *place = Some(past);
+        let mut places = all.iter_mut().rev();
+        let mut rest = &self.0;
+        while let Shared::Added(added) = rest {
+            if let Some(place) = places.next() {
+                *place = Some(&added.past);
+            }
+            rest = &added.before;
+        }
+        // What those that were added push out is hidden, not gone.
+        if let Shared::Together(together) = rest {
+            places.zip(together.iter().rev()).for_each(|(place, past)| *place = Some(past));
         }
         all.into_iter().flatten()
     }
@@ -63,8 +76,7 @@ impl History {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let newer = self.newer.as_ref().map_or(0, |node| node.count);
-        HISTORY_MAX.min(newer + self.older.len())
+        self.iter().count()
     }
 
     /// Whether there are none.
@@ -74,12 +86,21 @@ impl History {
     }
 }
 
+impl Shared {
+    fn added(&self) -> usize {
+        match self {
+            Self::Added(added) => added.count,
+            Self::Nothing | Self::Together(_) => 0,
+        }
+    }
+}
+
 /// The last of those given, the oldest first.
 impl FromIterator<Past> for History {
     fn from_iter<I: IntoIterator<Item = Past>>(all: I) -> Self {
-        let mut older = VecDeque::from_iter(all);
-        older.drain(..older.len().saturating_sub(HISTORY_MAX));
-        Self { newer: None, older: Arc::new(older) }
+        let mut all = VecDeque::from_iter(all);
+        all.drain(..all.len().saturating_sub(HISTORY_MAX));
+        Self(Shared::Together(Arc::new(all)))
     }
 }
 
@@ -123,7 +144,7 @@ mod tests {
 
     #[test]
     fn it_shows_the_last_ones_whoever_has_the_earlier_states() {
-        let (mut shared, mut alone) = (History::default(), History::default());
+        let (mut shared, mut alone) = (History::default(), History::from_iter([]));
         let mut earlier = Vec::new();
         for n in 1..=40 {
             earlier.push(shared.clone());

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tenure_core::{
     Claim, Config, Liveness, Marks, Patience, Session, Term, Text, Time, Timing, TimingSpec,
 };
-use tenure_store::Store;
+use tenure_store::{Capabilities, Snapshot, Store};
 use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
 use crate::clock::{Tick, within};
-use crate::driver::{Acquired, Asked, Line, Seat, Turn, has_runtime};
+use crate::driver::{Asked, Driver, Line, Seat, Turn, has_runtime};
 use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
@@ -322,14 +322,10 @@ impl Handle {
             session = self.shared.unless_closed(asked).await??;
             tick = self.shared.clock.tick();
         }
-        let claim = self.claim(store, session, patience, waiting.asked.number)?;
-        let seat = Seat::new((&self.shared, store), turn, claim, waiting.end());
+        let driver = self.driver(store, session, patience, (&turn, waiting.asked.number))?;
+        let seat = Seat::new((&self.shared, store), turn, driver, waiting.end());
         let acquired = pin!(seat.acquire(tick, limit, self.ears.as_ref()));
-        Ok(match self.shared.unless_closed(acquired).await?? {
-            Acquired::Held(seat, status) => Got::Guard(Guard::kept(seat, status)),
-            Acquired::Busy(by) => Got::Busy(by),
-            Acquired::TimedOut(by) => Got::TimedOut(by),
-        })
+        self.shared.unless_closed(acquired).await?
     }
 
     /// What can be said before anything is asked of anybody.
@@ -443,21 +439,45 @@ impl Handle {
         }
     }
 
-    /// A contender for the lock in the store.
-    fn claim(
+    /// A contender for the lock in the store: the last one of this client again, if it was the same.
+    fn driver(
         &self,
         store: &Arc<dyn Store>,
         session: Session,
         patience: Patience,
-        number: u64,
-    ) -> Result<Claim, Error> {
-        let marks = match self.marks {
-            Some(start) => Marks::new(start),
-            None => self.shared.marks(number)?,
+        (turn, number): (&Turn, u64),
+    ) -> Result<Box<Driver>, Error> {
+        let mut left = turn.line().take_left();
+        // Where liveness is observed, one who knows nothing tries to create: if there is a record
+        // after all, that is a conflict, and nothing is lost but what a read would have cost.
+        let creates = store.capabilities().liveness == Liveness::Observed;
+        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
+        let known = left.as_mut().and_then(|left| left.seen_free()).or_else(nothing);
+        let same = |left: &Box<Driver>| left.is_done() && self.is_told(left, store, session);
+        if let Some(mut left) = left.filter(same) {
+            left.again(patience, known);
+            return Ok(left);
+        }
+        let driver = |marks| {
+            let mut claim = Claim::new(self.config(store, session, marks));
+            claim.acquire(patience);
+            Driver::new(claim, known)
         };
-        let mut claim = Claim::new(self.config(store, session, marks));
-        claim.acquire(patience);
-        Ok(claim)
+        Ok(Box::new(match self.marks {
+            Some(start) => driver(Marks::new(start)).only_once(),
+            None => driver(self.shared.marks(number)?),
+        }))
+    }
+
+    /// Whether a claim of this lock would be told the same, but for its marks.
+    fn is_told(&self, driver: &Driver, store: &Arc<dyn Store>, session: Session) -> bool {
+        let Config { id, session: its_session, timing, tags, add_tags, .. } =
+            driver.claim().config();
+        let Settings { tags: our_tags, add_tags: adds, .. } = &self.settings;
+        self.marks.is_none()
+            && (*id == self.id && *its_session == session)
+            && *timing == self.timing(store.capabilities())
+            && (tags == our_tags && add_tags == adds)
     }
 
     /// What its holds say of the lock's tags, and whether they are added to those it has.
@@ -468,12 +488,7 @@ impl Handle {
     /// What a claim of this lock is told once.
     pub(crate) fn config(&self, store: &Arc<dyn Store>, session: Session, marks: Marks) -> Config {
         let can = store.capabilities();
-        let Settings { timing, tags, .. } = &self.settings;
-        // Checked when the acquisition began.
-        let timing = match can.wall_clocks {
-            true => timing.for_wall_clocks(MAX_CLOCK_SKEW).unwrap_or(*timing),
-            false => *timing,
-        };
+        let timing = self.timing(can);
         Config {
             id: self.id.clone(),
             session,
@@ -487,8 +502,17 @@ impl Handle {
             adopt: can.adopts,
             max_clock_skew: MAX_CLOCK_SKEW,
             add_tags: self.settings.add_tags,
-            tags: tags.clone(),
+            tags: self.settings.tags.clone(),
             marks,
+        }
+    }
+
+    fn timing(&self, can: Capabilities) -> Timing {
+        let Settings { timing, .. } = &self.settings;
+        // Checked when the acquisition began.
+        match can.wall_clocks {
+            true => timing.for_wall_clocks(MAX_CLOCK_SKEW).unwrap_or(*timing),
+            false => *timing,
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Knows no mutex and wakes nobody: what must be woken is handed out. Keeps nothing of a name that
 //! has neither a record nor a watcher.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -19,7 +19,7 @@ pub(super) type Wakers = Vec<Waker>;
 pub(super) struct Shelf {
     /// Number of the last write to any name.
     revision: u64,
-    registers: HashMap<Name, Register>,
+    registers: BTreeMap<Name, Register>,
     last_session: u64,
     last_watcher: u64,
     /// What every record begins as: they all share its empty past.

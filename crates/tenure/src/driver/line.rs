@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenure_core::Wall;
-use tenure_store::{Name, Snapshot};
+use tenure_store::Name;
 use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
-use super::Seat;
+use super::{Driver, Seat};
 use crate::client::Shared;
 use crate::hold::Status;
 use crate::{Error, HeldBy};
@@ -29,8 +29,8 @@ struct Seated {
     ahead: Ahead,
     /// Itself, while it waits and has not got the lock yet.
     acquiring: Weak<Seat>,
-    /// The record as the last one seated left it, if it was free then.
-    known: Option<Snapshot>,
+    /// What the last one seated left.
+    left: Option<Box<Driver>>,
 }
 
 /// Who is in the seat, as the others know it.
@@ -51,8 +51,8 @@ pub(crate) enum Ahead {
 #[derive(Debug)]
 pub(crate) struct Turn {
     line: Arc<Line>,
-    /// What it leaves behind of the record.
-    known: Option<Snapshot>,
+    /// What it leaves for the next.
+    left: Option<Box<Driver>>,
 }
 
 impl Line {
@@ -91,10 +91,10 @@ impl Line {
         self.seated().acquiring = seat;
     }
 
-    /// The record as the last one seated left it. The next of this client needs no read to try;
-    /// if somebody else came between, its write is a conflict.
-    pub(super) fn take_known(&self) -> Option<Snapshot> {
-        self.seated().known.take()
+    /// What the last one seated left: the record as it was then, if it was free. The next of this
+    /// client needs no read to try; if somebody else came between, its write is a conflict.
+    pub(crate) fn take_left(&self) -> Option<Box<Driver>> {
+        self.seated().left.take()
     }
 
     /// The one in the seat has the lock.
@@ -160,16 +160,16 @@ impl Line {
 impl Turn {
     /// For who has taken the permit of this line.
     fn of(line: &Arc<Line>) -> Self {
-        Self { line: Arc::clone(line), known: None }
+        Self { line: Arc::clone(line), left: None }
     }
 
-    pub(super) const fn line(&self) -> &Arc<Line> {
+    pub(crate) const fn line(&self) -> &Arc<Line> {
         &self.line
     }
 
-    /// The record as it is left, for the next of this client.
-    pub(super) fn leave(&mut self, known: Option<Snapshot>) {
-        self.known = known;
+    /// Leaves a driver that has done its work to the next of this client.
+    pub(super) fn leave(&mut self, driver: Box<Driver>) {
+        self.left = Some(driver);
     }
 
     /// The lock's name.
@@ -189,8 +189,8 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut seated = self.line.seated();
         let old = std::mem::take(&mut seated.ahead);
-        if self.known.is_some() {
-            std::mem::swap(&mut seated.known, &mut self.known);
+        if self.left.is_some() {
+            std::mem::swap(&mut seated.left, &mut self.left);
         }
         drop(seated);
         drop(old);

@@ -34,7 +34,7 @@ use crate::clock::{Alarm, Clock, Tick};
 pub(crate) use keeper::{Keeper, has_runtime};
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
-pub(crate) use seat::{Acquired, Asked, Seat};
+pub(crate) use seat::{Asked, Seat};
 
 /// How many rounds one poll may take before it lets others run.
 const ROUNDS_MAX: u32 = 64;
@@ -102,10 +102,18 @@ pub(crate) struct Driver {
     doubts_session: bool,
     /// Whether the store has ever answered.
     contact: bool,
+    /// Something is known by the marks of this claim that is not to be taken for a later hold.
+    once: bool,
     /// When it was polled last.
     now: Time,
     /// Made when there is something to wait for.
     alarm: Option<Alarm>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("state", &self.state()).finish_non_exhaustive()
+    }
 }
 
 /// What the claim wants.
@@ -138,6 +146,7 @@ impl Driver {
             in_doubt: false,
             doubts_session: false,
             contact: false,
+            once: false,
             now: Time::ZERO,
             alarm: None,
         }
@@ -166,6 +175,27 @@ impl Driver {
         self.seen.take().filter(free)
     }
 
+    /// The same one, whose marks are nobody else's: it does not want the lock again.
+    pub(crate) fn only_once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// Whether its claim has ended with nothing of it left or to come, so that it may want the lock
+    /// again. Else it may not: what is looked for after an end in doubt, or by whoever has the key
+    /// of a hold, is known by all marks of one claim.
+    pub(crate) fn is_done(&self) -> bool {
+        let nothing_left = !self.in_doubt && self.writes.is_empty();
+        nothing_left && !self.once && self.claim.state() == State::Ended
+    }
+
+    /// Wants the lock once more, with the marks that go on from the last ones.
+    pub(crate) fn again(&mut self, patience: Patience, known: Option<Snapshot>) {
+        self.claim.acquire(patience);
+        self.seen = known;
+        (self.rest_until, self.stumbles, self.quick_from) = (Time::ZERO, 0, Time::ZERO);
+        (self.news, self.unsure, self.doubts_session, self.contact) = (false, false, false, false);
+    }
+
     /// The same one, of a store that has answered before.
     pub(crate) fn with_contact(self) -> Self {
         Self { contact: true, ..self }
@@ -192,6 +222,7 @@ impl Driver {
     pub(crate) fn detach(&mut self, now: Time, ttl: Duration) {
         self.claim.detach(now, ttl);
         self.watch = None;
+        self.once = true;
     }
 
     /// Undoes whatever there is.
@@ -252,7 +283,6 @@ impl Driver {
                 Want::Told(Step::Report(report))
             }
             Action::Idle => {
-                self.in_doubt |= !self.writes.is_empty();
                 self.stop();
                 Want::Told(Step::Ended)
             }
@@ -314,6 +344,7 @@ impl Driver {
 
     /// Lets go of everything under way.
     pub(crate) fn stop(&mut self) {
+        self.in_doubt |= !self.writes.is_empty();
         self.ask = None;
         self.watch = None;
         self.writes.clear();

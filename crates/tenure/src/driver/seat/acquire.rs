@@ -11,8 +11,8 @@ use super::{Acquired, Inner, Seat, Told};
 use crate::clock::Tick;
 use crate::event::EventKind;
 use crate::hold::Status;
-use crate::lock::Ears;
-use crate::{Error, HeldBy};
+use crate::lock::{Ears, Got};
+use crate::{Error, Guard, HeldBy};
 
 impl Seat {
     /// Acquires, if the store answers anything by `contact_by`. `tick` is the time of the first poll.
@@ -22,7 +22,7 @@ impl Seat {
         tick: Tick,
         contact_by: Time,
         ears: Option<&Ears>,
-    ) -> Result<Acquired, Error> {
+    ) -> Result<Got, Error> {
         let clock = Arc::clone(&self.shared.clock);
         let mut undo = UndoOnDrop(Some(self));
         let (mut tick, mut waits) = (Some(tick), false);
@@ -44,11 +44,15 @@ impl Seat {
                 acquired.await?
             }
         };
-        // Busy and timed out may have left something to undo.
-        if let Acquired::Held(..) = &output {
-            undo.0 = None;
-        }
-        Ok(output)
+        Ok(match output {
+            Acquired::Held(status) => {
+                let seat = undo.0.take().ok_or(Error::Closed)?;
+                Got::Guard(Guard::kept(seat, status))
+            }
+            // These may have left something to undo.
+            Acquired::Busy(by) => Got::Busy(by),
+            Acquired::TimedOut(by) => Got::TimedOut(by),
+        })
     }
 
     fn poll_acquire(
@@ -162,7 +166,7 @@ impl Seat {
             remaining: remaining(),
         });
         self.give_to_keeper(inner);
-        Acquired::Held(Arc::clone(self), status)
+        Acquired::Held(status)
     }
 
     fn waits(&self, by: HeldBy, place: Option<usize>) {

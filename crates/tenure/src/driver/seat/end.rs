@@ -33,8 +33,9 @@ impl Seat {
         match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
             Some(released) => {
                 // All is over: there is nothing left to keep, unless it ended in doubt.
+                let (released, in_doubt) = released;
                 if let Some(seat) = keep.0.take()
-                    && seat.inner().sweep.is_some()
+                    && in_doubt
                 {
                     seat.shared.keeper.poll_soon(&seat);
                 }
@@ -78,18 +79,19 @@ impl Seat {
         Some(limit)
     }
 
-    fn poll_release(&self, tick: Option<Tick>, cx: &mut Context<'_>) -> Poll<Released> {
+    /// What it came to, and whether something is left that the keeper sees to.
+    fn poll_release(&self, tick: Option<Tick>, cx: &mut Context<'_>) -> Poll<(Released, bool)> {
         let mut tick = tick.unwrap_or_else(|| self.shared.clock.tick());
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
-                return Poll::Ready(Released::Lost(Lost::RuntimeGone));
+                return Poll::Ready((Released::Lost(Lost::RuntimeGone), false));
             };
             let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
                 inner.trouble = Some(Box::new(error));
             } else if let Some(released) = self.ended(&mut inner, step) {
-                return Poll::Ready(released);
+                return Poll::Ready((released, inner.sweep.is_some()));
             }
             tick = self.shared.clock.tick();
         }
@@ -246,15 +248,19 @@ impl Seat {
 
     /// All is over: lets the next one in.
     fn finish(&self, inner: &mut Inner) {
-        if let (Some(driver), Some(turn)) = (&mut inner.driver, &mut inner.turn) {
-            turn.leave(driver.seen_free());
+        if inner.told == Told::Acquired {
+            // Nobody was left to hear how it ended.
+            let lost = inner.status.as_ref().and_then(|status| status.look());
+            self.tell_end(inner, lost, false);
         }
-        // Where nobody was left to hear how it ended.
-        let lost = inner.status.as_ref().and_then(|status| status.look());
-        self.tell_end(inner, lost, false);
         let kept = inner.place.is_some();
-        if let Some(driver) = inner.driver.take().filter(|d| kept && d.leaves_doubts()) {
-            self.sweep(inner, &driver);
+        match (inner.driver.take(), &mut inner.turn) {
+            (Some(driver), _) if kept && driver.leaves_doubts() => self.sweep(inner, &driver),
+            (Some(mut driver), Some(turn)) => {
+                driver.stop();
+                turn.leave(driver);
+            }
+            _ => {}
         }
         inner.turn = None;
         inner.undoing = None;

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
 
-use tenure_core::{Claim, Liveness, Text, Time};
-use tenure_store::{Snapshot, Store};
+use tenure_core::{Text, Time};
+use tenure_store::Store;
 
 use super::keeper::Undoing;
 use super::line::Turn;
@@ -89,8 +89,8 @@ enum PolledBy {
 }
 
 /// How an acquisition ended.
-pub(crate) enum Acquired {
-    Held(Arc<Seat>, Arc<Status>),
+enum Acquired {
+    Held(Arc<Status>),
     Busy(HeldBy),
     TimedOut(HeldBy),
 }
@@ -99,25 +99,19 @@ impl Seat {
     pub(crate) fn new(
         (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
         turn: Turn,
-        claim: Claim,
+        driver: Box<Driver>,
         asked: Asked,
     ) -> Arc<Self> {
-        let line = Arc::clone(turn.line());
-        // Where liveness is observed, one who knows nothing tries to create: if there is a record
-        // after all, that is a conflict, and nothing is lost but what a read would have cost.
-        let creates = store.capabilities().liveness == Liveness::Observed;
-        let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
-        let known = line.take_known().or_else(nothing);
         Arc::new(Self {
             shared: Arc::clone(shared),
             store: Arc::clone(store),
-            line,
-            id: claim.config().id.clone(),
+            line: Arc::clone(turn.line()),
+            id: driver.claim().config().id.clone(),
             since: asked.since,
             acquisition: asked.number,
             queued: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                driver: Some(Box::new(Driver::new(claim, known))),
+                driver: Some(driver),
                 polled_by: PolledBy::Caller,
                 turn: Some(turn),
                 status: None,
