@@ -51,8 +51,8 @@ pub(crate) enum Ahead {
 #[derive(Debug)]
 pub(crate) struct Turn {
     line: Arc<Line>,
-    /// What it leaves for the next.
-    left: Option<Box<Driver>>,
+    /// Whether the line knows that the seat is empty.
+    left: bool,
 }
 
 impl Line {
@@ -104,6 +104,17 @@ impl Line {
         let old = std::mem::replace(&mut seated.ahead, Ahead::Holds(status));
         drop(seated);
         drop((acquiring, old));
+    }
+
+    /// Nobody is in the seat, and this is what the last one left.
+    fn set_empty(&self, mut left: Option<Box<Driver>>) {
+        let mut seated = self.seated();
+        let ahead = std::mem::take(&mut seated.ahead);
+        if left.is_some() {
+            std::mem::swap(&mut seated.left, &mut left);
+        }
+        drop(seated);
+        drop((ahead, left));
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
@@ -160,7 +171,7 @@ impl Line {
 impl Turn {
     /// For who has taken the permit of this line.
     fn of(line: &Arc<Line>) -> Self {
-        Self { line: Arc::clone(line), left: None }
+        Self { line: Arc::clone(line), left: false }
     }
 
     pub(crate) const fn line(&self) -> &Arc<Line> {
@@ -168,8 +179,9 @@ impl Turn {
     }
 
     /// Leaves a driver that has done its work to the next of this client.
-    pub(super) fn leave(&mut self, driver: Box<Driver>) {
-        self.left = Some(driver);
+    pub(super) fn leave(mut self, driver: Box<Driver>) {
+        self.line.set_empty(Some(driver));
+        self.left = true;
     }
 
     /// The lock's name.
@@ -187,13 +199,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut seated = self.line.seated();
-        let old = std::mem::take(&mut seated.ahead);
-        if self.left.is_some() {
-            std::mem::swap(&mut seated.left, &mut self.left);
+        if !self.left {
+            self.line.set_empty(None);
         }
-        drop(seated);
-        drop(old);
         self.line.turn.add_permits(1);
     }
 }

@@ -254,7 +254,7 @@ impl Seat {
             self.tell_end(inner, lost, false);
         }
         let kept = inner.place.is_some();
-        match (inner.driver.take(), &mut inner.turn) {
+        match (inner.driver.take(), inner.turn.take()) {
             (Some(driver), _) if kept && driver.leaves_doubts() => self.sweep(inner, &driver),
             (Some(mut driver), Some(turn)) => {
                 driver.stop();
@@ -262,7 +262,6 @@ impl Seat {
             }
             _ => {}
         }
-        inner.turn = None;
         inner.undoing = None;
         if inner.sweep.is_none() {
             self.leave(inner);
