@@ -16,7 +16,7 @@ use tenure_core::{Marks, Text};
 use tenure_store::{Name, Store};
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, System, within};
+use crate::clock::{Clock, within};
 use crate::driver::{Keeper, Line};
 use crate::event::{About, EventKind, Teller};
 use crate::identity;
@@ -52,7 +52,7 @@ pub(crate) enum Backend {
 pub(crate) struct Shared {
     pub(crate) backend: Backend,
     pub(crate) url: String,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) teller: Teller,
     lines: Mutex<HashMap<Name, Weak<Line>>>,
@@ -72,7 +72,7 @@ impl Client {
     /// Nothing is asked of the store yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self::on(Backend::Store(store), "store:".into(), Arc::new(System), None)
+        Self::on(Backend::Store(store), "store:".into(), Clock::System, None)
     }
 
     /// A client whose time is moved by hand, for tests of a store of one's own; else
@@ -80,13 +80,13 @@ impl Client {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_clock(store: Arc<dyn Store>, clock: &ManualClock) -> Self {
-        Self::on(Backend::Store(store), "store:".into(), Arc::new(clock.clone()), None)
+        Self::on(Backend::Store(store), "store:".into(), Clock::Manual(clock.clone()), None)
     }
 
     pub(crate) fn on(
         backend: Backend,
         url: String,
-        clock: Arc<dyn Clock>,
+        clock: Clock,
         id: Option<&str>,
     ) -> Self {
         let id = id.map_or_else(identity::default_id, str::to_owned).into();

@@ -6,7 +6,7 @@ use tenure_core::Liveness;
 use tenure_store::Memory;
 
 use crate::client::Backend;
-use crate::clock::System;
+use crate::clock::Clock;
 use crate::url::{KubeUrl, Place};
 use crate::{Client, Error, StoreUrl};
 
@@ -47,7 +47,7 @@ pub async fn connect(url: &str) -> Result<Client, Error> {
         Place::Local(_) => local(&url)?,
         Place::Kube(kube) => self::kube(kube).await?,
     };
-    Ok(Client::on(backend, shown, Arc::new(System), url.id()))
+    Ok(Client::on(backend, shown, Clock::System, url.id()))
 }
 
 #[cfg(feature = "local")]

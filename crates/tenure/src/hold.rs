@@ -24,7 +24,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// What is known of one hold.
 #[derive(Debug)]
 pub(crate) struct Status {
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Clock,
     grace: Duration,
     pub(crate) margin: Duration,
     pub(crate) name: Text,
@@ -55,7 +55,7 @@ enum Phase {
 
 impl Status {
     pub(crate) fn new(
-        (clock, timing): (Arc<dyn Clock>, &Timing),
+        (clock, timing): (Clock, &Timing),
         (name, id): (Text, Text),
         token: u64,
         (since, until): (Time, Option<Time>),
@@ -220,7 +220,7 @@ impl Status {
 
     /// Waits until `come` says that it has; an error says when to look again.
     async fn wait<T>(&self, come: impl Fn(&Self) -> Result<T, Option<Time>>) -> T {
-        let mut alarm = Alarm::new(Arc::clone(&self.clock));
+        let mut alarm = Alarm::new(self.clock.clone());
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             let look = |cx: &mut Context<'_>| self.poll(&come, &mut alarm, changed.as_mut(), cx);
@@ -253,7 +253,7 @@ impl Status {
 /// When a holder stops believing in its hold, unless it is renewed by then.
 #[derive(Clone)]
 pub struct Deadline {
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     at: Time,
 }
 
@@ -309,7 +309,7 @@ impl Hold {
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         let at = self.0.deadline()?;
-        Some(Deadline { clock: Arc::clone(&self.0.clock), at })
+        Some(Deadline { clock: self.0.clock.clone(), at })
     }
 
     /// Resolves once the hold is lost, at once if it already is, and says why; at the latest at its

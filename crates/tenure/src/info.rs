@@ -237,8 +237,8 @@ fn past(past: &tenure_core::Past) -> PastInfo {
 /// What the embedded store knows of a lock.
 #[cfg(feature = "local")]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
-    use crate::clock::{Clock as _, System};
-    let (record, wall) = (shown.record, System.wall());
+    use crate::clock::Clock;
+    let (record, wall) = (shown.record, Clock::System.wall());
     let state = match &shown.holder {
         None => LockState::Free,
         Some(holder) if holder.expired => LockState::Expired,

@@ -28,7 +28,7 @@ pub(crate) struct Job {
     pub(crate) lock: Arc<Handle>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) name: Name,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Clock,
     /// When to give up.
     limit: Time,
 }
@@ -44,7 +44,7 @@ impl Job {
             }
         };
         let name = Name::new(lock.name()).map_err(|e| Error::Invalid(e.to_string()))?;
-        let clock = Arc::clone(&shared.clock);
+        let clock = shared.clock.clone();
         let limit = clock.now().after(PATIENCE);
         Ok(Self { lock: lock.handle(), store, name, clock, limit })
     }

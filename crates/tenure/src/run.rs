@@ -165,7 +165,7 @@ where
     let hold = guard.hold();
     let status = Arc::clone(&hold.0);
     let _watchdog = Watchdog::watch(&status, overrun);
-    let mut alarm = Alarm::new(Arc::clone(&status.clock));
+    let mut alarm = Alarm::new(status.clock.clone());
     let mut lost = pin!(Arc::clone(&status).lost());
     let mut known: Option<Lost> = None;
     // Dropped before the watchdog is, and before the lock is released.
@@ -262,7 +262,7 @@ impl Watchdog {
 
     fn sleep_until(self: &Arc<Self>, at: Time) {
         // A wake-up that is due may come before this returns: not under the lock.
-        let mut alarm = Alarm::new(Arc::clone(&self.hold.0.clock));
+        let mut alarm = Alarm::new(self.hold.0.clock.clone());
         alarm.set(Some(at), &Waker::from(Arc::clone(self)));
         let mut watch = self.state();
         if matches!(*watch, Watch::Awake) {

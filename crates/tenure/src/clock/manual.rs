@@ -71,7 +71,7 @@ impl ManualClock {
     /// # Cancel safety
     /// Dropping it leaves nothing behind.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let clock: Arc<dyn Clock> = Arc::new(self.clone());
+        let clock = Clock::Manual(self.clone());
         let until = clock.now().after(time);
         let mut alarm = Alarm::new(clock);
         std::future::poll_fn(move |cx| alarm.poll_until(until, cx))
@@ -93,26 +93,27 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-impl Clock for ManualClock {
-    fn start(&self) -> Result<(), crate::Error> {
+/// What every clock can do.
+impl ManualClock {
+    pub(super) fn start(&self) -> Result<(), crate::Error> {
         Ok(())
     }
 
-    fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         self.state().now
     }
 
-    fn wall(&self) -> Wall {
+    pub(super) fn wall(&self) -> Wall {
         // 2026-01-01, for no reason but that it is a plausible time.
         let since = self.elapsed().as_micros();
         Wall::from_micros(1_767_225_600_000_000 + u64::try_from(since).unwrap_or(u64::MAX / 2))
     }
 
-    fn tick(&self) -> Tick {
+    pub(crate) fn tick(&self) -> Tick {
         Tick { now: self.now(), wall: self.wall() }
     }
 
-    fn set(&self, at: Time, waker: Waker) -> u64 {
+    pub(super) fn set(&self, at: Time, waker: Waker) -> u64 {
         let mut state = self.state();
         state.changes += 1;
         if at > state.now {
@@ -123,7 +124,7 @@ impl Clock for ManualClock {
         0
     }
 
-    fn clear(&self, at: Time, number: u64) {
+    pub(super) fn clear(&self, at: Time, number: u64) {
         let mut state = self.state();
         state.changes += 1;
         let waker = state.schedule.remove(at, number);

@@ -14,9 +14,7 @@ mod manual;
 mod schedule;
 mod system;
 
-use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tenure_core::{Time, Wall};
@@ -26,27 +24,58 @@ pub use manual::ManualClock;
 use schedule::Schedule;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) use system::Descriptor;
-pub(crate) use system::System;
+use system::System;
 
-/// Where time comes from.
-pub(crate) trait Clock: fmt::Debug + Send + Sync {
+/// Where time comes from. Each has the same methods; a clone is the same clock.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// The machine's clocks.
+    System,
+    #[cfg(feature = "testing")]
+    Manual(ManualClock),
+}
+
+/// Calls a method of whichever clock it is.
+macro_rules! of {
+    ($clock:expr, $method:ident($($argument:expr),*)) => {
+        match $clock {
+            Clock::System => System.$method($($argument),*),
+            #[cfg(feature = "testing")]
+            Clock::Manual(clock) => clock.$method($($argument),*),
+        }
+    };
+}
+
+impl Clock {
     /// Gets ready to wake. Comes before the first wake-up that is asked for.
-    fn start(&self) -> Result<(), crate::Error>;
+    pub(crate) fn start(&self) -> Result<(), crate::Error> {
+        of!(self, start())
+    }
 
     /// The boot-time clock: it advances while the machine is suspended.
-    fn now(&self) -> Time;
+    pub(crate) fn now(&self) -> Time {
+        of!(self, now())
+    }
 
     /// The wall clock, for times that people read.
-    fn wall(&self) -> Wall;
+    pub(crate) fn wall(&self) -> Wall {
+        of!(self, wall())
+    }
 
     /// Both at once. The wall clock may be a tenth of a second behind a step that was made to it.
-    fn tick(&self) -> Tick;
+    pub(crate) fn tick(&self) -> Tick {
+        of!(self, tick())
+    }
 
     /// Wakes `waker` once `at` has come; the number names this wake-up.
-    fn set(&self, at: Time, waker: Waker) -> u64;
+    fn set(&self, at: Time, waker: Waker) -> u64 {
+        of!(self, set(at, waker))
+    }
 
     /// Takes a wake-up back, if it has not come yet.
-    fn clear(&self, at: Time, number: u64);
+    fn clear(&self, at: Time, number: u64) {
+        of!(self, clear(at, number));
+    }
 }
 
 /// What the clocks say.
@@ -59,12 +88,12 @@ pub(crate) struct Tick {
 /// At most one wake-up at a time. Dropping it takes it back.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     set: Option<(Time, u64, Waker)>,
 }
 
 impl Alarm {
-    pub(crate) const fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) const fn new(clock: Clock) -> Self {
         Self { clock, set: None }
     }
 
@@ -106,7 +135,7 @@ impl Drop for Alarm {
 
 /// The output of `future`, or `None` if `limit` comes first. No limit is for ever.
 pub(crate) async fn within<F: Future>(
-    clock: &Arc<dyn Clock>,
+    clock: &Clock,
     limit: Option<Time>,
     future: F,
 ) -> Option<F::Output> {
@@ -117,7 +146,7 @@ pub(crate) async fn within<F: Future>(
             return Poll::Ready(Some(output));
         }
         let Some(limit) = limit else { return Poll::Pending };
-        let alarm = alarm.get_or_insert_with(|| Alarm::new(Arc::clone(clock)));
+        let alarm = alarm.get_or_insert_with(|| Alarm::new(clock.clone()));
         alarm.poll_until(limit, cx).map(|()| None)
     })
     .await

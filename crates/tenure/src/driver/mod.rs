@@ -53,7 +53,7 @@ const LATE_MAX: usize = 8;
 pub(crate) struct Site<'a> {
     pub(crate) store: &'a Arc<dyn Store>,
     pub(crate) name: &'a Name,
-    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) clock: &'a Clock,
 }
 
 /// What a driver tells.
@@ -259,7 +259,7 @@ impl Driver {
                     // Every hold would keep the room.
                     self.writes = Vec::new();
                 }
-                let alarm = || Alarm::new(Arc::clone(site.clock));
+                let alarm = || Alarm::new(site.clock.clone());
                 self.alarm.get_or_insert_with(alarm).set(until, cx.waker());
                 return Poll::Pending;
             }

@@ -28,7 +28,7 @@ pub(super) struct Sweep {
     pub(super) client: Weak<Shared>,
     pub(super) store: Arc<dyn Store>,
     pub(super) name: Name,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Clock,
     /// The first mark of the claim.
     pub(super) first: Mark,
     pub(super) attempt: Duration,

@@ -105,10 +105,10 @@ fn local_lock(lock: &Handle, store: &Arc<LocalStore>) -> Result<Arc<LocalLock>, 
 }
 
 /// Waits until the claim may have something new. Whoever wakes us for another reason costs a look.
-async fn wait(clock: &Arc<dyn Clock>, claim: &LocalClaim) -> Result<(), Error> {
+async fn wait(clock: &Clock, claim: &LocalClaim) -> Result<(), Error> {
     clock.start()?;
     let until = claim.wake_after().map(|after| clock.now().after(after));
-    let mut alarm = Alarm::new(Arc::clone(clock));
+    let mut alarm = Alarm::new(clock.clone());
     let mut watched: Option<Vec<Descriptor<'_>>> = None;
     std::future::poll_fn(|cx| {
         if watched.is_some() {
@@ -127,7 +127,7 @@ async fn wait(clock: &Arc<dyn Clock>, claim: &LocalClaim) -> Result<(), Error> {
 
 impl Held {
     fn new(lock: &Handle, turn: Turn, claim: Box<LocalClaim>, token: u64, asked: Asked) -> Self {
-        let clock = Arc::clone(&lock.shared.clock);
+        let clock = lock.shared.clock.clone();
         let now = clock.now();
         let waited = now.since(asked.since);
         let name: Text = turn.text().clone();

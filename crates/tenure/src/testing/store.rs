@@ -79,7 +79,7 @@ impl TestStore {
         let store = FaultyHandle { memory: memory.open(), faults: Arc::clone(faults) };
         let backend = Backend::Store(Arc::new(store));
         let id = format!("client-{number}");
-        Client::on(backend, "memory:".to_owned(), Arc::new(clock.clone()), Some(&id))
+        Client::on(backend, "memory:".to_owned(), Clock::Manual(clock.clone()), Some(&id))
     }
 
     /// The clock of all its clients.

@@ -71,7 +71,7 @@ impl Remote {
                 drop(made.send(client));
                 let _ = stopped.await;
                 if let Some(client) = ours {
-                    let clock = Arc::clone(&client.shared().clock);
+                    let clock = client.shared().clock.clone();
                     let limit = clock.now().after(LEAVE);
                     crate::clock::within(&clock, Some(limit), client.close()).await;
                 }

@@ -160,7 +160,7 @@ impl RemoteOnlooker {
 
     fn read(&self) -> Result<Snapshot, Error> {
         let store = Arc::clone(self.remote.store()?);
-        let clock = Arc::clone(&self.remote.client().shared().clock);
+        let clock = self.remote.client().shared().clock.clone();
         let name = self.name.clone();
         let read = self.remote.wait(async move {
             let limit = clock.now().after(FIRST_CONTACT);
@@ -173,7 +173,7 @@ impl RemoteOnlooker {
     /// Reads the record, and watches it from then on.
     fn begin(&mut self) -> Result<(), Error> {
         let store = Arc::clone(self.remote.store()?);
-        let clock = Arc::clone(&self.remote.client().shared().clock);
+        let clock = self.remote.client().shared().clock.clone();
         self.last = Some(self.read()?);
         let watch = watch(store, clock, self.name.clone(), Arc::clone(&self.post));
         self.task = Some(self.remote.handle().spawn(watch).abort_handle());
@@ -200,7 +200,7 @@ impl Drop for RemoteOnlooker {
 /// Posts every state that lasts; reads from time to time where there can be no watch.
 async fn watch(
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     name: Name,
     post: Arc<Post<Snapshot>>,
 ) {

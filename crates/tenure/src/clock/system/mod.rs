@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use tenure_core::{Time, Wall};
 
-use super::{Clock, Schedule, Tick};
+use super::{Schedule, Tick};
 use crate::Error;
 #[cfg(target_os = "linux")]
 use linux as sys;
@@ -30,7 +30,7 @@ pub(crate) use linux::Descriptor;
 
 /// The machine's clocks.
 #[derive(Debug)]
-pub(crate) struct System;
+pub(super) struct System;
 
 /// What the thread shares with those it wakes.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ type Place = OnceLock<Arc<Lookout>>;
 
 static LOOKOUT: Place = Place::new();
 
-/// How often the wall clock is read for [`Clock::tick`], in microseconds.
+/// How often the wall clock is read for [`System::tick`], in microseconds.
 const WALL_EVERY: u64 = 100_000;
 /// How far the wall clock is ahead of the boot-time clock, in microseconds, and when that was found
 /// by the latter. Only shown and taken as a hint, so two threads may mix theirs.
@@ -123,8 +123,8 @@ impl Lookout {
     }
 }
 
-impl Clock for System {
-    fn start(&self) -> Result<(), Error> {
+impl System {
+    pub(super) fn start(&self) -> Result<(), Error> {
         // Whether it is this process's, which costs a system call, is asked by who needs waking.
         match LOOKOUT.get() {
             Some(_) => Ok(()),
@@ -132,16 +132,16 @@ impl Clock for System {
         }
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         sys::now()
     }
 
-    fn wall(&self) -> Wall {
+    pub(super) fn wall(&self) -> Wall {
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Wall::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
-    fn tick(&self) -> Tick {
+    pub(super) fn tick(&self) -> Tick {
         let now = sys::now();
         let (micros, read) = (now.as_nanos() / 1_000, READ_AT.load(Ordering::Relaxed));
         if read != 0 && micros.saturating_sub(read) < WALL_EVERY {
@@ -154,7 +154,7 @@ impl Clock for System {
         Tick { now, wall }
     }
 
-    fn set(&self, at: Time, waker: Waker) -> u64 {
+    pub(super) fn set(&self, at: Time, waker: Waker) -> u64 {
         // Whoever is woken at once looks, and waits again: where no thread can be started any more
         // that is a busy wait, but no missed deadline.
         let Ok(lookout) = lookout() else {
@@ -170,7 +170,7 @@ impl Clock for System {
         number
     }
 
-    fn clear(&self, at: Time, number: u64) {
+    pub(super) fn clear(&self, at: Time, number: u64) {
         if let Some(lookout) = started() {
             let waker = lookout.schedule().remove(at, number);
             drop(waker);

@@ -23,7 +23,7 @@ impl Seat {
         contact_by: Time,
         ears: Option<&Ears>,
     ) -> Result<Got, Error> {
-        let clock = Arc::clone(&self.shared.clock);
+        let clock = self.shared.clock.clone();
         let mut undo = UndoOnDrop(Some(self));
         let (mut tick, mut waits) = (Some(tick), false);
         let mut acquired = std::future::poll_fn(|cx| {
@@ -146,7 +146,7 @@ impl Seat {
     }
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
-        let clock = Arc::clone(&self.shared.clock);
+        let clock = self.shared.clock.clone();
         let (timing, until, now) = match &inner.driver {
             Some(driver) => {
                 (driver.claim().config().timing, driver.claim().deadline(), driver.now())

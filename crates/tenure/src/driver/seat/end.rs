@@ -275,7 +275,7 @@ impl Seat {
             client: Arc::downgrade(&self.shared),
             store: Arc::clone(&self.store),
             name: self.line.name.clone(),
-            clock: Arc::clone(&self.shared.clock),
+            clock: self.shared.clock.clone(),
             first: driver.first,
             attempt: timing.attempt(),
             until: driver.last_sent.after(timing.ttl()),
