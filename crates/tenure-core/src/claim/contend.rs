@@ -465,7 +465,7 @@ impl Wanting {
     }
 
     /// The write of ours by which the record names us as holder, if one does.
-    fn own(&self, holder: &Holder) -> Option<Won> {
+    pub(super) fn own(&self, holder: &Holder) -> Option<Won> {
         if planted(Bug::OwnEntryNotSeen) {
             return self.won.filter(|won| won.mark == holder.mark);
         }

@@ -526,9 +526,7 @@ impl Claim {
 
     /// Notes when the holder's entry was first seen as it is now. Only who wants the lock asks.
     fn observe(&mut self, now: Time, view: &View<'_>) {
-        if !matches!(self.phase, Phase::Contending(_)) {
-            return;
-        }
+        let Phase::Contending(w) = &self.phase else { return };
         let View::Is { record, age, .. } = view else {
             if matches!(view, View::Absent { .. }) {
                 self.seen = None;
@@ -537,6 +535,8 @@ impl Claim {
         };
         match &record.holder {
             None => self.seen = None,
+            // Our own is never waited for.
+            Some(h) if w.own(h).is_some() => self.seen = None,
             Some(h) if self.seen.as_ref().is_some_and(|s| s.same(h)) => {}
             Some(h) => self.seen = Some(Seen::of(h, now)),
         }

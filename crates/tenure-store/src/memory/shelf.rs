@@ -22,8 +22,8 @@ pub(super) struct Shelf {
     registers: BTreeMap<Name, Register>,
     last_session: u64,
     last_watcher: u64,
-    /// What every record begins as: they all share its empty past.
-    blank: Record,
+    /// What every record begins as.
+    blank: Arc<Record>,
     pub(super) sessions: HashMap<Session, Probed>,
 }
 
@@ -178,13 +178,15 @@ impl Register {
         revision: u64,
         judged: Option<Version>,
         change: &Change,
-        blank: &Record,
+        blank: &Arc<Record>,
     ) -> (Stored, Wakers) {
-        let mut record = Record::clone(self.stored.as_ref().map_or(blank, |(record, _)| record));
-        record.apply(change, Token::new(revision));
         let incarnation = judged.map_or(u128::from(revision), |v| v.incarnation);
-        let (record, version) = (Arc::new(record), Version { incarnation, revision });
-        self.stored = Some((Arc::clone(&record), version));
+        let version = Version { incarnation, revision };
+        let (record, stands) = self.stored.get_or_insert_with(|| (Arc::clone(blank), version));
+        // Copied only if somebody still looks at it as it was.
+        Arc::make_mut(record).apply(change, Token::new(revision));
+        *stands = version;
+        let record = Arc::clone(record);
         (Stored { record, version, age: None, origin: Origin::default() }, self.wakers())
     }
 

@@ -224,8 +224,10 @@ impl Seat {
                 Released::Lost(cause)
             }
             Step::Report(Report::Released { confirmed }) => {
-                // Who looked after the deadline found it lost before the claim did.
-                let lost = status.and_then(|status| status.look());
+                // Who looked after the deadline found it lost before the claim did; what a caller
+                // gives back was not.
+                let kept = inner.polled_by == PolledBy::Keeper;
+                let lost = status.filter(|_| kept).and_then(|status| status.look());
                 self.tell_end(inner, lost, confirmed);
                 Released::Released
             }
