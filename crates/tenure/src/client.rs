@@ -261,7 +261,7 @@ impl Shared {
     }
 
     /// Resolves once the client is closed.
-    async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         loop {
             let closing = self.closing.notified();
             if self.is_closed() {

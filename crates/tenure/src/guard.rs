@@ -151,7 +151,7 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the release to the background, as dropping the guard does.
-    pub async fn release(self) -> Result<Released, Error> {
+    pub async fn release(mut self) -> Result<Released, Error> {
         self.end(None).await
     }
 
@@ -165,11 +165,11 @@ impl Guard {
     /// # Cancel safety
     /// As [`release`](Self::release), but if the future is dropped early the lock may be given
     /// back at once.
-    pub async fn release_after(self, ttl: Duration) -> Result<Released, Error> {
+    pub async fn release_after(mut self, ttl: Duration) -> Result<Released, Error> {
         self.end(Some(ttl)).await
     }
 
-    async fn end(mut self, leave: Option<Duration>) -> Result<Released, Error> {
+    async fn end(&mut self, leave: Option<Duration>) -> Result<Released, Error> {
         match std::mem::replace(&mut self.kind, Kind::Gone) {
             Kind::Kept(seat) => {
                 if !has_runtime() {

@@ -12,7 +12,7 @@ use tenure_store::{Capabilities, Snapshot, Store};
 use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
-use crate::clock::{Tick, within};
+use crate::clock::within;
 use crate::driver::{Asked, Driver, Line, Seat, Turn, has_runtime};
 use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
@@ -209,7 +209,7 @@ impl Lock {
     /// As [`try_acquire`](Self::try_acquire): it also leaves the line.
     pub fn acquire(&self) -> impl Future<Output = Result<Guard, Error>> + Send + 'static + use<> {
         let handle = Arc::clone(&self.0);
-        async move { handle.wait(Patience::Forever).await }
+        async move { handle.get(Patience::Forever).await?.in_time() }
     }
 
     /// Waits for the lock for at most `limit`, which begins when the future is first polled.
@@ -224,7 +224,7 @@ impl Lock {
         limit: Duration,
     ) -> impl Future<Output = Result<Guard, Error>> + Send + 'static + use<> {
         let handle = Arc::clone(&self.0);
-        async move { handle.wait(handle.patience(Some(limit))).await }
+        async move { handle.get(handle.patience(Some(limit))).await?.in_time() }
     }
 
     /// Says what is wrong with the name or an option, before anything is asked of the store.
@@ -247,6 +247,16 @@ impl Lock {
     }
 }
 
+impl Got {
+    /// The guard; there is none if the limit passed.
+    pub(crate) fn in_time(self) -> Result<Guard, Error> {
+        match self {
+            Self::Guard(guard) => Ok(guard),
+            Self::Busy(by) | Self::TimedOut(by) => Err(Error::TimedOut { held_by: Box::new(by) }),
+        }
+    }
+}
+
 impl Settings {
     fn set_problem(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
@@ -264,13 +274,6 @@ impl Handle {
             None => Patience::Forever,
             Some(Duration::ZERO) => Patience::Now,
             Some(limit) => Patience::Until(self.shared.clock.now().after(limit)),
-        }
-    }
-
-    pub(crate) async fn wait(&self, patience: Patience) -> Result<Guard, Error> {
-        match self.get(patience).await? {
-            Got::Guard(guard) => Ok(guard),
-            Got::Busy(by) | Got::TimedOut(by) => Err(Error::TimedOut { held_by: Box::new(by) }),
         }
     }
 
@@ -296,36 +299,25 @@ impl Handle {
             }
         };
         match &self.shared.backend {
-            Backend::Store(store) => self.contend(store, turn, patience, waiting, tick).await,
+            Backend::Store(store) => {
+                self.shared.clock.start()?;
+                let limit = tick.now.after(self.first_contact);
+                let mut session = Session::NONE;
+                if store.capabilities().liveness != Liveness::Observed {
+                    let asked = pin!(self.session(store, patience, tick.now));
+                    session = self.shared.unless_closed(asked).await??;
+                    tick = self.shared.clock.tick();
+                }
+                let driver = self.driver(store, session, patience, (&turn, number))?;
+                let seat = Seat::new((&self.shared, store), turn, driver, waiting.end());
+                seat.acquire(&self.shared, (tick, limit), self.ears.as_ref()).await
+            }
             #[cfg(feature = "local")]
             Backend::Local(store) => {
                 let acquire = pin!(crate::local::acquire(self, store, turn, patience, waiting));
                 self.shared.unless_closed(acquire).await?
             }
         }
-    }
-
-    /// Takes the lock in the store for one whose turn it is at `tick`, which is now.
-    async fn contend(
-        &self,
-        store: &Arc<dyn Store>,
-        turn: Turn,
-        patience: Patience,
-        waiting: Waiting<'_>,
-        mut tick: Tick,
-    ) -> Result<Got, Error> {
-        self.shared.clock.start()?;
-        let limit = tick.now.after(self.first_contact);
-        let mut session = Session::NONE;
-        if store.capabilities().liveness != Liveness::Observed {
-            let asked = pin!(self.session(store, patience, tick.now));
-            session = self.shared.unless_closed(asked).await??;
-            tick = self.shared.clock.tick();
-        }
-        let driver = self.driver(store, session, patience, (&turn, waiting.asked.number))?;
-        let seat = Seat::new((&self.shared, store), turn, driver, waiting.end());
-        let acquired = pin!(seat.acquire(tick, limit, self.ears.as_ref()));
-        self.shared.unless_closed(acquired).await?
     }
 
     /// What can be said before anything is asked of anybody.

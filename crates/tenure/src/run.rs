@@ -148,7 +148,7 @@ impl Lock {
     {
         let handle = self.handle();
         async move {
-            let guard = handle.wait(handle.patience(options.wait_max)).await?;
+            let guard = handle.get(handle.patience(options.wait_max)).await?.in_time()?;
             let output = supervise(&guard, options.overrun, work).await?;
             finish(guard, options.at_least).await?;
             Ok(output)

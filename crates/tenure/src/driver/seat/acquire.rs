@@ -1,5 +1,6 @@
 //! A seat whose lock somebody waits for, polled in the task of that one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,43 +9,46 @@ use tenure_core::{Claim, Patience, Report, Session, State, Time, Token};
 
 use super::super::{Ahead, Driver, Step};
 use super::{Acquired, Inner, Seat, Told};
-use crate::clock::Tick;
+use crate::client::Shared;
+use crate::clock::{Alarm, Tick};
 use crate::event::EventKind;
 use crate::hold::Status;
 use crate::lock::{Ears, Got};
 use crate::{Error, Guard, HeldBy};
 
 impl Seat {
-    /// Acquires, if the store answers anything by `contact_by`. `tick` is the time of the first poll.
-    /// The future undoes it when it is dropped first.
+    /// Acquires, if the store answers anything by `contact_by` and unless the client is closed.
+    /// `tick` is the time of the first poll. The future undoes it when it is dropped first.
     pub(crate) async fn acquire(
         self: Arc<Self>,
-        tick: Tick,
-        contact_by: Time,
+        shared: &Shared,
+        (tick, contact_by): (Tick, Time),
         ears: Option<&Ears>,
     ) -> Result<Got, Error> {
-        let clock = self.shared.clock.clone();
         let mut undo = UndoOnDrop(Some(self));
-        let (mut tick, mut waits) = (Some(tick), false);
-        let mut acquired = std::future::poll_fn(|cx| {
+        let (mut tick, mut alarm) = (Some(tick), None);
+        let mut closed = pin!(shared.closed());
+        let acquired = std::future::poll_fn(|cx| {
             let Some(seat) = &undo.0 else { return Poll::Pending };
             let polled = seat.poll_acquire(tick.take(), cx, ears);
-            if polled.is_pending() && !std::mem::replace(&mut waits, true) {
-                // A client that was closed before this is seen to be right after it.
+            if polled.is_ready() {
+                return polled;
+            }
+            let alarm = alarm.get_or_insert_with(|| {
+                // Who closes the client from now on finds it; whether it is closed is seen next.
                 seat.line.set_acquiring(Arc::downgrade(seat));
+                Some(Alarm::new(shared.clock.clone()))
+            });
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::Closed));
             }
-            polled
+            if alarm.as_mut().is_some_and(|alarm| alarm.poll_until(contact_by, cx).is_ready()) {
+                *alarm = None;
+                return seat.silent().map_or(Poll::Pending, |silent| Poll::Ready(Err(silent)));
+            }
+            Poll::Pending
         });
-        let output = match crate::clock::within(&clock, Some(contact_by), &mut acquired).await {
-            Some(output) => output?,
-            None => {
-                if let Some(silent) = undo.0.as_ref().and_then(|seat| seat.silent()) {
-                    return Err(silent);
-                }
-                acquired.await?
-            }
-        };
-        Ok(match output {
+        Ok(match acquired.await? {
             Acquired::Held(status) => {
                 let seat = undo.0.take().ok_or(Error::Closed)?;
                 Got::Guard(Guard::kept(seat, status))
