@@ -51,7 +51,9 @@ impl History {
         let count = before.added() + 1;
         self.0 = Shared::Added(Arc::new(Added { past, count, before }));
         if count == HISTORY_MAX {
-            *self = self.iter().cloned().collect();
+            let mut together = VecDeque::with_capacity(HISTORY_MAX);
+            together.extend(self.iter().cloned());
+            self.0 = Shared::Together(Arc::new(together));
         }
     }
 

@@ -8,11 +8,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tenure_core::{Claim, End, Mark, Marks, Report, Text, Time};
-use tenure_store::{Name, Snapshot, Store, Stored};
+use tenure_store::{Name, Snapshot, Stored};
 
 use crate::client::{Backend, Shared};
 use crate::clock::{Clock, within};
-use crate::driver::{Driver, Site, Step};
+use crate::driver::{Address, Driver, Site, Step};
 use crate::lock::Handle;
 use crate::{Error, Lock, identity};
 
@@ -26,8 +26,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The operation.
 pub(crate) struct Job {
     pub(crate) lock: Arc<Handle>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) name: Name,
+    pub(crate) at: Arc<Address>,
     pub(crate) clock: Clock,
     /// When to give up.
     limit: Time,
@@ -46,7 +45,8 @@ impl Job {
         let name = Name::new(lock.name()).map_err(|e| Error::Invalid(e.to_string()))?;
         let clock = shared.clock.clone();
         let limit = clock.now().after(PATIENCE);
-        Ok(Self { lock: lock.handle(), store, name, clock, limit })
+        let at = Arc::new(Address { store, name });
+        Ok(Self { lock: lock.handle(), at, clock, limit })
     }
 
     /// Ends the hold with mark `of`; `false`: it was not there any more.
@@ -56,9 +56,9 @@ impl Job {
         stored: Stored,
         (end, reason): (End, Option<Text>),
     ) -> Result<bool, Error> {
-        let session = self.store.session().await?;
+        let session = self.at.store.session().await?;
         let marks = Marks::new(identity::random_u128().map_err(Error::unavailable)?);
-        let mut claim = Claim::new(self.lock.config(&self.store, session, marks));
+        let mut claim = Claim::new(self.lock.config(&self.at.store, session, marks));
         // A hold that is lost says nothing.
         if end == End::Released {
             let (tags, add) = self.lock.tags();
@@ -67,7 +67,7 @@ impl Job {
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
         let mut driver = Driver::new(claim, seen);
-        let site = Site { store: &self.store, name: &self.name, clock: &self.clock };
+        let site = Site { at: &self.at, clock: &self.clock };
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {
             loop {
@@ -97,7 +97,7 @@ impl Job {
 
     pub(crate) async fn read(&self) -> Result<Snapshot, Error> {
         loop {
-            match within(&self.clock, Some(self.limit), self.store.read(&self.name)).await {
+            match within(&self.clock, Some(self.limit), self.at.store.read(&self.at.name)).await {
                 None => return Err(self.silent()),
                 Some(Ok(snapshot)) => return Ok(snapshot),
                 Some(Err(e)) if e.is_retryable() && !self.is_over() => self.pause().await,
@@ -120,6 +120,6 @@ impl Job {
     }
 
     pub(crate) fn changes(&self) -> Error {
-        Error::unavailable(format!("lock {:?} changes all the time; try again", self.name))
+        Error::unavailable(format!("lock {:?} changes all the time; try again", self.at.name))
     }
 }

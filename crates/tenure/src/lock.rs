@@ -309,7 +309,7 @@ impl Handle {
                     tick = self.shared.clock.tick();
                 }
                 let driver = self.driver(store, session, patience, (&turn, number))?;
-                let seat = Seat::new((&self.shared, store), turn, driver, waiting.end());
+                let seat = Seat::new(line.address(store), turn, driver, waiting.end());
                 seat.acquire(&self.shared, (tick, limit), self.ears.as_ref()).await
             }
             #[cfg(feature = "local")]

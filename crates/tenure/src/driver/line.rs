@@ -3,13 +3,13 @@
 //! Owns the order within the client and what is known of the one in the seat. A store that counts
 //! places by session sees one contender of this client, whatever number of tasks there are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tenure_core::Wall;
-use tenure_store::Name;
+use tenure_store::{Name, Store};
 use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
-use super::{Driver, Seat};
+use super::{Address, Driver, Seat};
 use crate::client::Shared;
 use crate::hold::Status;
 use crate::{Error, HeldBy};
@@ -20,7 +20,8 @@ pub(crate) struct Line {
     pub(crate) name: Name,
     turn: Semaphore,
     seated: Mutex<Seated>,
-    lines: Weak<Shared>,
+    pub(super) shared: Arc<Shared>,
+    at: OnceLock<Arc<Address>>,
 }
 
 /// The one in the seat.
@@ -61,8 +62,15 @@ impl Line {
             name,
             turn: Semaphore::new(1),
             seated: Mutex::default(),
-            lines: Arc::downgrade(shared),
+            shared: Arc::clone(shared),
+            at: OnceLock::new(),
         })
+    }
+
+    /// Where the lock stands in this store, which is the client's.
+    pub(crate) fn address(&self, store: &Arc<dyn Store>) -> &Arc<Address> {
+        let address = || Address { store: Arc::clone(store), name: self.name.clone() };
+        self.at.get_or_init(|| Arc::new(address()))
     }
 
     /// The seat if it is free and nobody stands here.
@@ -208,8 +216,6 @@ impl Drop for Turn {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(shared) = self.lines.upgrade() {
-            shared.forget_line(&self.name);
-        }
+        self.shared.forget_line(&self.name);
     }
 }

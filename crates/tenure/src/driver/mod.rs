@@ -48,11 +48,18 @@ const QUICK_EVERY: u32 = 8;
 /// How many late writes are waited for.
 const LATE_MAX: usize = 8;
 
+/// Where the record of one lock stands.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) name: Name,
+}
+
 /// Where a driver works.
 #[derive(Clone, Copy)]
 pub(crate) struct Site<'a> {
-    pub(crate) store: &'a Arc<dyn Store>,
-    pub(crate) name: &'a Name,
+    /// Every request under way shares it.
+    pub(crate) at: &'a Arc<Address>,
     pub(crate) clock: &'a Clock,
 }
 
@@ -320,7 +327,7 @@ impl Driver {
         if now < self.rest_until {
             return earlier(until, Some(self.rest_until));
         }
-        self.watch = Some(site.store.watch(site.name));
+        self.watch = Some(site.at.store.watch(&site.at.name));
         // It tells what stands there at its first poll, which comes now.
         Some(now)
     }

@@ -65,15 +65,15 @@ impl Driver {
         if now < self.rest_until {
             return Want::Wait(earlier(Some(self.rest_until), self.own_times(now)));
         }
-        let (store, name) = (Arc::clone(site.store), site.name.clone());
+        let at = Arc::clone(site.at);
         let pending = match session {
             // What is waited for or held is watched anyway: one request does for both.
             None if self.is_watched(site) => {
-                self.watch = Some(store.watch(&name));
+                self.watch = Some(at.store.watch(&at.name));
                 Pending::Watch
             }
-            None => Pending::Read(Box::pin(async move { store.read(&name).await })),
-            Some(s) => Pending::Probe(Box::pin(async move { (s, store.probe(s).await) })),
+            None => Pending::Read(Box::pin(async move { at.store.read(&at.name).await })),
+            Some(s) => Pending::Probe(Box::pin(async move { (s, at.store.probe(s).await) })),
         };
         self.news = false;
         self.ask = Some(Ask { pending, since: now });
@@ -83,29 +83,31 @@ impl Driver {
     /// Whether the record is looked at by a watch that begins now.
     fn is_watched(&self, site: Site<'_>) -> bool {
         let lasts = matches!(self.claim.state(), State::Contending | State::Held);
-        let observed = site.store.capabilities().liveness == Liveness::Observed;
+        let observed = site.at.store.capabilities().liveness == Liveness::Observed;
         lasts && observed && self.watch.is_none()
     }
 
     /// Asks which session is ours: where a server ends them, the claim's may be over, and nothing can
     /// be put under it any more.
     pub(super) fn ask_session(&mut self, now: Time, site: Site<'_>) {
-        let store = Arc::clone(site.store);
-        let pending = Pending::Session(Box::pin(async move { store.session().await }));
+        let at = Arc::clone(site.at);
+        let pending = Pending::Session(Box::pin(async move { at.store.session().await }));
         self.doubts_session = false;
         self.ask = Some(Ask { pending, since: now });
     }
 
     /// Sends a write on condition of the record as it was last seen, which is the one judged.
     pub(super) fn send(&mut self, now: Time, site: Site<'_>, write: Write) {
-        let (store, name) = (Arc::clone(site.store), site.name.clone());
+        let at = Arc::clone(site.at);
         let judged = self.seen.as_ref().and_then(Snapshot::stored).cloned();
         let Write { attempt, change, give_up_at, .. } = write;
         let trace = trace(&change);
         let server = self.claim.config().liveness == Liveness::Server;
         let kept_alive = server && matches!(change, Change::Renew { .. });
         let revision = judged.as_ref().map(|judged| judged.version.revision);
-        let answer = Box::pin(async move { store.write_if(&name, judged.as_ref(), &change).await });
+        let answer = Box::pin(async move {
+            at.store.write_if(&at.name, judged.as_ref(), &change).await
+        });
         if self.writes.len() >= LATE_MAX {
             self.writes.remove(0);
         }

@@ -74,7 +74,7 @@ impl Seat {
                 // Nobody else gives up what is still waited for.
                 return Poll::Ready(Err(Error::Closed));
             };
-            let tick = tick.take().unwrap_or_else(|| self.shared.clock.tick());
+            let tick = tick.take().unwrap_or_else(|| self.line.shared.clock.tick());
             let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             let report = match step {
                 Step::Report(report) => report,
@@ -128,7 +128,7 @@ impl Seat {
     fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
         let mut config = driver.claim().config().clone();
         config.session = session;
-        config.marks = self.shared.marks(self.shared.number())?;
+        config.marks = self.line.shared.marks(self.line.shared.number())?;
         let mut claim = Claim::new(config);
         claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
         let driver = Driver::new(claim, None);
@@ -150,7 +150,7 @@ impl Seat {
     }
 
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
-        let clock = self.shared.clock.clone();
+        let clock = self.line.shared.clock.clone();
         let (timing, until, now) = match &inner.driver {
             Some(driver) => {
                 (driver.claim().config().timing, driver.claim().deadline(), driver.now())
@@ -163,7 +163,7 @@ impl Seat {
         inner.trouble = None;
         self.line.set_holds(Arc::clone(&status));
         inner.told = Told::Acquired;
-        let remaining = || until.map(|until| until.since(self.shared.clock.now()));
+        let remaining = || until.map(|until| until.since(self.line.shared.clock.now()));
         self.tell(|| EventKind::Acquired {
             token: token.get(),
             waited: self.age(),

@@ -21,7 +21,7 @@ impl Seat {
         self: Arc<Self>,
         leave: Option<Duration>,
     ) -> Result<Released, Error> {
-        let tick = self.shared.clock.tick();
+        let tick = self.line.shared.clock.tick();
         let Some(limit) = self.begin_release(tick.now, leave) else {
             return Ok(Released::Lost(self.cause()));
         };
@@ -30,14 +30,14 @@ impl Seat {
         // The first poll comes right now.
         let mut tick = Some(tick);
         let answer = std::future::poll_fn(|cx| seat.poll_release(tick.take(), cx));
-        match crate::clock::within(&seat.shared.clock, Some(limit), answer).await {
+        match crate::clock::within(&seat.line.shared.clock, Some(limit), answer).await {
             Some(released) => {
                 // All is over: there is nothing left to keep, unless it ended in doubt.
                 let (released, in_doubt) = released;
                 if let Some(seat) = keep.0.take()
                     && in_doubt
                 {
-                    seat.shared.keeper.poll_soon(&seat);
+                    seat.line.shared.keeper.poll_soon(&seat);
                 }
                 Ok(released)
             }
@@ -50,7 +50,7 @@ impl Seat {
     /// # Errors
     /// [`Error::Unsupported`] where it has no place for any.
     pub(crate) fn tag_end(&self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
-        if !(tags.is_empty() || self.site().store.capabilities().tags) {
+        if !(tags.is_empty() || self.at.store.capabilities().tags) {
             return Err(Error::Unsupported(NO_TAGS.into()));
         }
         if let Some(driver) = &mut self.inner().driver {
@@ -81,7 +81,7 @@ impl Seat {
 
     /// What it came to, and whether something is left that the keeper sees to.
     fn poll_release(&self, tick: Option<Tick>, cx: &mut Context<'_>) -> Poll<(Released, bool)> {
-        let mut tick = tick.unwrap_or_else(|| self.shared.clock.tick());
+        let mut tick = tick.unwrap_or_else(|| self.line.shared.clock.tick());
         let mut inner = self.inner();
         loop {
             let Some(driver) = &mut inner.driver else {
@@ -93,7 +93,7 @@ impl Seat {
             } else if let Some(released) = self.ended(&mut inner, step) {
                 return Poll::Ready((released, inner.sweep.is_some()));
             }
-            tick = self.shared.clock.tick();
+            tick = self.line.shared.clock.tick();
         }
     }
 
@@ -131,7 +131,7 @@ impl Seat {
             self.tell(|| EventKind::GaveUp { waited: self.age() });
         }
         let Some(driver) = &mut inner.driver else { return };
-        driver.cancel(self.shared.clock.now());
+        driver.cancel(self.line.shared.clock.now());
         let over = matches!(driver.state(), State::Ended | State::Idle);
         if over && !driver.leaves_doubts() {
             return self.finish(&mut inner);
@@ -143,7 +143,7 @@ impl Seat {
     /// Asks the keeper to give the hold back. Never blocks and needs no runtime around it.
     pub(crate) fn drop_hold(self: &Arc<Self>) {
         let mut inner = self.inner();
-        let now = self.shared.clock.now();
+        let now = self.line.shared.clock.now();
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         if let Some(driver) = &mut inner.driver {
             if held {
@@ -165,7 +165,7 @@ impl Seat {
                 return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
-            match driver.poll(self.shared.clock.tick(), self.site(), cx) {
+            match driver.poll(self.line.shared.clock.tick(), self.site(), cx) {
                 Poll::Ready(step) => drop(self.ended(&mut inner, step)),
                 Poll::Pending if !self.is_over(&mut inner) => return,
                 Poll::Pending => {}
@@ -181,7 +181,7 @@ impl Seat {
         if !lost || driver.state() != State::Held {
             return false;
         }
-        driver.release_lost(self.shared.clock.now());
+        driver.release_lost(self.line.shared.clock.now());
         true
     }
 
@@ -196,13 +196,13 @@ impl Seat {
                 if let Some(status) = status {
                     status.extend(until);
                 }
-                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
                 self.tell(|| EventKind::Renewed { token, took, remaining });
                 return None;
             }
             Step::Failed(error) => {
                 let until = driver.claim().deadline();
-                let remaining = until.map(|until| until.since(self.shared.clock.now()));
+                let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
                 let error = || error.to_string().into();
                 self.tell(|| EventKind::RenewFailed { token, error: error(), remaining });
                 return None;
@@ -240,7 +240,7 @@ impl Seat {
 
     /// Leaves to the keeper what nobody waits for.
     fn undo(self: &Arc<Self>, inner: &mut Inner) {
-        inner.undoing.get_or_insert_with(|| self.shared.keeper.undoing());
+        inner.undoing.get_or_insert_with(|| self.line.shared.keeper.undoing());
         self.give_to_keeper(inner);
         if inner.place.is_none() {
             // Without a runtime what is there ends with its ttl.
@@ -274,14 +274,14 @@ impl Seat {
     fn sweep(&self, inner: &mut Inner, driver: &Driver) {
         let timing = driver.claim().config().timing;
         let sweep = Sweep {
-            client: Arc::downgrade(&self.shared),
-            store: Arc::clone(&self.store),
+            client: Arc::downgrade(&self.line.shared),
+            store: Arc::clone(&self.at.store),
             name: self.line.name.clone(),
-            clock: self.shared.clock.clone(),
+            clock: self.line.shared.clock.clone(),
             first: driver.first,
             attempt: timing.attempt(),
             until: driver.last_sent.after(timing.ttl()),
-            undoing: inner.undoing.take().or_else(|| Some(self.shared.keeper.undoing())),
+            undoing: inner.undoing.take().or_else(|| Some(self.line.shared.keeper.undoing())),
         };
         inner.sweep = Some(Box::new(sweep));
         inner.polled_by = PolledBy::Keeper;
@@ -290,7 +290,7 @@ impl Seat {
     /// The keeper has nothing more to do with it.
     fn leave(&self, inner: &mut Inner) {
         if let Some(place) = inner.place.take() {
-            self.shared.keeper.forget(self, place);
+            self.line.shared.keeper.forget(self, place);
         }
     }
 

@@ -24,22 +24,19 @@ use std::task::Wake;
 use std::time::Duration;
 
 use tenure_core::{Text, Time};
-use tenure_store::Store;
 
 use super::keeper::Undoing;
 use super::line::Turn;
 use super::sweep::Sweep;
-use super::{Driver, Line, Site};
+use super::{Address, Driver, Line, Site};
 use crate::HeldBy;
-use crate::client::Shared;
 use crate::event::{About, EventKind};
 use crate::hold::Status;
 
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
-    shared: Arc<Shared>,
-    store: Arc<dyn Store>,
     line: Arc<Line>,
+    at: Arc<Address>,
     id: Text,
     since: Time,
     acquisition: u64,
@@ -97,15 +94,14 @@ enum Acquired {
 
 impl Seat {
     pub(crate) fn new(
-        (shared, store): (&Arc<Shared>, &Arc<dyn Store>),
+        at: &Arc<Address>,
         turn: Turn,
         driver: Box<Driver>,
         asked: Asked,
     ) -> Arc<Self> {
         Arc::new(Self {
-            shared: Arc::clone(shared),
-            store: Arc::clone(store),
             line: Arc::clone(turn.line()),
+            at: Arc::clone(at),
             id: driver.claim().config().id.clone(),
             since: asked.since,
             acquisition: asked.number,
@@ -128,23 +124,23 @@ impl Seat {
     fn give_to_keeper(self: &Arc<Self>, inner: &mut Inner) {
         inner.polled_by = PolledBy::Keeper;
         if inner.place.is_none() {
-            inner.place = self.shared.keeper.keep(self);
+            inner.place = self.line.shared.keeper.keep(self);
         } else {
-            self.shared.keeper.poll_soon(self);
+            self.line.shared.keeper.poll_soon(self);
         }
     }
 
     fn site(&self) -> Site<'_> {
-        Site { store: &self.store, name: &self.line.name, clock: &self.shared.clock }
+        Site { at: &self.at, clock: &self.line.shared.clock }
     }
 
     fn age(&self) -> Duration {
-        self.shared.clock.now().since(self.since)
+        self.line.shared.clock.now().since(self.since)
     }
 
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
         let (lock, id) = (self.line.name.text(), &self.id);
-        self.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
+        self.line.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.
@@ -155,10 +151,10 @@ impl Seat {
 
 impl Wake for Seat {
     fn wake(self: Arc<Self>) {
-        self.shared.keeper.poll_soon(&self);
+        self.line.shared.keeper.poll_soon(&self);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.shared.keeper.poll_soon(self);
+        self.line.shared.keeper.poll_soon(self);
     }
 }
