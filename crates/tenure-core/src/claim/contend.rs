@@ -58,7 +58,7 @@ impl Claim {
             Obstacle::None { .. } if now < self.retry_at => self.rest(now),
             Obstacle::None { ended, strike } => self.take(now, wall, view, ended, strike),
             Obstacle::Blocked { by, .. } if out_of_time => {
-                self.withdraw(now, view, Report::TimedOut(Some(by)))
+                self.withdraw(now, view, Report::TimedOut(Some(Box::new(by))))
             }
             Obstacle::Blocked { by, until, strike } => {
                 self.blocked(now, wall, view, by, until, strike)
@@ -223,7 +223,7 @@ impl Claim {
             // holder's wall clock says.
             let seen = self.seen.as_ref().map(|s| s.at);
             if !by.looks_abandoned || w.watched.is_some_and(|at| Some(at) != seen) {
-                return self.withdraw(now, view, Report::Busy(by));
+                return self.withdraw(now, view, Report::Busy(Box::new(by)));
             }
             w.watched = seen;
         }
@@ -238,6 +238,7 @@ impl Claim {
         if w.told.as_deref() != Some(&telling) {
             w.told = Some(Box::new(telling));
             let (place, ticket) = own.unzip();
+            let by = Box::new(by);
             return Action::Report(Report::Waiting { place, ticket, by });
         }
         Action::Wait { until: earlier(until, w.limit()) }

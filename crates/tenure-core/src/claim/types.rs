@@ -1,5 +1,6 @@
 //! What goes into a [`Claim`](super::Claim) and what comes out of it.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -148,7 +149,8 @@ pub struct Write {
     pub give_up_at: Time,
 }
 
-/// What a claim tells its user.
+/// What a claim tells its user. What a report is rarely made of is boxed: those of every hold are
+/// handed on from one to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
     /// It has to wait.
@@ -158,7 +160,7 @@ pub enum Report {
         /// Its ticket in that line.
         ticket: Option<u64>,
         /// Who is in the way.
-        by: HeldBy,
+        by: Box<HeldBy>,
     },
     /// The lock is held from now on.
     Acquired {
@@ -167,10 +169,10 @@ pub enum Report {
     },
     /// Patience was [`Patience::Now`] and somebody is in the way. A claim that is still
     /// [`State::Contending`] then has something left to undo: poll it until it has ended.
-    Busy(HeldBy),
+    Busy(Box<HeldBy>),
     /// Patience ended; the same holds. `None`: nobody is known to be in the way, the store did not
     /// answer or refused.
-    TimedOut(Option<HeldBy>),
+    TimedOut(Option<Box<HeldBy>>),
     /// The claim was cancelled and nothing of it is left that outlives its ttl.
     Cancelled,
     /// The hold was renewed.

@@ -227,13 +227,13 @@ impl Check for Slot {
     }
 }
 
-pub(crate) fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
+pub(crate) fn held_by(claim: &LocalClaim, by: Box<tenure_core::HeldBy>) -> HeldBy {
     // A hold that ends by time outlives its process, whose number may be another's by now.
     let session = (by.term == Term::Session).then_some(by.session);
     HeldBy {
         pid: session.and_then(tenure_local::pid_of),
         orphan: session.and_then(|session| claim.store().orphan_of(session)),
-        ..by.into()
+        ..(*by).into()
     }
 }
 

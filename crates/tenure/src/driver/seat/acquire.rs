@@ -54,8 +54,8 @@ impl Seat {
                 Got::Guard(Guard::kept(seat, status))
             }
             // These may have left something to undo.
-            Acquired::Busy(by) => Got::Busy(by),
-            Acquired::TimedOut(by) => Got::TimedOut(by),
+            Acquired::Busy(by) => Got::Busy(*by),
+            Acquired::TimedOut(by) => Got::TimedOut(*by),
         })
     }
 
@@ -103,15 +103,15 @@ impl Seat {
                 }
                 Report::Waiting { place, ticket, by } => {
                     inner.told = Told::Waiting;
-                    let by = HeldBy::from(by);
+                    let by = HeldBy::from(*by);
                     if let Some(Ears(ears)) = ears {
                         ears(by.clone(), place, ticket);
                     }
                     self.waits(by, place);
                 }
-                Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(by.into()))),
+                Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(Box::new((*by).into())))),
                 Report::TimedOut(Some(by)) => {
-                    return Poll::Ready(Ok(Acquired::TimedOut(by.into())));
+                    return Poll::Ready(Ok(Acquired::TimedOut(Box::new((*by).into()))));
                 }
                 Report::TimedOut(None) => {
                     let said = inner.trouble.take().map(|error| Error::from(*error));

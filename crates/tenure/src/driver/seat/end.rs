@@ -9,7 +9,7 @@ use tenure_core::{Report, State, Text, Time};
 use super::super::sweep::Sweep;
 use super::super::{Driver, Step};
 use super::{Inner, PolledBy, Seat, Told};
-use crate::clock::Tick;
+use crate::clock::{Alarm, Tick};
 use crate::event::EventKind;
 use crate::lock::NO_TAGS;
 use crate::{Error, Lost, Released};
@@ -21,28 +21,33 @@ impl Seat {
         self: Arc<Self>,
         leave: Option<Duration>,
     ) -> Result<Released, Error> {
-        let tick = self.line.shared.clock.tick();
-        let Some(limit) = self.begin_release(tick.now, leave) else {
-            return Ok(Released::Lost(self.cause()));
-        };
         let mut keep = KeepOnDrop(Some(self));
         let Some(seat) = &keep.0 else { return Ok(Released::Released) };
-        // The first poll comes right now.
-        let mut tick = Some(tick);
-        let answer = std::future::poll_fn(|cx| seat.poll_release(tick.take(), cx));
-        match crate::clock::within(&seat.line.shared.clock, Some(limit), answer).await {
-            Some(released) => {
-                // All is over: there is nothing left to keep, unless it ended in doubt.
-                let (released, in_doubt) = released;
-                if let Some(seat) = keep.0.take()
-                    && in_doubt
-                {
-                    seat.line.shared.keeper.poll_soon(&seat);
-                }
-                Ok(released)
+        let mut begun = None;
+        let answer = std::future::poll_fn(|cx| {
+            let tick = seat.line.shared.clock.tick();
+            let mut inner = seat.inner();
+            let (limit, alarm) = match &mut begun {
+                Some(begun) => begun,
+                None => match seat.begin_release(&mut inner, tick.now, leave) {
+                    Some(limit) => begun.insert((limit, None)),
+                    None => return Poll::Ready(Ok((Released::Lost(inner.cause()), false))),
+                },
+            };
+            if let Poll::Ready(released) = seat.poll_release(&mut inner, tick, cx) {
+                return Poll::Ready(Ok(released));
             }
-            None => Err(seat.unanswered()),
+            let alarm = alarm.get_or_insert_with(|| Alarm::new(seat.line.shared.clock.clone()));
+            alarm.poll_until(*limit, cx).map(|()| Err(inner.unanswered()))
+        });
+        let (released, in_doubt) = answer.await?;
+        // All is over: there is nothing left to keep, unless it ended in doubt.
+        if let Some(seat) = keep.0.take()
+            && in_doubt
+        {
+            seat.line.shared.keeper.poll_soon(&seat);
         }
+        Ok(released)
     }
 
     /// What the release says of the lock's tags.
@@ -60,8 +65,12 @@ impl Seat {
     }
 
     /// `None`: there is nothing left to give back. Else when to stop waiting for the answer.
-    fn begin_release(self: &Arc<Self>, now: Time, leave: Option<Duration>) -> Option<Time> {
-        let mut inner = self.inner();
+    fn begin_release(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        now: Time,
+        leave: Option<Duration>,
+    ) -> Option<Time> {
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         let driver = inner.driver.as_mut()?;
         match leave {
@@ -72,7 +81,7 @@ impl Seat {
         }
         let limit = now.after(driver.claim().config().timing.attempt());
         if !held {
-            self.undo(&mut inner);
+            self.undo(inner);
             return None;
         }
         inner.polled_by = PolledBy::Caller;
@@ -80,9 +89,12 @@ impl Seat {
     }
 
     /// What it came to, and whether something is left that the keeper sees to.
-    fn poll_release(&self, tick: Option<Tick>, cx: &mut Context<'_>) -> Poll<(Released, bool)> {
-        let mut tick = tick.unwrap_or_else(|| self.line.shared.clock.tick());
-        let mut inner = self.inner();
+    fn poll_release(
+        &self,
+        inner: &mut Inner,
+        mut tick: Tick,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Released, bool)> {
         loop {
             let Some(driver) = &mut inner.driver else {
                 return Poll::Ready((Released::Lost(Lost::RuntimeGone), false));
@@ -90,25 +102,11 @@ impl Seat {
             let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
                 inner.trouble = Some(Box::new(error));
-            } else if let Some(released) = self.ended(&mut inner, step) {
+            } else if let Some(released) = self.ended(inner, step) {
                 return Poll::Ready((released, inner.sweep.is_some()));
             }
             tick = self.line.shared.clock.tick();
         }
-    }
-
-    fn unanswered(&self) -> Error {
-        let text = "the release was not answered; the hold ends with its ttl";
-        match self.inner().trouble.take() {
-            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
-            None => Error::unavailable(text),
-        }
-    }
-
-    fn cause(&self) -> Lost {
-        let inner = self.inner();
-        let cause = inner.status.as_ref().and_then(|status| status.look());
-        cause.unwrap_or(Lost::Deadline)
     }
 
     /// The client is closed while this is acquired: whoever waits for it need not be polled again
@@ -313,6 +311,21 @@ impl Seat {
             self.tell(|| EventKind::end(status, lost, confirmed));
             inner.told = Told::Nothing;
         }
+    }
+}
+
+impl Inner {
+    fn unanswered(&mut self) -> Error {
+        let text = "the release was not answered; the hold ends with its ttl";
+        match self.trouble.take() {
+            Some(error) => Error::Unavailable(format!("{text}: {error}"), Some(error)),
+            None => Error::unavailable(text),
+        }
+    }
+
+    fn cause(&self) -> Lost {
+        let cause = self.status.as_ref().and_then(|status| status.look());
+        cause.unwrap_or(Lost::Deadline)
     }
 }
 

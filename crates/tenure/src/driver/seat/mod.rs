@@ -88,8 +88,8 @@ enum PolledBy {
 /// How an acquisition ended.
 enum Acquired {
     Held(Arc<Status>),
-    Busy(HeldBy),
-    TimedOut(HeldBy),
+    Busy(Box<HeldBy>),
+    TimedOut(Box<HeldBy>),
 }
 
 impl Seat {
