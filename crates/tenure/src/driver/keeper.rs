@@ -21,6 +21,9 @@ use super::Seat;
 /// How many seats are polled before other tasks get their turn.
 const TURNS: usize = 64;
 
+/// The place of one who is not kept; nobody is given it, as no memory holds so many.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
 /// Who is kept, and who is to be polled.
 #[derive(Default)]
 pub(crate) struct Keeper {
@@ -32,7 +35,9 @@ pub(crate) struct Keeper {
 #[derive(Default)]
 struct State {
     seats: Slab<Arc<Seat>>,
-    ready: VecDeque<Arc<Seat>>,
+    /// Places of those who are to be polled. One who has left meanwhile may stand here, and its place
+    /// be another's, who is polled once more than it asked for.
+    ready: VecDeque<u32>,
     task: Task,
     /// How many are being undone.
     undoing: usize,
@@ -77,12 +82,12 @@ impl Keeper {
                 return None;
             }
         }
-        let place = u32::try_from(state.seats.vacant_key()).ok()?;
+        let place = u32::try_from(state.seats.vacant_key()).ok().filter(|p| *p != NOWHERE)?;
         state.seats.insert(Arc::clone(seat));
-        if !seat.queued.swap(true, Ordering::AcqRel) {
-            state.ready.push_back(Arc::clone(seat));
-            state.wake();
-        }
+        seat.kept_at.store(place, Ordering::Relaxed);
+        seat.queued.store(true, Ordering::Release);
+        state.ready.push_back(place);
+        state.wake();
         Some(place)
     }
 
@@ -92,28 +97,31 @@ impl Keeper {
             return;
         }
         let mut state = self.state();
-        if matches!(state.task, Task::None | Task::Over) {
+        let place = seat.kept_at.load(Ordering::Relaxed);
+        if matches!(state.task, Task::None | Task::Over) || place == NOWHERE {
             seat.queued.store(false, Ordering::Release);
             return;
         }
-        state.ready.push_back(Arc::clone(seat));
+        state.ready.push_back(place);
         state.wake();
     }
 
     /// Keeps a seat no longer. The place may be another's by now, of a later task.
     pub(super) fn forget(&self, seat: &Seat, place: u32) {
-        let Ok(place) = usize::try_from(place) else { return };
+        let Ok(key) = usize::try_from(place) else { return };
         let is_it = |kept: &Arc<Seat>| std::ptr::eq(&raw const **kept, seat);
         let mut state = self.state();
-        if !state.seats.get(place).is_some_and(is_it) {
+        if !state.seats.get(key).is_some_and(is_it) {
             return;
         }
-        let kept = state.seats.remove(place);
-        // One that was given back before its first turn.
-        let ready =
-            if state.ready.back().is_some_and(is_it) { state.ready.pop_back() } else { None };
+        let kept = state.seats.remove(key);
+        seat.kept_at.store(NOWHERE, Ordering::Relaxed);
+        if state.ready.back() == Some(&place) {
+            // One that was given back before its first turn.
+            state.ready.pop_back();
+        }
         drop(state);
-        drop((kept, ready));
+        drop(kept);
     }
 
     /// Counts one more to be undone.
@@ -144,8 +152,11 @@ impl Keeper {
 
     fn next(&self, cx: &Context<'_>) -> Next {
         let mut state = self.state();
-        if let Some(seat) = state.ready.pop_front() {
-            return Next::Poll(seat);
+        while let Some(place) = state.ready.pop_front() {
+            let place = usize::try_from(place).ok();
+            if let Some(seat) = place.and_then(|place| state.seats.get(place)) {
+                return Next::Poll(Arc::clone(seat));
+            }
         }
         if matches!(state.task, Task::Over) {
             return Next::End;
@@ -223,11 +234,12 @@ impl Drop for Run {
             state.task = Task::None;
         }
         let seats = std::mem::take(&mut state.seats);
-        let ready = std::mem::take(&mut state.ready);
-        drop(state);
-        for seat in &ready {
+        state.ready.clear();
+        for (_, seat) in &seats {
+            seat.kept_at.store(NOWHERE, Ordering::Relaxed);
             seat.queued.store(false, Ordering::Release);
         }
+        drop(state);
         for (_, seat) in seats {
             seat.abandon();
         }

@@ -18,14 +18,14 @@
 mod acquire;
 mod end;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
 
 use tenure_core::{Text, Time};
 
-use super::keeper::Undoing;
+use super::keeper::{NOWHERE, Undoing};
 use super::line::Turn;
 use super::sweep::Sweep;
 use super::{Address, Driver, Line, Site};
@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     acquisition: u64,
     /// In the keeper's list of those to poll.
     pub(super) queued: AtomicBool,
+    /// Where the keeper has it; changed by the keeper.
+    pub(super) kept_at: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -106,6 +108,7 @@ impl Seat {
             since: asked.since,
             acquisition: asked.number,
             queued: AtomicBool::new(false),
+            kept_at: AtomicU32::new(NOWHERE),
             inner: Mutex::new(Inner {
                 driver: Some(driver),
                 polled_by: PolledBy::Caller,
