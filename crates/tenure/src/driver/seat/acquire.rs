@@ -99,7 +99,7 @@ impl Seat {
             };
             match report {
                 Report::Acquired { token } => {
-                    return Poll::Ready(Ok(self.acquired(&mut inner, token)));
+                    return Poll::Ready(self.acquired(&mut inner, token));
                 }
                 Report::Waiting { place, ticket, by } => {
                     inner.told = Told::Waiting;
@@ -107,7 +107,7 @@ impl Seat {
                     if let Some(Ears(ears)) = ears {
                         ears(by.clone(), place, ticket);
                     }
-                    self.waits(by, place);
+                    self.waits(&inner, by, place);
                 }
                 Report::Busy(by) => return Poll::Ready(Ok(Acquired::Busy(Box::new((*by).into())))),
                 Report::TimedOut(Some(by)) => {
@@ -149,32 +149,28 @@ impl Seat {
         silent.then(|| inner.trouble.take().map_or_else(none, |error| Error::from(*error)))
     }
 
-    fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Acquired {
-        let clock = self.line.shared.clock.clone();
-        let (timing, until, now) = match &inner.driver {
-            Some(driver) => {
-                (driver.claim().config().timing, driver.claim().deadline(), driver.now())
-            }
-            None => (tenure_core::Timing::default(), None, self.since),
-        };
-        let who = (self.line.name.text().clone(), self.id.clone());
-        let status = Status::new((clock, &timing), who, token.get(), (now, until));
+    fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Result<Acquired, Error> {
+        let Some(driver) = &inner.driver else { return Err(Error::Closed) };
+        let (config, until) = (driver.claim().config(), driver.claim().deadline());
+        let who = (self.line.name.text().clone(), config.id.clone());
+        let clock = (self.line.shared.clock.clone(), &config.timing);
+        let status = Status::new(clock, who, token.get(), (driver.now(), until));
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
         self.line.set_holds(Arc::clone(&status));
         inner.told = Told::Acquired;
         let remaining = || until.map(|until| until.since(self.line.shared.clock.now()));
-        self.tell(|| EventKind::Acquired {
+        self.tell(inner, || EventKind::Acquired {
             token: token.get(),
             waited: self.age(),
             remaining: remaining(),
         });
         self.give_to_keeper(inner);
-        Acquired::Held(status)
+        Ok(Acquired::Held(status))
     }
 
-    fn waits(&self, by: HeldBy, place: Option<usize>) {
-        self.tell(|| EventKind::Waiting { held_by: by.clone(), place });
+    fn waits(&self, inner: &Inner, by: HeldBy, place: Option<usize>) {
+        self.tell(inner, || EventKind::Waiting { held_by: by.clone(), place });
         self.line.set_ahead(Ahead::Waits(Box::new(by)));
     }
 }

@@ -126,7 +126,7 @@ impl Seat {
         }
         if inner.told == Told::Waiting {
             inner.told = Told::Nothing;
-            self.tell(|| EventKind::GaveUp { waited: self.age() });
+            self.tell(&inner, || EventKind::GaveUp { waited: self.age() });
         }
         let Some(driver) = &mut inner.driver else { return };
         driver.cancel(self.line.shared.clock.now());
@@ -195,21 +195,21 @@ impl Seat {
                     status.extend(until);
                 }
                 let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
-                self.tell(|| EventKind::Renewed { token, took, remaining });
+                self.tell(inner, || EventKind::Renewed { token, took, remaining });
                 return None;
             }
             Step::Failed(error) => {
                 let until = driver.claim().deadline();
                 let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
                 let error = || error.to_string().into();
-                self.tell(|| EventKind::RenewFailed { token, error: error(), remaining });
+                self.tell(inner, || EventKind::RenewFailed { token, error: error(), remaining });
                 return None;
             }
             Step::Report(Report::Stopping) => {
                 if let Some(status) = status {
                     status.stop();
                 }
-                self.tell(|| EventKind::Stopping { token });
+                self.tell(inner, || EventKind::Stopping { token });
                 return None;
             }
             Step::Report(Report::Lost(cause)) => {
@@ -308,7 +308,7 @@ impl Seat {
     /// Tells how a hold ended, once.
     fn tell_end(&self, inner: &mut Inner, lost: Option<Lost>, confirmed: bool) {
         if let (Told::Acquired, Some(status)) = (inner.told, &inner.status) {
-            self.tell(|| EventKind::end(status, lost, confirmed));
+            self.tell(inner, || EventKind::end(status, lost, confirmed));
             inner.told = Told::Nothing;
         }
     }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
 
-use tenure_core::{Text, Time};
+use tenure_core::Time;
 
 use super::keeper::{NOWHERE, Undoing};
 use super::line::Turn;
@@ -37,7 +37,6 @@ use crate::hold::Status;
 pub(crate) struct Seat {
     line: Arc<Line>,
     at: Arc<Address>,
-    id: Text,
     since: Time,
     acquisition: u64,
     /// In the keeper's list of those to poll.
@@ -104,7 +103,6 @@ impl Seat {
         Arc::new(Self {
             line: Arc::clone(turn.line()),
             at: Arc::clone(at),
-            id: driver.claim().config().id.clone(),
             since: asked.since,
             acquisition: asked.number,
             queued: AtomicBool::new(false),
@@ -141,8 +139,10 @@ impl Seat {
         self.line.shared.clock.now().since(self.since)
     }
 
-    fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        let (lock, id) = (self.line.name.text(), &self.id);
+    /// Tells of a story that is not over: whose it is, the driver knows.
+    fn tell(&self, inner: &Inner, kind: impl FnOnce() -> EventKind) {
+        let Some(driver) = &inner.driver else { return };
+        let (lock, id) = (self.line.name.text(), &driver.claim().config().id);
         self.line.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
