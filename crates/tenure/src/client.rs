@@ -150,15 +150,14 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     pub async fn show(&self, name: &str) -> Result<LockInfo, Error> {
         let name = Name::new(name).map_err(|e| Error::Invalid(e.to_string()))?;
-        let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
                 let snapshot = self.shared.asked(store.read(&name)).await?;
                 let stored = snapshot.stored();
-                Ok(crate::info::of_stored(&name, stored, url(), self.shared.clock.wall()))
+                Ok(crate::info::of_stored(&name, stored, &self.shared, self.shared.clock.wall()))
             }
             #[cfg(feature = "local")]
-            Backend::Local(store) => crate::local::show(store, &name, url()),
+            Backend::Local(store) => crate::local::show(store, &name, self.shared.url.clone()),
         }
     }
 
@@ -171,14 +170,13 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn list(&self) -> Result<Vec<Result<LockInfo, Error>>, Error> {
-        let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
                 let mut listed = self.shared.asked(store.list()).await?;
                 listed.sort_by(|a, b| a.name.cmp(&b.name));
                 let wall = self.shared.clock.wall();
                 let info = |l: tenure_store::Listed| {
-                    Ok(crate::info::of_stored(&l.name, Some(&l.stored?), url(), wall))
+                    Ok(crate::info::of_stored(&l.name, Some(&l.stored?), &self.shared, wall))
                 };
                 Ok(listed.into_iter().map(info).collect())
             }
@@ -225,6 +223,15 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
+    /// Whether the store has a line for those who wait.
+    pub(crate) fn has_queue(&self) -> bool {
+        match &self.backend {
+            Backend::Store(store) => store.capabilities().queue,
+            #[cfg(feature = "local")]
+            Backend::Local(_) => true,
+        }
+    }
+
     /// The number of one more acquisition.
     pub(crate) fn number(&self) -> u64 {
         self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1

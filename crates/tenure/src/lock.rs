@@ -328,12 +328,12 @@ impl Handle {
         if let Some(problem) = &self.settings.problem {
             return Err(Error::Invalid(problem.clone()));
         }
-        let (queue, tags) = match &self.shared.backend {
-            Backend::Store(store) => (store.capabilities().queue, store.capabilities().tags),
+        let tags = match &self.shared.backend {
+            Backend::Store(store) => store.capabilities().tags,
             #[cfg(feature = "local")]
-            Backend::Local(_) => (true, true),
+            Backend::Local(_) => true,
         };
-        if self.settings.add_tags && queue {
+        if self.settings.add_tags && self.shared.has_queue() {
             return Err(Error::Unsupported(ADDS_NO_TAGS.into()));
         }
         if !(tags || self.settings.tags.is_empty()) {
