@@ -144,8 +144,8 @@ impl Lock {
         })
     }
 
-    /// The same, but these are added to those that the lock has. Not on `local:`, where a lock can be
-    /// handed on.
+    /// The same, but these are added to those that the lock has. If they were more than 256 together
+    /// it keeps those that it has. Not on `local:`, where a lock can be handed on.
     pub fn add_tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.set(|settings| match check_tags(tags) {
             Ok(tags) => (settings.tags, settings.add_tags) = (tags, true),
