@@ -44,7 +44,7 @@ pub(crate) enum Backend {
     /// Any store.
     Store(Arc<dyn Store>),
     /// The embedded store, by its own driver.
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     Local(Arc<tenure_local::LocalStore>),
 }
 
@@ -106,7 +106,7 @@ impl Client {
         Self { shared: Arc::new(shared), id }
     }
 
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -156,7 +156,7 @@ impl Client {
                 let stored = snapshot.stored();
                 Ok(crate::info::of_stored(&name, stored, &self.shared, self.shared.clock.wall()))
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(store) => crate::local::show(store, &name, self.shared.url.clone()),
         }
     }
@@ -180,7 +180,7 @@ impl Client {
                 };
                 Ok(listed.into_iter().map(info).collect())
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(store) => crate::local::list(&self.shared, store).await,
         }
     }
@@ -227,7 +227,7 @@ impl Shared {
     pub(crate) fn has_queue(&self) -> bool {
         match &self.backend {
             Backend::Store(store) => store.capabilities().queue,
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(_) => true,
         }
     }

@@ -241,7 +241,7 @@ fn past(past: &tenure_core::Past) -> PastInfo {
 }
 
 /// What the embedded store knows of a lock.
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
     use crate::clock::{Clock as _, System};
     let (record, wall) = (shown.record, System.wall());

@@ -51,7 +51,7 @@ pub(crate) struct Handle {
     pub(crate) first_contact: Duration,
     /// Where the marks of its contenders begin, instead of among the client's own.
     pub(crate) marks: Option<u128>,
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) local: std::sync::OnceLock<Arc<tenure_local::LocalLock>>,
 }
 
@@ -104,7 +104,7 @@ impl Lock {
             ears: None,
             first_contact: FIRST_CONTACT,
             marks: None,
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             local: std::sync::OnceLock::new(),
         }))
     }
@@ -163,7 +163,7 @@ impl Lock {
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let handle = Arc::make_mut(&mut self.0);
         change(&mut handle.settings);
-        #[cfg(feature = "local")]
+        #[cfg(all(feature = "local", target_os = "linux"))]
         {
             handle.local = std::sync::OnceLock::new();
         }
@@ -239,7 +239,7 @@ impl Lock {
     }
 
     /// The same with something that only this crate sets.
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) fn tuned(mut self, change: impl FnOnce(&mut Handle)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -301,7 +301,7 @@ impl Handle {
                     Acquired::TimedOut(by) => Got::TimedOut(by),
                 })
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(store) => {
                 let acquire = crate::local::acquire(self, store, turn, patience, waiting);
                 self.shared.unless_closed(acquire).await?
@@ -330,7 +330,7 @@ impl Handle {
         }
         let tags = match &self.shared.backend {
             Backend::Store(store) => store.capabilities().tags,
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(_) => true,
         };
         if self.settings.add_tags && self.shared.has_queue() {

@@ -240,7 +240,7 @@ pub(crate) struct CalledOff(Arc<Watchdog>);
 impl CalledOff {
     /// From now on work that goes on past the deadline of `hold` ends with the process. A hold that
     /// does not end by time needs no watchdog.
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) fn unless_in_time(hold: &Hold) -> Option<Self> {
         Watchdog::watch(&hold.0, Overrun::default())
     }
