@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::Folder;
 use rustix::process::{Pid, Signal, kill_process};
-use tenure::{Error, LockState, Released};
 use tenure::blocking::{Attempt, Client, Step, connect};
+use tenure::{Error, LockState, Released};
 
 const STORE: &str = "TENURE_TEST_STORE";
 /// Longer than anything here takes, so that only a hang reaches it.

@@ -26,7 +26,11 @@ pub struct Guard {
 #[derive(Debug)]
 enum Kind {
     /// What is lost stays so: the claim says it once.
-    Local { claim: Box<LocalClaim>, token: u64, lost: Option<Lost> },
+    Local {
+        claim: Box<LocalClaim>,
+        token: u64,
+        lost: Option<Lost>,
+    },
     Remote(Box<RemoteGuard>),
 }
 
