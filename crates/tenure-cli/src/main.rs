@@ -6,6 +6,9 @@
 
 use std::process::ExitCode;
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("unsupported: Linux only for now; the library compiles without `local:`");
+
 mod acquire;
 mod args;
 mod ask;

@@ -28,6 +28,7 @@
 //! # let client = tenure::connect("memory:").await?;
 //! let written = client.lock("nightly-backup").run(|hold| async move {
 //!     tokio::select! {
+//!         biased;
 //!         () = hold.stopping() => false,             // the lock is about to be lost: clean up
 //!         () = write_backup(hold.token()) => true,   // dropped at the deadline at the latest
 //!     }
@@ -52,18 +53,25 @@
 //! | `memory:` | in this program, for nobody else | by its ttl |
 //! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
 //!
+//! `local:` alone is `$XDG_STATE_HOME/tenure` or `~/.local/state/tenure`, for root
+//! `/var/lib/tenure`. A folder is named by its absolute path as it is, nothing in it is decoded, and it is
+//! made if it is not there, for its owner alone. Keep it where nobody tidies up: a record that is deleted
+//! is a hold that is lost.
+//!
 //! # Features
 //!
 //! | feature | brings |
 //! |---|---|
 //! | `local` (default) | the store of one machine; Linux only |
 //! | `kube` | the stores of Kubernetes |
-//! | `blocking` (default) | the module `blocking`: locks without async |
+//! | `blocking` (default) | the module `blocking`: locks without async; Linux only |
 //! | `testing` | the module `testing`: a store whose time only the test moves |
 //! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |
 //! | `tracing` | [events and spans](guide::metrics#tracing) of `tracing` |
+//!
+//! Elsewhere than on Linux the default features bring nothing, and `local:` says so.
 
-#[cfg(feature = "blocking")]
+#[cfg(all(feature = "blocking", target_os = "linux"))]
 pub mod blocking;
 mod client;
 mod clock;
@@ -78,7 +86,7 @@ mod hold;
 mod identity;
 mod info;
 mod job;
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 mod lock;
 #[cfg(feature = "metrics")]
@@ -94,7 +102,7 @@ mod url;
 
 pub use client::Client;
 pub use connect::connect;
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 pub use connect::diagnosis;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};
