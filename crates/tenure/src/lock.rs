@@ -308,7 +308,7 @@ impl Handle {
                     session = self.shared.unless_closed(asked).await??;
                     tick = self.shared.clock.tick();
                 }
-                let driver = self.driver(store, session, patience, (&turn, number))?;
+                let driver = self.driver(store, session, patience, (line, number))?;
                 let seat = Seat::new(line.address(store), turn, driver, waiting.end());
                 seat.acquire(&self.shared, (tick, limit), self.ears.as_ref()).await
             }
@@ -437,9 +437,9 @@ impl Handle {
         store: &Arc<dyn Store>,
         session: Session,
         patience: Patience,
-        (turn, number): (&Turn, u64),
+        (line, number): (&Line, u64),
     ) -> Result<Box<Driver>, Error> {
-        let mut left = turn.line().take_left();
+        let mut left = line.take_left();
         // Where liveness is observed, one who knows nothing tries to create: if there is a record
         // after all, that is a conflict, and nothing is lost but what a read would have cost.
         let creates = store.capabilities().liveness == Liveness::Observed;

@@ -3,6 +3,7 @@
 //! Owns the order within the client and what is known of the one in the seat. A store that counts
 //! places by session sees one contender of this client, whatever number of tasks there are.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tenure_core::Wall;
@@ -48,12 +49,11 @@ pub(crate) enum Ahead {
     Holds(Arc<Status>),
 }
 
-/// The right to be seated. Dropping it calls the next.
+/// The right to be seated, until it is given up. Dropping it calls the next.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    line: Arc<Line>,
-    /// Whether the line knows that the seat is empty.
-    left: bool,
+    pub(crate) line: Arc<Line>,
+    given_up: AtomicBool,
 }
 
 impl Line {
@@ -179,17 +179,16 @@ impl Line {
 impl Turn {
     /// For who has taken the permit of this line.
     fn of(line: &Arc<Line>) -> Self {
-        Self { line: Arc::clone(line), left: false }
+        Self { line: Arc::clone(line), given_up: AtomicBool::new(false) }
     }
 
-    pub(crate) const fn line(&self) -> &Arc<Line> {
-        &self.line
-    }
-
-    /// Leaves a driver that has done its work to the next of this client.
-    pub(super) fn leave(mut self, driver: Box<Driver>) {
-        self.line.set_empty(Some(driver));
-        self.left = true;
+    /// Calls the next, and leaves it a driver that has done its work. One caller at a time.
+    pub(super) fn give_up(&self, left: Option<Box<Driver>>) {
+        if !self.given_up.load(Ordering::Relaxed) {
+            self.given_up.store(true, Ordering::Relaxed);
+            self.line.set_empty(left);
+            self.line.turn.add_permits(1);
+        }
     }
 
     /// The lock's name.
@@ -207,10 +206,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if !self.left {
-            self.line.set_empty(None);
-        }
-        self.line.turn.add_permits(1);
+        self.give_up(None);
     }
 }
 

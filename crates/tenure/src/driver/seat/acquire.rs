@@ -36,7 +36,7 @@ impl Seat {
             }
             let alarm = alarm.get_or_insert_with(|| {
                 // Who closes the client from now on finds it; whether it is closed is seen next.
-                seat.line.set_acquiring(Arc::downgrade(seat));
+                seat.turn.line.set_acquiring(Arc::downgrade(seat));
                 Some(Alarm::new(shared.clock.clone()))
             });
             if closed.as_mut().poll(cx).is_ready() {
@@ -74,7 +74,7 @@ impl Seat {
                 // Nobody else gives up what is still waited for.
                 return Poll::Ready(Err(Error::Closed));
             };
-            let tick = tick.take().unwrap_or_else(|| self.line.shared.clock.tick());
+            let tick = tick.take().unwrap_or_else(|| self.turn.line.shared.clock.tick());
             let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
             let report = match step {
                 Step::Report(report) => report,
@@ -128,7 +128,7 @@ impl Seat {
     fn begin_anew(&self, driver: &Driver, session: Session) -> Result<Box<Driver>, Error> {
         let mut config = driver.claim().config().clone();
         config.session = session;
-        config.marks = self.line.shared.marks(self.line.shared.number())?;
+        config.marks = self.turn.line.shared.marks(self.turn.line.shared.number())?;
         let mut claim = Claim::new(config);
         claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
         let driver = Driver::new(claim, None);
@@ -152,14 +152,14 @@ impl Seat {
     fn acquired(self: &Arc<Self>, inner: &mut Inner, token: Token) -> Result<Acquired, Error> {
         let Some(driver) = &inner.driver else { return Err(Error::Closed) };
         let (config, until) = (driver.claim().config(), driver.claim().deadline());
-        let who = (self.line.name.text().clone(), config.id.clone());
-        let clock = (self.line.shared.clock.clone(), &config.timing);
+        let who = (self.turn.line.name.text().clone(), config.id.clone());
+        let clock = (self.turn.line.shared.clock.clone(), &config.timing);
         let status = Status::new(clock, who, token.get(), (driver.now(), until));
         inner.status = Some(Arc::clone(&status));
         inner.trouble = None;
-        self.line.set_holds(Arc::clone(&status));
+        self.turn.line.set_holds(Arc::clone(&status));
         inner.told = Told::Acquired;
-        let remaining = || until.map(|until| until.since(self.line.shared.clock.now()));
+        let remaining = || until.map(|until| until.since(self.turn.line.shared.clock.now()));
         self.tell(inner, || EventKind::Acquired {
             token: token.get(),
             waited: self.age(),
@@ -171,7 +171,7 @@ impl Seat {
 
     fn waits(&self, inner: &Inner, by: HeldBy, place: Option<usize>) {
         self.tell(inner, || EventKind::Waiting { held_by: by.clone(), place });
-        self.line.set_ahead(Ahead::Waits(Box::new(by)));
+        self.turn.line.set_ahead(Ahead::Waits(Box::new(by)));
     }
 }
 

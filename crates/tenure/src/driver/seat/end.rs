@@ -25,7 +25,7 @@ impl Seat {
         let Some(seat) = &keep.0 else { return Ok(Released::Released) };
         let mut begun = None;
         let answer = std::future::poll_fn(|cx| {
-            let tick = seat.line.shared.clock.tick();
+            let tick = seat.turn.line.shared.clock.tick();
             let mut inner = seat.inner();
             let (limit, alarm) = match &mut begun {
                 Some(begun) => begun,
@@ -37,7 +37,7 @@ impl Seat {
             if let Poll::Ready(released) = seat.poll_release(&mut inner, tick, cx) {
                 return Poll::Ready(Ok(released));
             }
-            let alarm = alarm.get_or_insert_with(|| Alarm::new(seat.line.shared.clock.clone()));
+            let alarm = alarm.get_or_insert_with(|| Alarm::new(seat.turn.line.shared.clock.clone()));
             alarm.poll_until(*limit, cx).map(|()| Err(inner.unanswered()))
         });
         let (released, in_doubt) = answer.await?;
@@ -45,7 +45,7 @@ impl Seat {
         if let Some(seat) = keep.0.take()
             && in_doubt
         {
-            seat.line.shared.keeper.poll_soon(&seat);
+            seat.turn.line.shared.keeper.poll_soon(&seat);
         }
         Ok(released)
     }
@@ -105,7 +105,7 @@ impl Seat {
             } else if let Some(released) = self.ended(inner, step) {
                 return Poll::Ready((released, inner.sweep.is_some()));
             }
-            tick = self.line.shared.clock.tick();
+            tick = self.turn.line.shared.clock.tick();
         }
     }
 
@@ -129,19 +129,19 @@ impl Seat {
             self.tell(&inner, || EventKind::GaveUp { waited: self.age() });
         }
         let Some(driver) = &mut inner.driver else { return };
-        driver.cancel(self.line.shared.clock.now());
+        driver.cancel(self.turn.line.shared.clock.now());
         let over = matches!(driver.state(), State::Ended | State::Idle);
         if over && !driver.leaves_doubts() {
             return self.finish(&mut inner);
         }
-        self.line.set_undone();
+        self.turn.line.set_undone();
         self.undo(&mut inner);
     }
 
     /// Asks the keeper to give the hold back. Never blocks and needs no runtime around it.
     pub(crate) fn drop_hold(self: &Arc<Self>) {
         let mut inner = self.inner();
-        let now = self.line.shared.clock.now();
+        let now = self.turn.line.shared.clock.now();
         let held = inner.status.as_ref().is_some_and(|status| status.give_back(now));
         if let Some(driver) = &mut inner.driver {
             if held {
@@ -163,7 +163,7 @@ impl Seat {
                 return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
-            match driver.poll(self.line.shared.clock.tick(), self.site(), cx) {
+            match driver.poll(self.turn.line.shared.clock.tick(), self.site(), cx) {
                 Poll::Ready(step) => drop(self.ended(&mut inner, step)),
                 Poll::Pending if !self.is_over(&mut inner) => return,
                 Poll::Pending => {}
@@ -179,7 +179,7 @@ impl Seat {
         if !lost || driver.state() != State::Held {
             return false;
         }
-        driver.release_lost(self.line.shared.clock.now());
+        driver.release_lost(self.turn.line.shared.clock.now());
         true
     }
 
@@ -194,13 +194,13 @@ impl Seat {
                 if let Some(status) = status {
                     status.extend(until);
                 }
-                let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
+                let remaining = until.map(|until| until.since(self.turn.line.shared.clock.now()));
                 self.tell(inner, || EventKind::Renewed { token, took, remaining });
                 return None;
             }
             Step::Failed(error) => {
                 let until = driver.claim().deadline();
-                let remaining = until.map(|until| until.since(self.line.shared.clock.now()));
+                let remaining = until.map(|until| until.since(self.turn.line.shared.clock.now()));
                 let error = || error.to_string().into();
                 self.tell(inner, || EventKind::RenewFailed { token, error: error(), remaining });
                 return None;
@@ -238,7 +238,7 @@ impl Seat {
 
     /// Leaves to the keeper what nobody waits for.
     fn undo(self: &Arc<Self>, inner: &mut Inner) {
-        inner.undoing.get_or_insert_with(|| self.line.shared.keeper.undoing());
+        inner.undoing.get_or_insert_with(|| self.turn.line.shared.keeper.undoing());
         self.give_to_keeper(inner);
         if inner.place.is_none() {
             // Without a runtime what is there ends with its ttl.
@@ -254,14 +254,14 @@ impl Seat {
             self.tell_end(inner, lost, false);
         }
         let kept = inner.place.is_some();
-        match (inner.driver.take(), inner.turn.take()) {
-            (Some(driver), _) if kept && driver.leaves_doubts() => self.sweep(inner, &driver),
-            (Some(mut driver), Some(turn)) => {
-                driver.stop();
-                turn.leave(driver);
-            }
-            _ => {}
+        let mut left = inner.driver.take();
+        if let Some(driver) = left.take_if(|driver| kept && driver.leaves_doubts()) {
+            self.sweep(inner, &driver);
         }
+        if let Some(driver) = &mut left {
+            driver.stop();
+        }
+        self.turn.give_up(left);
         inner.undoing = None;
         if inner.sweep.is_none() {
             self.leave(inner);
@@ -272,14 +272,14 @@ impl Seat {
     fn sweep(&self, inner: &mut Inner, driver: &Driver) {
         let timing = driver.claim().config().timing;
         let sweep = Sweep {
-            client: Arc::downgrade(&self.line.shared),
+            client: Arc::downgrade(&self.turn.line.shared),
             store: Arc::clone(&self.at.store),
-            name: self.line.name.clone(),
-            clock: self.line.shared.clock.clone(),
+            name: self.turn.line.name.clone(),
+            clock: self.turn.line.shared.clock.clone(),
             first: driver.first,
             attempt: timing.attempt(),
             until: driver.last_sent.after(timing.ttl()),
-            undoing: inner.undoing.take().or_else(|| Some(self.line.shared.keeper.undoing())),
+            undoing: inner.undoing.take().or_else(|| Some(self.turn.line.shared.keeper.undoing())),
         };
         inner.sweep = Some(Box::new(sweep));
         inner.polled_by = PolledBy::Keeper;
@@ -288,7 +288,7 @@ impl Seat {
     /// The keeper has nothing more to do with it.
     fn leave(&self, inner: &mut Inner) {
         if let Some(place) = inner.place.take() {
-            self.line.shared.keeper.forget(self, place);
+            self.turn.line.shared.keeper.forget(self, place);
         }
     }
 

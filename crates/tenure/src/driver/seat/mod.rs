@@ -28,14 +28,14 @@ use tenure_core::Time;
 use super::keeper::{NOWHERE, Undoing};
 use super::line::Turn;
 use super::sweep::Sweep;
-use super::{Address, Driver, Line, Site};
+use super::{Address, Driver, Site};
 use crate::HeldBy;
 use crate::event::{About, EventKind};
 use crate::hold::Status;
 
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
-    line: Arc<Line>,
+    turn: Turn,
     at: Arc<Address>,
     since: Time,
     acquisition: u64,
@@ -50,7 +50,6 @@ struct Inner {
     /// `None`: all is over.
     driver: Option<Box<Driver>>,
     polled_by: PolledBy,
-    turn: Option<Turn>,
     status: Option<Arc<Status>>,
     /// Its place with the keeper.
     place: Option<u32>,
@@ -101,7 +100,7 @@ impl Seat {
         asked: Asked,
     ) -> Arc<Self> {
         Arc::new(Self {
-            line: Arc::clone(turn.line()),
+            turn,
             at: Arc::clone(at),
             since: asked.since,
             acquisition: asked.number,
@@ -110,7 +109,6 @@ impl Seat {
             inner: Mutex::new(Inner {
                 driver: Some(driver),
                 polled_by: PolledBy::Caller,
-                turn: Some(turn),
                 status: None,
                 place: None,
                 undoing: None,
@@ -125,25 +123,25 @@ impl Seat {
     fn give_to_keeper(self: &Arc<Self>, inner: &mut Inner) {
         inner.polled_by = PolledBy::Keeper;
         if inner.place.is_none() {
-            inner.place = self.line.shared.keeper.keep(self);
+            inner.place = self.turn.line.shared.keeper.keep(self);
         } else {
-            self.line.shared.keeper.poll_soon(self);
+            self.turn.line.shared.keeper.poll_soon(self);
         }
     }
 
     fn site(&self) -> Site<'_> {
-        Site { at: &self.at, clock: &self.line.shared.clock }
+        Site { at: &self.at, clock: &self.turn.line.shared.clock }
     }
 
     fn age(&self) -> Duration {
-        self.line.shared.clock.now().since(self.since)
+        self.turn.line.shared.clock.now().since(self.since)
     }
 
     /// Tells of a story that is not over: whose it is, the driver knows.
     fn tell(&self, inner: &Inner, kind: impl FnOnce() -> EventKind) {
         let Some(driver) = &inner.driver else { return };
-        let (lock, id) = (self.line.name.text(), &driver.claim().config().id);
-        self.line.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
+        let (lock, id) = (self.turn.line.name.text(), &driver.claim().config().id);
+        self.turn.line.shared.tell(About { lock, id, acquisition: self.acquisition }, kind);
     }
 
     /// Each change of what it protects is whole before anything of a store's is called.
@@ -154,10 +152,10 @@ impl Seat {
 
 impl Wake for Seat {
     fn wake(self: Arc<Self>) {
-        self.line.shared.keeper.poll_soon(&self);
+        self.turn.line.shared.keeper.poll_soon(&self);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.line.shared.keeper.poll_soon(self);
+        self.turn.line.shared.keeper.poll_soon(self);
     }
 }
