@@ -232,6 +232,15 @@ impl Shared {
         }
     }
 
+    /// Whether its records have a place for tags.
+    pub(crate) fn has_tags(&self) -> bool {
+        match &self.backend {
+            Backend::Store(store) => store.capabilities().tags,
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Backend::Local(_) => true,
+        }
+    }
+
     /// The number of one more acquisition.
     pub(crate) fn number(&self) -> u64 {
         self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1

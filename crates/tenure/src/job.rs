@@ -12,7 +12,7 @@ use tenure_store::{Name, Snapshot, Stored};
 
 use crate::client::{Backend, Shared};
 use crate::clock::{Clock, within};
-use crate::driver::{Address, Driver, Site, Step};
+use crate::driver::{Address, Driver, Step};
 use crate::lock::Handle;
 use crate::{Error, Lock, identity};
 
@@ -66,12 +66,11 @@ impl Job {
         }
         claim.end_other(of, end, reason);
         let seen = Some(Snapshot::Is(stored));
-        let mut driver = Driver::new(claim, seen);
-        let site = Site { at: &self.at, clock: &self.clock };
+        let mut driver = Driver::new(claim, (&self.at, &self.clock), seen);
         let mut trouble = None;
         let ended = std::future::poll_fn(|cx| {
             loop {
-                match driver.poll(site.clock.tick(), site, cx) {
+                match driver.poll(self.clock.tick(), cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Step::Report(Report::Released { .. })) => {
                         return Poll::Ready(Ok(true));

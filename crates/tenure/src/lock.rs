@@ -309,7 +309,7 @@ impl Handle {
                     tick = self.shared.clock.tick();
                 }
                 let driver = self.driver(store, session, patience, (line, number))?;
-                let seat = Seat::new(line.address(store), turn, driver, waiting.end());
+                let seat = Seat::new(turn, driver, waiting.end());
                 seat.acquire(&self.shared, (tick, limit), self.ears.as_ref()).await
             }
             #[cfg(all(feature = "local", target_os = "linux"))]
@@ -339,15 +339,10 @@ impl Handle {
         if let Some(problem) = &self.settings.problem {
             return Err(Error::Invalid(problem.clone()));
         }
-        let tags = match &self.shared.backend {
-            Backend::Store(store) => store.capabilities().tags,
-            #[cfg(all(feature = "local", target_os = "linux"))]
-            Backend::Local(_) => true,
-        };
         if self.settings.add_tags && self.shared.has_queue() {
             return Err(Error::Unsupported(ADDS_NO_TAGS.into()));
         }
-        if !(tags || self.settings.tags.is_empty()) {
+        if !(self.settings.tags.is_empty() || self.shared.has_tags()) {
             return Err(Error::Unsupported(NO_TAGS.into()));
         }
         match &self.shared.backend {
@@ -453,7 +448,7 @@ impl Handle {
         let driver = |marks| {
             let mut claim = Claim::new(self.config(store, session, marks));
             claim.acquire(patience);
-            Driver::new(claim, known)
+            Driver::new(claim, (line.address(store), &self.shared.clock), known)
         };
         Ok(Box::new(match self.marks {
             Some(start) => driver(Marks::new(start)).only_once(),

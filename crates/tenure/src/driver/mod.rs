@@ -55,14 +55,6 @@ pub(crate) struct Address {
     pub(crate) name: Name,
 }
 
-/// Where a driver works.
-#[derive(Clone, Copy)]
-pub(crate) struct Site<'a> {
-    /// Every request under way shares it.
-    pub(crate) at: &'a Arc<Address>,
-    pub(crate) clock: &'a Clock,
-}
-
 /// What a driver tells.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -82,6 +74,9 @@ pub(crate) enum Step {
 /// One claim, the requests under way for it and the latest view of its record.
 pub(crate) struct Driver {
     claim: Claim,
+    /// Every request under way shares it.
+    at: Arc<Address>,
+    clock: Clock,
     seen: Option<Snapshot>,
     ask: Option<Ask>,
     /// Writes that were not answered yet, the newest last.
@@ -134,10 +129,16 @@ enum Want {
 impl Driver {
     /// A driver for `claim`, which has been told what to want. `known` is a state of the record
     /// from before, to be judged if nothing newer is known: no write succeeds on one that is past.
-    pub(crate) fn new(claim: Claim, known: Option<Snapshot>) -> Self {
+    pub(crate) fn new(
+        claim: Claim,
+        (at, clock): (&Arc<Address>, &Clock),
+        known: Option<Snapshot>,
+    ) -> Self {
         let first = claim.config().marks.clone().draw();
         Self {
             claim,
+            at: Arc::clone(at),
+            clock: clock.clone(),
             seen: known,
             ask: None,
             writes: Vec::new(),
@@ -240,19 +241,14 @@ impl Driver {
 
     /// Goes on until there is something to tell or to wait for. `tick` is the time now: read once, as
     /// only what is seen in the store must be dated later than it was seen.
-    pub(crate) fn poll(
-        &mut self,
-        mut tick: Tick,
-        site: Site<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Step> {
+    pub(crate) fn poll(&mut self, mut tick: Tick, cx: &mut Context<'_>) -> Poll<Step> {
         for _ in 0..ROUNDS_MAX {
             self.now = tick.now;
-            let want = self.act(tick, site);
+            let want = self.act(tick);
             if let Want::Told(step) = want {
                 return Poll::Ready(step);
             }
-            match self.take_in(&mut tick, site, cx) {
+            match self.take_in(&mut tick, cx) {
                 Some(Ok(Some(session))) => return Poll::Ready(Step::Reborn(session)),
                 Some(Ok(None)) => continue,
                 Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
@@ -266,7 +262,7 @@ impl Driver {
                     // Every hold would keep the room.
                     self.writes = Vec::new();
                 }
-                let alarm = || Alarm::new(site.clock.clone());
+                let alarm = || Alarm::new(self.clock.clone());
                 self.alarm.get_or_insert_with(alarm).set(until, cx.waker());
                 return Poll::Pending;
             }
@@ -277,7 +273,7 @@ impl Driver {
     }
 
     /// Carries out the claim's next action.
-    fn act(&mut self, Tick { now, wall }: Tick, site: Site<'_>) -> Want {
+    fn act(&mut self, Tick { now, wall }: Tick) -> Want {
         let view = self.seen.as_ref().map_or(View::Unknown, Snapshot::view);
         match self.claim.poll(now, wall, &view) {
             Action::Report(Report::Renewed) => Want::Told(Step::Renewed(now.since(self.sent))),
@@ -293,27 +289,27 @@ impl Driver {
                 self.stop();
                 Want::Told(Step::Ended)
             }
-            Action::Read => self.ask(now, site, None),
-            Action::Probe(session) => self.ask(now, site, Some(session)),
+            Action::Read => self.ask(now, None),
+            Action::Probe(session) => self.ask(now, Some(session)),
             Action::Write(write) => {
                 // Its answer would be older than the write.
                 self.ask = None;
-                self.send(now, site, write);
+                self.send(now, write);
                 Want::Asked
             }
             Action::Wait { .. } if self.unsure && self.ask.is_none() => {
                 self.unsure = false;
-                self.ask(now, site, None)
+                self.ask(now, None)
             }
-            Action::Wait { until } => Want::Wait(self.rest(now, site, until)),
+            Action::Wait { until } => Want::Wait(self.rest(now, until)),
         }
     }
 
     /// Waits with an eye on the record, unless the answer to a write is all that is waited for.
-    fn rest(&mut self, now: Time, site: Site<'_>, until: Option<Time>) -> Option<Time> {
+    fn rest(&mut self, now: Time, until: Option<Time>) -> Option<Time> {
         let asks = self.doubts_session && self.ask.is_none();
         if asks && now >= self.rest_until && self.claim.state() == State::Contending {
-            self.ask_session(now, site);
+            self.ask_session(now);
             return Some(now);
         }
         let answered = self.writes.last().is_none_or(|write| now >= write.give_up_at);
@@ -327,7 +323,7 @@ impl Driver {
         if now < self.rest_until {
             return earlier(until, Some(self.rest_until));
         }
-        self.watch = Some(site.at.store.watch(&site.at.name));
+        self.watch = Some(self.at.store.watch(&self.at.name));
         // It tells what stands there at its first poll, which comes now.
         Some(now)
     }

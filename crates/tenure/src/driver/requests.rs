@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tenure_core::{Change, Liveness, Mark, Outcome, Patience, Probed, Session, State, Time, Write};
 use tenure_store::{BoxFuture, Conditional, Detail, Error as StoreError, Result, Snapshot, Stored};
 
-use super::{Driver, LATE_MAX, Site, Want, earlier};
+use super::{Driver, LATE_MAX, Want, earlier};
 use crate::clock::Tick;
 
 /// A read or a probe under way.
@@ -58,17 +58,17 @@ enum Trace {
 
 impl Driver {
     /// Reads the record or probes a session, unless that is under way already or too soon.
-    pub(super) fn ask(&mut self, now: Time, site: Site<'_>, session: Option<Session>) -> Want {
+    pub(super) fn ask(&mut self, now: Time, session: Option<Session>) -> Want {
         if let Some(given_up) = self.ask_ends() {
             return Want::Wait(earlier(Some(given_up), self.own_times(now)));
         }
         if now < self.rest_until {
             return Want::Wait(earlier(Some(self.rest_until), self.own_times(now)));
         }
-        let at = Arc::clone(site.at);
+        let at = Arc::clone(&self.at);
         let pending = match session {
             // What is waited for or held is watched anyway: one request does for both.
-            None if self.is_watched(site) => {
+            None if self.is_watched() => {
                 self.watch = Some(at.store.watch(&at.name));
                 Pending::Watch
             }
@@ -81,24 +81,24 @@ impl Driver {
     }
 
     /// Whether the record is looked at by a watch that begins now.
-    fn is_watched(&self, site: Site<'_>) -> bool {
+    fn is_watched(&self) -> bool {
         let lasts = matches!(self.claim.state(), State::Contending | State::Held);
-        let observed = site.at.store.capabilities().liveness == Liveness::Observed;
+        let observed = self.at.store.capabilities().liveness == Liveness::Observed;
         lasts && observed && self.watch.is_none()
     }
 
     /// Asks which session is ours: where a server ends them, the claim's may be over, and nothing can
     /// be put under it any more.
-    pub(super) fn ask_session(&mut self, now: Time, site: Site<'_>) {
-        let at = Arc::clone(site.at);
+    pub(super) fn ask_session(&mut self, now: Time) {
+        let at = Arc::clone(&self.at);
         let pending = Pending::Session(Box::pin(async move { at.store.session().await }));
         self.doubts_session = false;
         self.ask = Some(Ask { pending, since: now });
     }
 
     /// Sends a write on condition of the record as it was last seen, which is the one judged.
-    pub(super) fn send(&mut self, now: Time, site: Site<'_>, write: Write) {
-        let at = Arc::clone(site.at);
+    pub(super) fn send(&mut self, now: Time, write: Write) {
+        let at = Arc::clone(&self.at);
         let judged = self.seen.as_ref().and_then(Snapshot::stored).cloned();
         let Write { attempt, change, give_up_at, .. } = write;
         let trace = trace(&change);
@@ -129,7 +129,6 @@ impl Driver {
     pub(super) fn take_in(
         &mut self,
         tick: &mut Tick,
-        site: Site<'_>,
         cx: &mut Context<'_>,
     ) -> Option<Came> {
         for place in 0..self.writes.len() {
@@ -160,7 +159,7 @@ impl Driver {
                 Pending::Session(session) => session.as_mut().poll(cx).map(Answer::Session),
             };
             if let Poll::Ready(answer) = answer {
-                tick.now = site.clock.now();
+                tick.now = self.clock.now();
                 return Some(self.answered(tick.now, answer));
             }
             if let Some(late) = self.ask_late(tick.now) {
@@ -174,7 +173,7 @@ impl Driver {
         // Also while a read is under way: it may never be answered, and the watch tells of a loss.
         let news = self.look_at_watch(tick.now, cx);
         if news.is_some() {
-            tick.now = site.clock.now();
+            tick.now = self.clock.now();
         }
         news.map(|news| news.map(|()| None))
     }

@@ -75,7 +75,7 @@ impl Seat {
                 return Poll::Ready(Err(Error::Closed));
             };
             let tick = tick.take().unwrap_or_else(|| self.turn.line.shared.clock.tick());
-            let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
+            let Poll::Ready(step) = driver.poll(tick, cx) else { return Poll::Pending };
             let report = match step {
                 Step::Report(report) => report,
                 Step::Failed(error) if self.is_final(driver, &error) => {
@@ -131,7 +131,7 @@ impl Seat {
         config.marks = self.turn.line.shared.marks(self.turn.line.shared.number())?;
         let mut claim = Claim::new(config);
         claim.acquire(driver.claim().patience().unwrap_or(Patience::Now));
-        let driver = Driver::new(claim, None);
+        let driver = Driver::new(claim, (&driver.at, &driver.clock), None);
         Ok(Box::new(driver.with_contact()))
     }
 

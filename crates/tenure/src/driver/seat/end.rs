@@ -55,7 +55,7 @@ impl Seat {
     /// # Errors
     /// [`Error::Unsupported`] where it has no place for any.
     pub(crate) fn tag_end(&self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
-        if !(tags.is_empty() || self.at.store.capabilities().tags) {
+        if !(tags.is_empty() || self.turn.line.shared.has_tags()) {
             return Err(Error::Unsupported(NO_TAGS.into()));
         }
         if let Some(driver) = &mut self.inner().driver {
@@ -99,7 +99,7 @@ impl Seat {
             let Some(driver) = &mut inner.driver else {
                 return Poll::Ready((Released::Lost(Lost::RuntimeGone), false));
             };
-            let Poll::Ready(step) = driver.poll(tick, self.site(), cx) else { return Poll::Pending };
+            let Poll::Ready(step) = driver.poll(tick, cx) else { return Poll::Pending };
             if let Step::Failed(error) = step {
                 inner.trouble = Some(Box::new(error));
             } else if let Some(released) = self.ended(inner, step) {
@@ -163,7 +163,7 @@ impl Seat {
                 return self.leave(&mut inner);
             }
             let Some(driver) = &mut inner.driver else { return };
-            match driver.poll(self.turn.line.shared.clock.tick(), self.site(), cx) {
+            match driver.poll(self.turn.line.shared.clock.tick(), cx) {
                 Poll::Ready(step) => drop(self.ended(&mut inner, step)),
                 Poll::Pending if !self.is_over(&mut inner) => return,
                 Poll::Pending => {}
@@ -273,9 +273,9 @@ impl Seat {
         let timing = driver.claim().config().timing;
         let sweep = Sweep {
             client: Arc::downgrade(&self.turn.line.shared),
-            store: Arc::clone(&self.at.store),
+            store: Arc::clone(&driver.at.store),
             name: self.turn.line.name.clone(),
-            clock: self.turn.line.shared.clock.clone(),
+            clock: driver.clock.clone(),
             first: driver.first,
             attempt: timing.attempt(),
             until: driver.last_sent.after(timing.ttl()),

@@ -28,7 +28,7 @@ use tenure_core::Time;
 use super::keeper::{NOWHERE, Undoing};
 use super::line::Turn;
 use super::sweep::Sweep;
-use super::{Address, Driver, Site};
+use super::Driver;
 use crate::HeldBy;
 use crate::event::{About, EventKind};
 use crate::hold::Status;
@@ -36,7 +36,6 @@ use crate::hold::Status;
 /// One contender or hold of a client on any store.
 pub(crate) struct Seat {
     turn: Turn,
-    at: Arc<Address>,
     since: Time,
     acquisition: u64,
     /// In the keeper's list of those to poll.
@@ -94,14 +93,12 @@ enum Acquired {
 
 impl Seat {
     pub(crate) fn new(
-        at: &Arc<Address>,
         turn: Turn,
         driver: Box<Driver>,
         asked: Asked,
     ) -> Arc<Self> {
         Arc::new(Self {
             turn,
-            at: Arc::clone(at),
             since: asked.since,
             acquisition: asked.number,
             queued: AtomicBool::new(false),
@@ -127,10 +124,6 @@ impl Seat {
         } else {
             self.turn.line.shared.keeper.poll_soon(self);
         }
-    }
-
-    fn site(&self) -> Site<'_> {
-        Site { at: &self.at, clock: &self.turn.line.shared.clock }
     }
 
     fn age(&self) -> Duration {
