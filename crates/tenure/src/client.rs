@@ -83,12 +83,7 @@ impl Client {
         Self::on(Backend::Store(store), "store:".into(), Clock::Manual(clock.clone()), None)
     }
 
-    pub(crate) fn on(
-        backend: Backend,
-        url: String,
-        clock: Clock,
-        id: Option<&str>,
-    ) -> Self {
+    pub(crate) fn on(backend: Backend, url: String, clock: Clock, id: Option<&str>) -> Self {
         let id = id.map_or_else(identity::default_id, str::to_owned).into();
         let shared = Shared {
             backend,

@@ -119,8 +119,8 @@ pub use url::{KubeObjects, StoreUrl};
 /// What a store of the user's own implements, and the store in memory.
 pub mod store {
     pub use tenure_core::{
-        Change, End, History, Holder, Liveness, Mark, Past, Probed, Record, Session, Term, Text, Time,
-        Token, Version, Waiter,
+        Change, End, History, Holder, Liveness, Mark, Past, Probed, Record, Session, Term, Text,
+        Time, Token, Version, Waiter,
     };
     pub use tenure_store::*;
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 use tenure_core::{
-    Action, Change, Claim, Config, History, Liveness, Mark, Marks, Outcome, Patience, Record, Report,
-    Session, State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
+    Action, Change, Claim, Config, History, Liveness, Mark, Marks, Outcome, Patience, Record,
+    Report, Session, State, Term, Time, Timing, TimingSpec, Token, Version, View, Wall, Write,
 };
 
 const DRIFT_PPM: u32 = 500_000;

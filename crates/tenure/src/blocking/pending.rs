@@ -193,10 +193,10 @@ fn poll_local(claim: &mut LocalClaim) -> Result<Option<Polled>, Error> {
         return Ok(Some(Polled::Step(match report {
             Report::Acquired { .. } => return Ok(Some(Polled::Acquired)),
             Report::Waiting { place, ticket, by } => {
-                Step::Waiting(Waiting { place, ticket, held_by: held_by(claim, by) })
+                Step::Waiting(Waiting { place, ticket, held_by: held_by(claim, *by) })
             }
-            Report::Busy(by) => Step::Busy(held_by(claim, by)),
-            Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, by)),
+            Report::Busy(by) => Step::Busy(held_by(claim, *by)),
+            Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, *by)),
             Report::TimedOut(None) => {
                 let text = "the limit passed before the store had answered".to_owned();
                 return Err(Error::Unavailable(text, None));

@@ -105,9 +105,8 @@ impl Driver {
         let server = self.claim.config().liveness == Liveness::Server;
         let kept_alive = server && matches!(change, Change::Renew { .. });
         let revision = judged.as_ref().map(|judged| judged.version.revision);
-        let answer = Box::pin(async move {
-            at.store.write_if(&at.name, judged.as_ref(), &change).await
-        });
+        let answer =
+            Box::pin(async move { at.store.write_if(&at.name, judged.as_ref(), &change).await });
         if self.writes.len() >= LATE_MAX {
             self.writes.remove(0);
         }
@@ -126,11 +125,7 @@ impl Driver {
     }
 
     /// Hands at most one thing that came in to the claim; `None`: nothing came.
-    pub(super) fn take_in(
-        &mut self,
-        tick: &mut Tick,
-        cx: &mut Context<'_>,
-    ) -> Option<Came> {
+    pub(super) fn take_in(&mut self, tick: &mut Tick, cx: &mut Context<'_>) -> Option<Came> {
         for place in 0..self.writes.len() {
             if let Poll::Ready(answer) = self.writes[place].answer.as_mut().poll(cx) {
                 let sent = self.writes.remove(place);

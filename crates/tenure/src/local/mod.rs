@@ -73,12 +73,12 @@ pub(crate) async fn acquire(
                 return Ok(Got::Guard(Guard::local(held, status)));
             }
             Some(Report::Waiting { place, by, .. }) => {
-                let by = held_by(&claim, by);
+                let by = held_by(&claim, *by);
                 waiting.tell(&by, place);
                 turn.set_ahead(Ahead::Waits(Box::new(by)));
             }
-            Some(Report::Busy(by)) => return Ok(Got::Busy(held_by(&claim, by))),
-            Some(Report::TimedOut(Some(by))) => return Ok(Got::TimedOut(held_by(&claim, by))),
+            Some(Report::Busy(by)) => return Ok(Got::Busy(held_by(&claim, *by))),
+            Some(Report::TimedOut(Some(by))) => return Ok(Got::TimedOut(held_by(&claim, *by))),
             Some(Report::TimedOut(None)) => {
                 return Err(Error::unavailable("the limit passed before the store had answered"));
             }
@@ -227,13 +227,13 @@ impl Check for Slot {
     }
 }
 
-pub(crate) fn held_by(claim: &LocalClaim, by: Box<tenure_core::HeldBy>) -> HeldBy {
+pub(crate) fn held_by(claim: &LocalClaim, by: tenure_core::HeldBy) -> HeldBy {
     // A hold that ends by time outlives its process, whose number may be another's by now.
     let session = (by.term == Term::Session).then_some(by.session);
     HeldBy {
         pid: session.and_then(tenure_local::pid_of),
         orphan: session.and_then(|session| claim.store().orphan_of(session)),
-        ..(*by).into()
+        ..by.into()
     }
 }
 

@@ -162,7 +162,11 @@ impl Job {
         change: &Change,
     ) -> Option<tenure_store::Result<Conditional<Stored>>> {
         let limit = self.clock.now().after(self.lock.settings.timing.attempt());
-        within(&self.clock, Some(limit), self.at.store.write_if(&self.at.name, Some(judged), change))
-            .await
+        within(
+            &self.clock,
+            Some(limit),
+            self.at.store.write_if(&self.at.name, Some(judged), change),
+        )
+        .await
     }
 }

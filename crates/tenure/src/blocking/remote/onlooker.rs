@@ -198,12 +198,7 @@ impl Drop for RemoteOnlooker {
 }
 
 /// Posts every state that lasts; reads from time to time where there can be no watch.
-async fn watch(
-    store: Arc<dyn Store>,
-    clock: Clock,
-    name: Name,
-    post: Arc<Post<Snapshot>>,
-) {
+async fn watch(store: Arc<dyn Store>, clock: Clock, name: Name, post: Arc<Post<Snapshot>>) {
     loop {
         let mut watch = store.watch(&name);
         while let Some(Ok(news)) = std::future::poll_fn(|cx| watch.as_mut().poll_next(cx)).await {

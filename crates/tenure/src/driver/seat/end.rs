@@ -37,7 +37,8 @@ impl Seat {
             if let Poll::Ready(released) = seat.poll_release(&mut inner, tick, cx) {
                 return Poll::Ready(Ok(released));
             }
-            let alarm = alarm.get_or_insert_with(|| Alarm::new(seat.turn.line.shared.clock.clone()));
+            let alarm =
+                alarm.get_or_insert_with(|| Alarm::new(seat.turn.line.shared.clock.clone()));
             alarm.poll_until(*limit, cx).map(|()| Err(inner.unanswered()))
         });
         let (released, in_doubt) = answer.await?;

@@ -25,10 +25,10 @@ use std::time::Duration;
 
 use tenure_core::Time;
 
+use super::Driver;
 use super::keeper::{NOWHERE, Undoing};
 use super::line::Turn;
 use super::sweep::Sweep;
-use super::Driver;
 use crate::HeldBy;
 use crate::event::{About, EventKind};
 use crate::hold::Status;
@@ -92,11 +92,7 @@ enum Acquired {
 }
 
 impl Seat {
-    pub(crate) fn new(
-        turn: Turn,
-        driver: Box<Driver>,
-        asked: Asked,
-    ) -> Arc<Self> {
+    pub(crate) fn new(turn: Turn, driver: Box<Driver>, asked: Asked) -> Arc<Self> {
         Arc::new(Self {
             turn,
             since: asked.since,
