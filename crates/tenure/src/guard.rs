@@ -30,7 +30,7 @@ enum Kind {
     Kept(Arc<Seat>),
     /// Held in the embedded store.
     #[cfg(all(feature = "local", target_os = "linux"))]
-    Local(crate::local::Held),
+    Local(Box<crate::local::Held>),
     /// Released.
     Gone,
 }
@@ -53,7 +53,7 @@ impl Guard {
 
     #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn local(held: crate::local::Held, status: Arc<Status>) -> Self {
-        Self { hold: Hold(status), kind: Kind::Local(held) }
+        Self { hold: Hold(status), kind: Kind::Local(Box::new(held)) }
     }
 
     /// What is known of the hold, to be handed to work under it.

@@ -83,8 +83,8 @@ impl std::fmt::Debug for Ears {
 /// What became of wanting the lock.
 pub(crate) enum Got {
     Guard(Guard),
-    Busy(HeldBy),
-    TimedOut(HeldBy),
+    Busy(Box<HeldBy>),
+    TimedOut(Box<HeldBy>),
 }
 
 impl Lock {
@@ -192,7 +192,7 @@ impl Lock {
         async move {
             match handle.get(Patience::Now).await? {
                 Got::Guard(guard) => Ok(Attempt::Acquired(guard)),
-                Got::Busy(by) | Got::TimedOut(by) => Ok(Attempt::HeldBy(by)),
+                Got::Busy(by) | Got::TimedOut(by) => Ok(Attempt::HeldBy(*by)),
             }
         }
     }
@@ -252,7 +252,7 @@ impl Got {
     pub(crate) fn in_time(self) -> Result<Guard, Error> {
         match self {
             Self::Guard(guard) => Ok(guard),
-            Self::Busy(by) | Self::TimedOut(by) => Err(Error::TimedOut { held_by: Box::new(by) }),
+            Self::Busy(by) | Self::TimedOut(by) => Err(Error::TimedOut { held_by: by }),
         }
     }
 }
@@ -303,12 +303,13 @@ impl Handle {
                 self.shared.clock.start()?;
                 let limit = tick.now.after(self.first_contact);
                 let mut session = Session::NONE;
-                if store.capabilities().liveness != Liveness::Observed {
+                let can = store.capabilities();
+                if can.liveness != Liveness::Observed {
                     let asked = pin!(self.session(store, patience, tick.now));
                     session = self.shared.unless_closed(asked).await??;
                     tick = self.shared.clock.tick();
                 }
-                let driver = self.driver(store, session, patience, (line, number))?;
+                let driver = self.driver((store, can), session, patience, (line, number))?;
                 let seat = Seat::new(turn, driver, waiting.end());
                 seat.acquire(&self.shared, (tick, limit), self.ears.as_ref()).await
             }
@@ -363,7 +364,7 @@ impl Handle {
         waiting: &mut Waiting<'_>,
     ) -> Result<Result<Turn, Got>, Error> {
         if patience == Patience::Now {
-            return Ok(Err(Got::Busy(line.in_the_way(&self.id)?)));
+            return Ok(Err(Got::Busy(Box::new(line.in_the_way(&self.id)?))));
         }
         let by = line.held_by(&self.id);
         self.shared.clock.start()?;
@@ -378,7 +379,7 @@ impl Handle {
         match within(&self.shared.clock, limit, line.turn()).await {
             Some(Ok(turn)) => Ok(Ok(turn)),
             Some(Err(_)) => Err(Error::Closed),
-            None => Ok(Err(Got::TimedOut(line.in_the_way(&self.id)?))),
+            None => Ok(Err(Got::TimedOut(Box::new(line.in_the_way(&self.id)?)))),
         }
     }
 
@@ -429,7 +430,7 @@ impl Handle {
     /// A contender for the lock in the store: the last one of this client again, if it was the same.
     fn driver(
         &self,
-        store: &Arc<dyn Store>,
+        (store, can): (&Arc<dyn Store>, Capabilities),
         session: Session,
         patience: Patience,
         (line, number): (&Line, u64),
@@ -437,11 +438,11 @@ impl Handle {
         let mut left = line.take_left();
         // Where liveness is observed, one who knows nothing tries to create: if there is a record
         // after all, that is a conflict, and nothing is lost but what a read would have cost.
-        let creates = store.capabilities().liveness == Liveness::Observed;
+        let creates = can.liveness == Liveness::Observed;
         let nothing = || creates.then_some(Snapshot::Absent { revision: 0 });
         let known = left.as_mut().and_then(|left| left.seen_free()).or_else(nothing);
-        let same = |left: &Box<Driver>| left.is_done() && self.is_told(left, store, session);
-        if let Some(mut left) = left.filter(same) {
+        let same = |left: &Driver| left.is_done() && self.is_told(left, can, session);
+        if let Some(mut left) = left.filter(|left| same(left)) {
             left.again(patience, known);
             return Ok(left);
         }
@@ -457,13 +458,13 @@ impl Handle {
     }
 
     /// Whether a claim of this lock would be told the same, but for its marks.
-    fn is_told(&self, driver: &Driver, store: &Arc<dyn Store>, session: Session) -> bool {
+    fn is_told(&self, driver: &Driver, can: Capabilities, session: Session) -> bool {
         let Config { id, session: its_session, timing, tags, add_tags, .. } =
             driver.claim().config();
         let Settings { tags: our_tags, add_tags: adds, .. } = &self.settings;
         self.marks.is_none()
             && (*id == self.id && *its_session == session)
-            && *timing == self.timing(store.capabilities())
+            && *timing == self.timing(can)
             && (tags == our_tags && add_tags == adds)
     }
 

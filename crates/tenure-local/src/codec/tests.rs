@@ -84,7 +84,7 @@ fn record() -> impl Strategy<Value = Record> {
             next_ticket,
             last_token: Token::new(last_token),
             tags,
-            history: Arc::new(history.into()),
+            history: history.into_iter().collect(),
         },
     )
 }

@@ -77,8 +77,10 @@ pub(crate) async fn acquire(
                 waiting.tell(&by, place);
                 turn.set_ahead(Ahead::Waits(Box::new(by)));
             }
-            Some(Report::Busy(by)) => return Ok(Got::Busy(held_by(&claim, *by))),
-            Some(Report::TimedOut(Some(by))) => return Ok(Got::TimedOut(held_by(&claim, *by))),
+            Some(Report::Busy(by)) => return Ok(Got::Busy(Box::new(held_by(&claim, *by)))),
+            Some(Report::TimedOut(Some(by))) => {
+                return Ok(Got::TimedOut(Box::new(held_by(&claim, *by))));
+            }
             Some(Report::TimedOut(None)) => {
                 return Err(Error::unavailable("the limit passed before the store had answered"));
             }

@@ -98,8 +98,8 @@ impl RemotePending {
         self.task = None;
         Ok(Some(match done? {
             Got::Guard(guard) => Told::Acquired(RemoteGuard::new(&self.lock.remote, guard)?),
-            Got::Busy(by) => Told::Busy(by),
-            Got::TimedOut(by) => Told::TimedOut(by),
+            Got::Busy(by) => Told::Busy(*by),
+            Got::TimedOut(by) => Told::TimedOut(*by),
         }))
     }
 

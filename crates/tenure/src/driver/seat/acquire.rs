@@ -54,8 +54,8 @@ impl Seat {
                 Got::Guard(Guard::kept(seat, status))
             }
             // These may have left something to undo.
-            Acquired::Busy(by) => Got::Busy(*by),
-            Acquired::TimedOut(by) => Got::TimedOut(*by),
+            Acquired::Busy(by) => Got::Busy(by),
+            Acquired::TimedOut(by) => Got::TimedOut(by),
         })
     }
 
