@@ -126,7 +126,7 @@ impl Turn<'_> {
                 let stored = guard.read()?;
                 let outcome = Outcome::Done { version: stored.version, token: record.last_token };
                 self.claim.handle_written(now, write.attempt, outcome);
-                self.poll(guard, stored).map(Some)
+                self.poll(&mut guard, stored).map(Some)
             }
             Ok(None) => {
                 self.claim.handle_written(now, write.attempt, Outcome::Conflict);
@@ -156,10 +156,10 @@ impl Turn<'_> {
                 return Ok(Rest::Waits(Position { held_back: true, ..position }));
             }
         }
-        self.poll(guard, stored)
+        self.poll(&mut guard, stored)
     }
 
-    fn poll(&mut self, mut guard: Guard<'_>, mut stored: Stored) -> Result<Rest> {
+    fn poll(&mut self, guard: &mut Guard<'_>, mut stored: Stored) -> Result<Rest> {
         let rest = loop {
             let now = self.store.now();
             let view = self.view(now, &stored);
@@ -176,7 +176,7 @@ impl Turn<'_> {
                     self.claim.handle_probe(session, probed);
                 }
                 Action::Report(report) => self.reports.push_back(report),
-                Action::Write(write) => self.write(&mut guard, &mut stored, &write)?,
+                Action::Write(write) => self.write(guard, &mut stored, &write)?,
                 Action::Idle => break Rest::Done,
                 Action::Wait { until } if self.claim.state() == State::Contending => {
                     break Rest::Waits(self.position(&stored, until)?);
