@@ -86,6 +86,7 @@ fn measure(args: &[String]) -> Result<bool> {
     let tenure = build(built, options.thin)?;
     let bench = Bench::new(&tenure, me.clone(), options.rounds, built)?;
     heading(args, &bench, options.thin)?;
+    let standstill = machine::Standstill::watched();
     let mut lines = Vec::new();
     for row in &options.rows {
         eprintln!("tenure-bench: {} ({})", row.0, row.1);
@@ -95,7 +96,8 @@ fn measure(args: &[String]) -> Result<bool> {
         }
         std::io::stdout().flush()?;
     }
-    println!("\nLoad after: {}.", machine::load());
+    let (load, stood) = (machine::load(), standstill.longest());
+    println!("\nLoad after: {load}. The longest that a thread slept too long: {stood} ms.");
     if let Some(file) = options.json {
         let all: Vec<_> = lines.iter().map(report::Line::json).collect();
         let text = serde_json::to_string_pretty(&all)? + "\n";

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -45,6 +48,39 @@ fn scheduling() -> String {
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// How long this program did not run although it wanted to, at most. A machine that was stopped for
+/// seconds, as a virtual one may be, makes any time look longer, and no load shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Standstill(Arc<AtomicU64>);
+
+impl Standstill {
+    /// Between two looks.
+    const PAUSE: Duration = Duration::from_millis(50);
+
+    /// Looks until the program ends.
+    #[must_use]
+    pub fn watched() -> Self {
+        let watched = Self::default();
+        let longest = Arc::clone(&watched.0);
+        std::thread::spawn(move || {
+            loop {
+                // A wall clock also moves on while a machine is stopped.
+                let slept = SystemTime::now();
+                std::thread::sleep(Self::PAUSE);
+                let over = slept.elapsed().unwrap_or_default().saturating_sub(Self::PAUSE);
+                longest.fetch_max(u64::try_from(over.as_millis()).unwrap_or(0), Relaxed);
+            }
+        });
+        watched
+    }
+
+    /// The longest so far, in milliseconds.
+    #[must_use]
+    pub fn longest(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Processor time of the machine and of this program, to tell how much others used in between.

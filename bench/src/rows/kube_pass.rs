@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::Place;
 use super::kube::micros;
-use crate::cluster::{Cluster, Raw};
+use crate::cluster::Cluster;
 use crate::pairs::{Rounds, Trio, interleave};
 use crate::proc::{Running, now_us};
 use crate::report::{Line, Unit};
@@ -19,7 +20,7 @@ use crate::stats::{Goal, Stat};
 /// What a waiter gets until it waits: it opens its watch, and reads.
 const SETTLE: Duration = Duration::from_millis(60);
 /// How often a format is measured, at least and at most.
-const ROUNDS: (usize, usize) = (100, 400);
+const ROUNDS: (usize, usize) = (100, 2_000);
 /// Locks whose holders are killed at once, how often each, and how long their holds live.
 const DYING: usize = 6;
 const DEATHS: usize = 4;
@@ -226,11 +227,15 @@ fn hear(peer: &mut Running, begins: &[&str]) -> Result<()> {
 pub(super) fn death(place: &Place<'_>) -> Result<Vec<Line>> {
     let cluster = Cluster::new()?;
     let (client, _) = cluster.runtime.block_on(cluster.client())?;
-    let mut raw = cluster.runtime.block_on(cluster.raw(&client))?;
-    let mut puts = puts(&cluster, &mut raw)?;
-    let waited = all(&cluster, |cluster, lock| waiter(place, cluster, lock))?;
+    let raw = Mutex::new(cluster.runtime.block_on(cluster.raw(&client))?);
+    let waited = all(&cluster, |cluster, lock| {
+        let took = waiter(place, cluster, lock)?;
+        // As the waiter's own: alone, by a client that has not written for a while.
+        let mut raw = raw.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((took, micros(cluster.runtime.block_on(raw.put())?)))
+    })?;
+    let (waited, puts): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
     let cron = all(&cluster, |cluster, lock| cron(place, cluster, lock))?;
-    puts.extend(self::puts(&cluster, &mut raw)?);
     let put = Stat::Median.of(&mut puts.clone());
     let ttl = TTL_SECONDS as f64 * 1e6;
     let unit = Unit::Micros;
@@ -247,12 +252,11 @@ pub(super) fn death(place: &Place<'_>) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn puts(cluster: &Cluster, raw: &mut Raw) -> Result<Vec<f64>> {
-    (0..100).map(|_| Ok(micros(cluster.runtime.block_on(raw.put())?))).collect()
-}
-
 /// Several locks at once, each several times.
-fn all(cluster: &Cluster, one: impl Fn(&Cluster, &str) -> Result<f64> + Sync) -> Result<Vec<f64>> {
+fn all<T: Clone + Send>(
+    cluster: &Cluster,
+    one: impl Fn(&Cluster, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let locks: Vec<_> = (0..DYING).map(|lock| format!("dying-{lock}")).collect();
     let found = at_once(&locks, |i, lock| {
         // Not all at the same moment.

@@ -105,8 +105,8 @@ Examples:
       Under a Lease in the namespace jobs, beside client-go's programs.";
 
 pub(crate) const SHOW_LONG: &str = "\
-Show one lock: its holder, its queue, its tags, and its last holds, newest first, with how each
-ended. Exits 0 whether it is held or free.";
+Show one lock: its holder, its queue, its tags, and its last holds, newest
+first, with how each ended. Exits 0 whether it is held or free.";
 
 pub(crate) const SHOW_AFTER: &str = "\
 Examples:
@@ -117,14 +117,14 @@ JSON: {\"lock\",\"store\",\"state\":\"free|held|expired\",\"mode\",\"ttl_ms\",
 \"holders\":[{\"id\",\"host\",\"pid\",\"token\",\"since\",\"remaining_ms\",\"orphan\"}],
 \"queue\":[{\"id\",\"pid\",\"since\"}],\"tags\":[],\"history\":[{\"id\",\"token\",\"since\",
 \"until\",\"end\":\"released|died|expired|stolen\",\"reason\"}]}. Times are RFC 3339 in
-UTC, _ms are whole milliseconds, unknown is null; orphan is the process that
-keeps the lock after its holder was killed; history holds the last 8 holds,
-newest first, and the reason given to `tenure steal`. Fields are only ever
-added.";
+UTC, _ms are whole milliseconds, unknown is null, as the queue is on kube:;
+orphan is the process that keeps the lock after its holder was killed; history
+holds the last 8 holds, newest first, and the reason given to `tenure steal`.
+Fields are only ever added.";
 
 pub(crate) const LS_LONG: &str = "\
 List every lock of the store, also those that are free since they were last
-used: state, holder, since when, and how many wait.";
+used: state, holder, since when, and how many wait: on kube: nobody knows.";
 
 pub(crate) const LS_AFTER: &str = "\
 Examples:

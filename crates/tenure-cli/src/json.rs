@@ -17,7 +17,7 @@ pub(crate) struct Lock<'a> {
     pub(crate) mode: &'static str,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) holders: Vec<Holder<'a>>,
-    pub(crate) queue: Vec<Waiter<'a>>,
+    pub(crate) queue: Option<Vec<Waiter<'a>>>,
     pub(crate) tags: &'a [String],
     pub(crate) history: Vec<Past<'a>>,
 }

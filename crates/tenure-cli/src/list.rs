@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use tenure::blocking::{Client, connect_existing};
-use tenure::{Condition, HoldEnd, HolderInfo, LockInfo, LockState, PastInfo};
+use tenure::{Condition, HoldEnd, HolderInfo, LockInfo, LockState, PastInfo, WaiterInfo};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::display::local_time;
@@ -84,14 +84,14 @@ fn shape(lock: &LockInfo) -> json::Lock<'_> {
         mode: "exclusive",
         ttl_ms: lock.ttl.map(json::millis),
         holders: lock.holders.iter().map(holder).collect(),
-        queue: lock
-            .queue
-            .iter()
-            .map(|w| json::Waiter { id: &w.id, pid: w.pid, since: json::time(w.since.as_micros()) })
-            .collect(),
+        queue: lock.has_queue.then(|| lock.queue.iter().map(waiter).collect()),
         tags: &lock.tags,
         history: lock.history.iter().map(past).collect(),
     }
+}
+
+fn waiter(w: &WaiterInfo) -> json::Waiter<'_> {
+    json::Waiter { id: &w.id, pid: w.pid, since: json::time(w.since.as_micros()) }
 }
 
 fn past(past: &PastInfo) -> json::Past<'_> {
@@ -239,6 +239,6 @@ fn row(lock: &LockInfo) -> [String; 7] {
         of(&|h| h.pid.map(|pid| pid.to_string())),
         of(&|h| h.token.map(|token| token.to_string())),
         of(&since),
-        lock.queue.len().to_string(),
+        if lock.has_queue { lock.queue.len().to_string() } else { dash() },
     ]
 }

@@ -5,6 +5,9 @@
 //! verbs work on these alone. Protocol decisions are the library's.
 #![cfg_attr(all(not(test), target_env = "gnu"), no_main)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("unsupported: Linux only for now; the library compiles without `local:`");
+
 mod acquire;
 mod args;
 mod ask;

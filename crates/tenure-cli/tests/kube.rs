@@ -181,6 +181,7 @@ fn locks_are_listed() {
     let listed: Vec<serde_json::Value> = serde_json::from_str(&ran.stdout).unwrap();
     let own = listed.iter().find(|lock| lock["lock"] == kube.lock.as_str()).unwrap();
     assert_eq!((&own["state"], &own["holders"][0]["id"]), (&"held".into(), &"me".into()));
+    assert!(own["queue"].is_null(), "nobody knows who waits: {own}");
     drop(holder);
 }
 
@@ -229,12 +230,13 @@ fn an_outage_while_waiting_is_waited_out() {
     let waiter = kube.start(&["run", "--connect-timeout", "1s", "LOCK", "-c", "echo mine"]);
     std::thread::sleep(Duration::from_secs(1));
     kube.way().close();
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(9));
     kube.way().open();
     holder.signal(Signal::TERM);
     assert_eq!(holder.end().code, Some(143));
     let ran = waiter.end();
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "mine"), "{ran:?}");
+    assert_eq!(ran.stderr.matches("no news from the server").count(), 1, "{ran:?}");
 }
 
 #[test]

@@ -218,6 +218,25 @@ proptest! {
     }
 }
 
+/// A lock that is told something new each time is still taken and given back, with what it had.
+#[test]
+fn added_tags_have_a_bound() {
+    let mut reg = Register::default();
+    let tags = |of: core::ops::Range<u32>| of.map(|n| Text::from(format!("t{n:03}"))).collect();
+    for n in 0..10 {
+        let from = u32::from(n) * 64;
+        let own = Config { tags: tags(from..from + 32), add_tags: true, ..config(n) };
+        let mut claim = Claim::new(own);
+        start(&mut claim, Patience::Forever, at(0.0), &mut reg);
+        claim.tag_end(tags(from + 32..from + 64), true);
+        claim.release(at(0.0));
+        wake(&mut claim, at(0.0), &mut reg);
+        assert_eq!(reg.record.as_ref().unwrap().holder, None);
+    }
+    let had: Vec<Text> = tags(0..256);
+    assert_eq!(reg.record.as_ref().unwrap().tags, had);
+}
+
 /// A change such as a protocol may make: takers have new marks, and tickets that are theirs.
 fn change(record: &Record, kind: u8, one: u8, two: u8, flag: bool) -> Change {
     let waiting = |n: u8| record.queue.get(usize::from(n)).map(|w| w.mark);

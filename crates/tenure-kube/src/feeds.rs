@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tenure_store::Error;
 use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ use crate::stream::Stream;
 
 /// Who gives up a feed after this long wanted to know something: no attempt is shorter.
 const SLOW: Duration = Duration::from_millis(90);
+/// After how long without any watch people are told.
+const OUTAGE: Duration = Duration::from_secs(5);
 
 /// What is watched: all objects under this path, or one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +85,13 @@ struct State {
     /// What cannot be watched, until when: nothing under a path, or one object.
     blind: HashMap<Key, Instant>,
     said_blind: HashSet<String>,
+    outage: Option<Outage>,
+}
+
+/// Watches fail, one after the other.
+struct Outage {
+    since: Instant,
+    said: bool,
 }
 
 type Listener = (u64, Arc<Sender<Heard>>);
@@ -184,6 +194,18 @@ impl Feeds {
             );
         }
     }
+
+    /// A watch failed and none has begun since: says so once, if that goes on.
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        let new = Outage { since: Instant::now(), said: false };
+        let outage = state.outage.get_or_insert(new);
+        if !outage.said && outage.since.elapsed() >= OUTAGE {
+            outage.said = true;
+            drop(state);
+            tracing::warn!(target: "tenure", "no news from the server, trying again: {error}");
+        }
+    }
 }
 
 impl State {
@@ -221,6 +243,9 @@ impl Source {
     pub(crate) fn begin(&self, told: bool) {
         self.shared.feeds.slow.store(false, Ordering::Relaxed);
         let mut state = self.shared.feeds.state();
+        if state.outage.take().is_some_and(|outage| outage.said) {
+            tracing::info!(target: "tenure", "the server can be watched again");
+        }
         if self.key.object.is_none() {
             // Whoever listens to one object only does so here from now on.
             let all = &self.key.all;

@@ -35,6 +35,7 @@ const GIVEN_UP: Duration = Duration::from_millis(90);
 /// Credentials are read again at most this often.
 const RENEW: Duration = Duration::from_secs(2);
 /// How long what was sent may be unacknowledged.
+#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// After how much silence the kernel asks whether anybody is there, and how often, how many times.
 const SILENCE: Duration = Duration::from_secs(15);

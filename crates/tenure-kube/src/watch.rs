@@ -125,7 +125,9 @@ impl Watching {
                 return Ok(None);
             }
             Some(Over::Failed(failed)) => {
-                return Err(failure(asked("watch", spot, Some(&self.name)), &failed));
+                let error = failure(asked("watch", spot, Some(&self.name)), &failed);
+                self.shared.feeds.fail(&error);
+                return Err(error);
             }
             None => {}
         }

@@ -44,7 +44,7 @@ pub(crate) enum Backend {
     /// Any store.
     Store(Arc<dyn Store>),
     /// The embedded store, by its own driver.
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     Local(Arc<tenure_local::LocalStore>),
 }
 
@@ -106,7 +106,7 @@ impl Client {
         Self { shared: Arc::new(shared), id }
     }
 
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -150,15 +150,14 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     pub async fn show(&self, name: &str) -> Result<LockInfo, Error> {
         let name = Name::new(name).map_err(|e| Error::Invalid(e.to_string()))?;
-        let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
                 let snapshot = self.shared.asked(store.read(&name)).await?;
                 let stored = snapshot.stored();
-                Ok(crate::info::of_stored(&name, stored, url(), self.shared.clock.wall()))
+                Ok(crate::info::of_stored(&name, stored, &self.shared, self.shared.clock.wall()))
             }
-            #[cfg(feature = "local")]
-            Backend::Local(store) => crate::local::show(store, &name, url()),
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Backend::Local(store) => crate::local::show(store, &name, self.shared.url.clone()),
         }
     }
 
@@ -171,18 +170,17 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn list(&self) -> Result<Vec<Result<LockInfo, Error>>, Error> {
-        let url = || self.shared.url.clone();
         match &self.shared.backend {
             Backend::Store(store) => {
                 let mut listed = self.shared.asked(store.list()).await?;
                 listed.sort_by(|a, b| a.name.cmp(&b.name));
                 let wall = self.shared.clock.wall();
                 let info = |l: tenure_store::Listed| {
-                    Ok(crate::info::of_stored(&l.name, Some(&l.stored?), url(), wall))
+                    Ok(crate::info::of_stored(&l.name, Some(&l.stored?), &self.shared, wall))
                 };
                 Ok(listed.into_iter().map(info).collect())
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(store) => crate::local::list(&self.shared, store).await,
         }
     }
@@ -225,6 +223,15 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
+    /// Whether the store has a line for those who wait.
+    pub(crate) fn has_queue(&self) -> bool {
+        match &self.backend {
+            Backend::Store(store) => store.capabilities().queue,
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Backend::Local(_) => true,
+        }
+    }
+
     /// The number of one more acquisition.
     pub(crate) fn number(&self) -> u64 {
         self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1

@@ -50,7 +50,7 @@ pub async fn connect(url: &str) -> Result<Client, Error> {
     Ok(Client::on(backend, shown, Arc::new(System), url.id()))
 }
 
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 fn local(url: &StoreUrl) -> Result<(Backend, String), Error> {
     use tenure_local::{LocalStore, Options};
     let store = LocalStore::open(&Options { path: url.path().map(Into::into) })?;
@@ -59,19 +59,22 @@ fn local(url: &StoreUrl) -> Result<(Backend, String), Error> {
     Ok((Backend::Local(Arc::new(store)), shown))
 }
 
-#[cfg(not(feature = "local"))]
+#[cfg(not(all(feature = "local", target_os = "linux")))]
 fn local(_: &StoreUrl) -> Result<(Backend, String), Error> {
-    Err(Error::Unsupported("local: was left out of this program; build with its feature".into()))
+    Err(Error::Unsupported(match cfg!(target_os = "linux") {
+        true => "local: was left out of this program; build with its feature".into(),
+        false => "local: unsupported: Linux only for now".into(),
+    }))
 }
 
 /// What a cluster says when it is asked what could go wrong.
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 pub mod diagnosis {
     pub use tenure_kube::{Ahead, Diagnosis, LockDiagnosis, Right, Writer};
 }
 
 /// Asks it.
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 pub(crate) async fn diagnose(
     url: &str,
     names: &[String],
@@ -91,13 +94,13 @@ async fn kube(url: &KubeUrl) -> Result<(Backend, String), Error> {
 }
 
 /// The address of the cluster that this store is in.
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 pub(crate) async fn cluster(url: &StoreUrl) -> Result<String, Error> {
     let Place::Kube(kube) = url.place() else { return Err(not_in_kube()) };
     Ok(tenure_kube::server(&access(kube)).await?)
 }
 
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 fn not_in_kube() -> Error {
     Error::Unsupported("only a store in Kubernetes can be asked: kube:".into())
 }
@@ -135,7 +138,7 @@ async fn kube(_: &KubeUrl) -> Result<(Backend, String), Error> {
 }
 
 /// The same for programs without async.
-#[cfg(feature = "blocking")]
+#[cfg(all(feature = "blocking", target_os = "linux"))]
 pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Error> {
     let parsed = StoreUrl::parse(url)?;
     let Some(options) = embedded(&parsed) else { return crate::blocking::Client::elsewhere(url) };
@@ -144,7 +147,7 @@ pub(crate) fn connect_blocking(url: &str) -> Result<crate::blocking::Client, Err
 }
 
 /// Opens the store that `url` names if there is one. Elsewhere there always is.
-#[cfg(feature = "blocking")]
+#[cfg(all(feature = "blocking", target_os = "linux"))]
 pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Client>, Error> {
     let parsed = StoreUrl::parse(url)?;
     let Some(options) = embedded(&parsed) else {
@@ -155,13 +158,13 @@ pub(crate) fn connect_existing(url: &str) -> Result<Option<crate::blocking::Clie
 }
 
 /// How the embedded store is opened, if that is what the URL names.
-#[cfg(feature = "blocking")]
+#[cfg(all(feature = "blocking", target_os = "linux"))]
 fn embedded(url: &StoreUrl) -> Option<tenure_local::Options> {
     let Place::Local(path) = url.place() else { return None };
     Some(tenure_local::Options { path: path.clone() })
 }
 
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 impl From<tenure_local::Error> for Error {
     fn from(error: tenure_local::Error) -> Self {
         use tenure_local::Error as Local;

@@ -29,7 +29,7 @@ enum Kind {
     /// Held in any store, and kept by the keeper.
     Kept(Arc<Seat>),
     /// Held in the embedded store.
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     Local(crate::local::Held),
     /// Released.
     Gone,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Kept(_) => "Kept",
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Self::Local(_) => "Local",
             Self::Gone => "Gone",
         })
@@ -51,7 +51,7 @@ impl Guard {
         Self { hold: Hold(status), kind: Kind::Kept(seat) }
     }
 
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn local(held: crate::local::Held, status: Arc<Status>) -> Self {
         Self { hold: Hold(status), kind: Kind::Local(held) }
     }
@@ -131,7 +131,7 @@ impl Guard {
     pub(crate) fn tag_end(&mut self, tags: Vec<Text>, add: bool) -> Result<(), Error> {
         match &self.kind {
             Kind::Kept(seat) => return seat.tag_end(tags, add),
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Kind::Local(held) => held.tag_end(tags, add),
             Kind::Gone => {}
         }
@@ -180,7 +180,7 @@ impl Guard {
                 // It takes over what dropping the guard would do, at its first poll, which is now.
                 seat.release(leave).await
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Kind::Local(held) => held.release(leave).await,
             Kind::Gone => Ok(Released::Released),
         }
@@ -191,7 +191,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.kind, Kind::Gone) {
             Kind::Kept(seat) => seat.drop_hold(),
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Kind::Local(held) => drop(held),
             Kind::Gone => {}
         }

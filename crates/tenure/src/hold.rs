@@ -67,7 +67,7 @@ impl Status {
     }
 
     /// From now on `check` is asked while somebody waits for the loss.
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn set_check(&self, check: Weak<dyn Check>) {
         // Set once, right after it was made.
         let _ = self.check.set(check);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tenure_core::{Condition, End, Facts, Term, Text, Wall};
 use tenure_store::{Name, Stored};
 
+use crate::client::Shared;
+
 /// Whether somebody has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,8 +33,10 @@ pub struct LockInfo {
     pub ttl: Option<Duration>,
     /// Who has it.
     pub holders: Vec<HolderInfo>,
-    /// Who waits, first come first.
+    /// Who waits, first come first; empty where the store has no line ([`has_queue`](Self::has_queue)).
     pub queue: Vec<WaiterInfo>,
+    /// Whether who waits is known to the store.
+    pub has_queue: bool,
     /// Its tags, sorted.
     pub tags: Vec<String>,
     /// The last ended holds, newest first, as many as the record keeps.
@@ -40,7 +44,7 @@ pub struct LockInfo {
 }
 
 impl LockInfo {
-    /// A lock that nobody has taken yet, in the store with this URL.
+    /// A lock that nobody has taken yet, in the store with this URL, which has a line.
     #[must_use]
     pub fn free(name: &str, store: &str) -> Self {
         Self {
@@ -50,6 +54,7 @@ impl LockInfo {
             ttl: None,
             holders: Vec::new(),
             queue: Vec::new(),
+            has_queue: true,
             tags: Vec::new(),
             history: Vec::new(),
         }
@@ -131,7 +136,7 @@ pub struct WaiterInfo {
 pub(crate) fn of_stored(
     name: &Name,
     stored: Option<&Stored>,
-    store: String,
+    shared: &Shared,
     wall: Wall,
 ) -> LockInfo {
     let record = stored.map(|stored| &stored.record);
@@ -167,7 +172,7 @@ pub(crate) fn of_stored(
     let expired = holders.as_ref().is_some_and(|h| h.remaining == Some(Duration::ZERO));
     LockInfo {
         name: name.to_string(),
-        store,
+        store: shared.url.clone(),
         state: match &holders {
             None => LockState::Free,
             Some(_) if expired => LockState::Expired,
@@ -176,6 +181,7 @@ pub(crate) fn of_stored(
         ttl,
         holders: holders.into_iter().collect(),
         queue: queue.collect(),
+        has_queue: shared.has_queue(),
         tags: record.map_or_else(Vec::new, |r| r.tags.iter().map(ToString::to_string).collect()),
         history: record.map_or_else(Vec::new, |r| r.history.iter().rev().map(past).collect()),
     }
@@ -235,7 +241,7 @@ fn past(past: &tenure_core::Past) -> PastInfo {
 }
 
 /// What the embedded store knows of a lock.
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
     use crate::clock::{Clock as _, System};
     let (record, wall) = (shown.record, System.wall());
@@ -271,6 +277,7 @@ pub(crate) fn of_local(shown: tenure_local::Shown, store: String) -> LockInfo {
         ttl,
         holders: holders.collect(),
         queue: queue.collect(),
+        has_queue: true,
         tags: record.tags.iter().map(ToString::to_string).collect(),
         history: record.history.iter().rev().map(past).collect(),
     }

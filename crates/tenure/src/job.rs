@@ -38,7 +38,7 @@ impl Job {
         lock.check()?;
         let store = match &shared.backend {
             Backend::Store(store) => Arc::clone(store),
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(_) => {
                 return Err(Error::Unsupported("local: has ways of its own".into()));
             }

@@ -58,12 +58,14 @@
 //! |---|---|
 //! | `local` (default) | the store of one machine; Linux only |
 //! | `kube` | the stores of Kubernetes |
-//! | `blocking` (default) | the module `blocking`: locks without async |
+//! | `blocking` (default) | the module `blocking`: locks without async; Linux only |
 //! | `testing` | the module `testing`: a store whose time only the test moves |
 //! | `metrics` | `Client::record_metrics`: [metrics](guide::metrics) |
 //! | `tracing` | [events and spans](guide::metrics#tracing) of `tracing` |
+//!
+//! Elsewhere than on Linux the default features bring nothing, and `local:` says so.
 
-#[cfg(feature = "blocking")]
+#[cfg(all(feature = "blocking", target_os = "linux"))]
 pub mod blocking;
 mod client;
 mod clock;
@@ -78,7 +80,7 @@ mod hold;
 mod identity;
 mod info;
 mod job;
-#[cfg(feature = "local")]
+#[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 mod lock;
 #[cfg(feature = "metrics")]
@@ -94,7 +96,7 @@ mod url;
 
 pub use client::Client;
 pub use connect::connect;
-#[cfg(all(feature = "kube", feature = "blocking"))]
+#[cfg(all(feature = "kube", feature = "blocking", target_os = "linux"))]
 pub use connect::diagnosis;
 pub use error::Error;
 pub use event::{Event, EventKind, Events};

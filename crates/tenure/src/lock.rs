@@ -51,7 +51,7 @@ pub(crate) struct Handle {
     pub(crate) first_contact: Duration,
     /// Where the marks of its contenders begin, instead of among the client's own.
     pub(crate) marks: Option<u128>,
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) local: std::sync::OnceLock<Arc<tenure_local::LocalLock>>,
 }
 
@@ -104,7 +104,7 @@ impl Lock {
             ears: None,
             first_contact: FIRST_CONTACT,
             marks: None,
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             local: std::sync::OnceLock::new(),
         }))
     }
@@ -144,8 +144,8 @@ impl Lock {
         })
     }
 
-    /// The same, but these are added to those that the lock has. Not on `local:`, where a lock can be
-    /// handed on.
+    /// The same, but these are added to those that the lock has. If they were more than 256 together
+    /// it keeps those that it has. Not on `local:`, where a lock can be handed on.
     pub fn add_tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
         self.set(|settings| match check_tags(tags) {
             Ok(tags) => (settings.tags, settings.add_tags) = (tags, true),
@@ -163,7 +163,7 @@ impl Lock {
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let handle = Arc::make_mut(&mut self.0);
         change(&mut handle.settings);
-        #[cfg(feature = "local")]
+        #[cfg(all(feature = "local", target_os = "linux"))]
         {
             handle.local = std::sync::OnceLock::new();
         }
@@ -239,7 +239,7 @@ impl Lock {
     }
 
     /// The same with something that only this crate sets.
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) fn tuned(mut self, change: impl FnOnce(&mut Handle)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -301,7 +301,7 @@ impl Handle {
                     Acquired::TimedOut(by) => Got::TimedOut(by),
                 })
             }
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(store) => {
                 let acquire = crate::local::acquire(self, store, turn, patience, waiting);
                 self.shared.unless_closed(acquire).await?
@@ -328,12 +328,12 @@ impl Handle {
         if let Some(problem) = &self.settings.problem {
             return Err(Error::Invalid(problem.clone()));
         }
-        let (queue, tags) = match &self.shared.backend {
-            Backend::Store(store) => (store.capabilities().queue, store.capabilities().tags),
-            #[cfg(feature = "local")]
-            Backend::Local(_) => (true, true),
+        let tags = match &self.shared.backend {
+            Backend::Store(store) => store.capabilities().tags,
+            #[cfg(all(feature = "local", target_os = "linux"))]
+            Backend::Local(_) => true,
         };
-        if self.settings.add_tags && queue {
+        if self.settings.add_tags && self.shared.has_queue() {
             return Err(Error::Unsupported(ADDS_NO_TAGS.into()));
         }
         if !(tags || self.settings.tags.is_empty()) {

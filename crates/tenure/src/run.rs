@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::hold::{Hold, Status};
 use crate::{Error, Guard, Lock, Lost, Released};
 
 /// What happens when work blocks its thread past the deadline, so that it cannot be stopped.
+///
+/// A process that stood still past the end of its hold, by a suspend or SIGSTOP, cannot be told from
+/// blocked work at first: its tasks have a tenth of a second to drop theirs.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Overrun {
@@ -218,12 +222,18 @@ async fn finish(guard: Guard, at_least: Option<Duration>) -> Result<(), Error> {
 /// Sees to it from another thread that work which blocks its own ends with the hold.
 ///
 /// It acts half the margin after the deadline: late enough for a task that is not blocked to have
-/// dropped its work, and before anybody else can have the lock.
+/// dropped its work, and before anybody else can have the lock. If it wakes up only when the whole
+/// margin is over, the process stood still and so did every task: they have their [`TURN`] first.
 struct Watchdog {
     hold: Hold,
     overrun: Overrun,
     watch: Mutex<Watch>,
+    /// The tasks are having their turn.
+    late: AtomicBool,
 }
+
+/// How long a task takes to drop its work, at most, once its process goes on.
+const TURN: Duration = Duration::from_millis(100);
 
 enum Watch {
     /// Until it rings.
@@ -240,7 +250,7 @@ pub(crate) struct CalledOff(Arc<Watchdog>);
 impl CalledOff {
     /// From now on work that goes on past the deadline of `hold` ends with the process. A hold that
     /// does not end by time needs no watchdog.
-    #[cfg(feature = "blocking")]
+    #[cfg(all(feature = "blocking", target_os = "linux"))]
     pub(crate) fn unless_in_time(hold: &Hold) -> Option<Self> {
         Watchdog::watch(&hold.0, Overrun::default())
     }
@@ -251,7 +261,8 @@ impl Watchdog {
     fn watch(status: &Arc<Status>, overrun: Overrun) -> Option<CalledOff> {
         let at = Self::acts_at(status)?;
         let watch = Mutex::new(Watch::Awake);
-        let dog = Arc::new(Self { hold: Hold(Arc::clone(status)), overrun, watch });
+        let (hold, late) = (Hold(Arc::clone(status)), AtomicBool::new(false));
+        let dog = Arc::new(Self { hold, overrun, watch, late });
         dog.sleep_until(at);
         Some(CalledOff(dog))
     }
@@ -315,12 +326,18 @@ impl Wake for Watchdog {
     fn wake(self: Arc<Self>) {
         let status = &self.hold.0;
         let Some(at) = Self::acts_at(status) else { return };
-        if status.clock.now() < at {
-            if self.change(Watch::Awake) {
-                self.sleep_until(at);
-            }
-        } else if self.change(Watch::Off) {
-            self.act();
+        let now = status.clock.now();
+        let stood_still = now >= at.after(status.margin / 2);
+        let again = if now < at {
+            self.late.store(false, Relaxed);
+            Some(at)
+        } else {
+            (stood_still && !self.late.swap(true, Relaxed)).then(|| now.after(TURN))
+        };
+        match again {
+            Some(at) if self.change(Watch::Awake) => self.sleep_until(at),
+            None if self.change(Watch::Off) => self.act(),
+            Some(_) | None => {}
         }
     }
 }

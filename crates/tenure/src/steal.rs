@@ -58,7 +58,7 @@ impl Lock {
             let Some(stored) = snapshot.stored() else { return Ok(None) };
             let Some(holder) = &stored.record.holder else { return Ok(None) };
             let (mark, wall) = (holder.mark, shared.clock.wall());
-            let was = crate::info::of_stored(&job.name, Some(stored), shared.url.clone(), wall);
+            let was = crate::info::of_stored(&job.name, Some(stored), &shared, wall);
             if was.state == LockState::Free || !was.meets(condition) {
                 return Ok(None);
             }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::Folder;
 use rustix::process::{Pid, Signal, kill_process};
-use tenure::LockState;
 use tenure::blocking::{Attempt, Client, Step, connect};
+use tenure::{Error, LockState, Released};
 
 const STORE: &str = "TENURE_TEST_STORE";
 /// Longer than anything here takes, so that only a hang reaches it.
@@ -209,6 +209,21 @@ fn a_deleted_record_is_a_lost_hold_and_the_token_grows_all_the_same() {
     let token = guard.token();
     let next = client.lock("line").acquire().unwrap();
     assert!(next.token() > token, "{} after {token}", next.token());
+    // What is lost stays lost, and is nobody's to give back.
+    assert_eq!(guard.check().unwrap(), Some(tenure::Lost::Deleted));
+    assert_eq!(guard.release().unwrap(), Released::Lost(tenure::Lost::Deleted));
+    assert_eq!(next.release().unwrap(), Released::Released);
+}
+
+#[test]
+fn work_that_looked_and_saw_the_loss_is_told_of_it_all_the_same() {
+    let (store, client) = fresh("looked");
+    let file = format!("{}/locks/line", store.strip_prefix("local:").unwrap());
+    let told = client.lock("line").run(|guard| {
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(guard.check().unwrap(), Some(tenure::Lost::Deleted));
+    });
+    assert!(matches!(told, Err(Error::Lost(tenure::Lost::Deleted))), "{told:?}");
 }
 
 #[test]

@@ -5,14 +5,16 @@ mod common;
 #[path = "common/sim.rs"]
 mod sim;
 
+use std::io::{BufRead as _, BufReader};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sim::Sim;
 use tenure::store::{
     BoxFuture, Capabilities, Conditional, Listed, Liveness, Memory, Name, Result as Answer,
@@ -219,6 +221,25 @@ fn work_that_blocks_its_thread_past_the_deadline_is_overrun() {
     assert!(matches!(lost, Err(Error::Lost(Lost::Deadline))), "{lost:?}");
 }
 
+#[test]
+fn work_that_blocks_its_thread_after_its_process_stood_still_is_overrun_a_moment_later() {
+    let sim = Sim::new(Liveness::Observed);
+    let (client, clock) = (sim.faulty(), sim.clock.clone());
+    let (called, calls) = std::sync::mpsc::channel();
+    let overrun = Overrun::call(move |hold| called.send(hold.token()).unwrap());
+    let lost = sim::run(async {
+        let lock = client.lock("x");
+        lock.run_with(RunOptions::new().overrun(overrun), |hold| async move {
+            clock.advance(Duration::from_secs(60));
+            assert!(calls.try_recv().is_err(), "its tasks had no turn");
+            clock.advance(Duration::from_millis(100));
+            assert_eq!(calls.recv_timeout(Duration::from_secs(20)), Ok(hold.token()));
+        })
+        .await
+    });
+    assert!(matches!(lost, Err(Error::Lost(Lost::Deadline))), "{lost:?}");
+}
+
 const ROLE: &str = "TENURE_TEST_OVERRUN";
 
 #[test]
@@ -227,7 +248,8 @@ fn by_default_an_overrun_aborts_the_process() {
         let (clock, memory) = (ManualClock::new(), Memory::new(Liveness::Observed));
         let client = Client::with_clock(Arc::new(memory), &clock);
         let work = |_| async move {
-            clock.advance(Duration::from_secs(15));
+            // A clock that jumped further would be that of a process that stood still.
+            clock.advance(Duration::from_millis(14_500));
             println!("went on");
         };
         drop(sim::run(client.lock("x").run(work)));
@@ -241,6 +263,42 @@ fn by_default_an_overrun_aborts_the_process() {
         (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
     assert!(!out.status.success() && out.status.code().is_none(), "{:?}", out.status);
     assert!(!said.contains("went on") && told.contains("aborting the process"), "{said}{told}");
+}
+
+/// As a service is whose machine is suspended: its work blocks nothing, and only ends.
+#[test]
+fn a_process_that_stood_still_past_its_hold_drops_the_work_and_lives() {
+    if std::env::var_os(ROLE).is_some() {
+        let told = sim::run(async {
+            let client = tenure::connect("memory:").await.unwrap();
+            let lock = client.lock("x").ttl(Duration::from_secs(1));
+            lock.run(|_| async {
+                println!("works");
+                std::future::pending::<()>().await;
+            })
+            .await
+        });
+        println!("told {told:?}");
+        return;
+    }
+    let me = std::env::current_exe().unwrap();
+    let name = "a_process_that_stood_still_past_its_hold_drops_the_work_and_lives";
+    for _ in 0..3 {
+        let mut child = Command::new(&me);
+        child.args(["--exact", name, "--nocapture"]).env(ROLE, "1").stdout(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().contains("works") {}
+        let pid = Pid::from_child(&child);
+        for (signal, time) in [(Signal::STOP, 2_000), (Signal::CONT, 0)] {
+            kill_process(pid, signal).unwrap();
+            std::thread::sleep(Duration::from_millis(time));
+        }
+        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}: {said:?}");
+        assert!(said.iter().any(|line| line.contains("told Err(Lost(Deadline))")), "{said:?}");
+    }
 }
 
 #[test]

@@ -490,12 +490,20 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
     }
 }
 
-/// These tags and those of the record; none: nothing is said of tags.
+/// How many tags a lock may come to have by adding some: stores bound the size of a record, and a
+/// lock must not stay busy for a label.
+const TAGS_MAX: usize = 256;
+
+/// These tags and those of the record, or only those if all together were too many; none: nothing
+/// is said of tags.
 pub(super) fn joined(mut tags: Vec<Text>, with: Option<&Record>) -> Vec<Text> {
     if let (Some(record), false) = (with, tags.is_empty()) {
         tags.extend(record.tags.iter().cloned());
         tags.sort_unstable();
         tags.dedup();
+        if tags.len() > TAGS_MAX {
+            tags.clone_from(&record.tags);
+        }
     }
     tags
 }

@@ -25,7 +25,12 @@ pub struct Guard {
 
 #[derive(Debug)]
 enum Kind {
-    Local { claim: Box<LocalClaim>, token: u64 },
+    /// What is lost stays so: the claim says it once.
+    Local {
+        claim: Box<LocalClaim>,
+        token: u64,
+        lost: Option<Lost>,
+    },
     Remote(Box<RemoteGuard>),
 }
 
@@ -45,7 +50,7 @@ pub enum News {
 impl Guard {
     pub(super) fn local(claim: Box<LocalClaim>) -> Option<Self> {
         let token = claim.token()?.get();
-        Some(Self { kind: Kind::Local { claim, token } })
+        Some(Self { kind: Kind::Local { claim, token, lost: None } })
     }
 
     pub(super) fn remote(guard: RemoteGuard) -> Self {
@@ -125,7 +130,12 @@ impl Guard {
     /// As [`Pending::poll`](super::Pending::poll); the hold then counts as held.
     pub fn check(&mut self) -> Result<Option<Lost>, Error> {
         match &mut self.kind {
-            Kind::Local { claim, .. } => Ok(claim.check()?.map(Lost::from)),
+            Kind::Local { claim, lost, .. } => {
+                if lost.is_none() {
+                    *lost = claim.check()?.map(Lost::from);
+                }
+                Ok(lost.clone())
+            }
             Kind::Remote(guard) => Ok(guard.look()),
         }
     }
@@ -168,6 +178,7 @@ impl Guard {
     /// the record still names it, it ends with this process, or elsewhere by its ttl.
     pub fn release(self) -> Result<Released, Error> {
         match self.kind {
+            Kind::Local { lost: Some(cause), .. } => Ok(Released::Lost(cause)),
             Kind::Local { mut claim, .. } => released(claim.release()?),
             Kind::Remote(guard) => guard.release(None),
         }
@@ -181,6 +192,7 @@ impl Guard {
     /// As [`release`](Self::release).
     pub fn release_after(self, ttl: Duration) -> Result<Released, Error> {
         match self.kind {
+            Kind::Local { lost: Some(cause), .. } => Ok(Released::Lost(cause)),
             Kind::Local { mut claim, .. } => released(claim.detach(ttl)?),
             Kind::Remote(guard) => guard.release(Some(ttl)),
         }

@@ -157,12 +157,12 @@ impl Turn {
         &self.line
     }
     /// The lock's name.
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn text(&self) -> &tenure_core::Text {
         self.line.name.text()
     }
 
-    #[cfg(feature = "local")]
+    #[cfg(all(feature = "local", target_os = "linux"))]
     /// Says what the others are to know of the one seated.
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
         self.line.set_ahead(ahead);

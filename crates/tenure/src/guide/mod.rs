@@ -41,8 +41,8 @@
 /// [`RunOptions::wait_max`]: crate::RunOptions::wait_max
 /// [metrics and tracing]: crate::guide::metrics
 /// [`guide::testing`]: crate::guide::testing
-#[cfg_attr(feature = "blocking", doc = "[`blocking`]: crate::blocking")]
-#[cfg_attr(not(feature = "blocking"), doc = "[`blocking`]: crate")]
+#[cfg_attr(all(feature = "blocking", target_os = "linux"), doc = "[`blocking`]: crate::blocking")]
+#[cfg_attr(not(all(feature = "blocking", target_os = "linux")), doc = "[`blocking`]: crate")]
 pub mod calls {}
 
 #[doc = include_str!("promises.md")]
@@ -127,6 +127,6 @@ pub mod metrics {}
 /// [`RunOptions::at_least`]: crate::RunOptions::at_least
 /// [`RunOptions::wait_max`]: crate::RunOptions::wait_max
 /// [`guide::embedding`]: crate::guide::embedding
-#[cfg_attr(feature = "blocking", doc = "[`blocking`]: crate::blocking")]
-#[cfg_attr(not(feature = "blocking"), doc = "[`blocking`]: crate")]
+#[cfg_attr(all(feature = "blocking", target_os = "linux"), doc = "[`blocking`]: crate::blocking")]
+#[cfg_attr(not(all(feature = "blocking", target_os = "linux")), doc = "[`blocking`]: crate")]
 pub mod from {}

@@ -93,7 +93,7 @@ impl Remote {
     pub(super) fn store(&self) -> Result<&Arc<dyn Store>, Error> {
         match &self.client.shared().backend {
             Backend::Store(store) => Ok(store),
-            #[cfg(feature = "local")]
+            #[cfg(all(feature = "local", target_os = "linux"))]
             Backend::Local(_) => Err(Error::Unsupported("local: has a client of its own".into())),
         }
     }

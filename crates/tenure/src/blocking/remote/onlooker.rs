@@ -125,7 +125,7 @@ impl RemoteOnlooker {
         let shared = self.remote.client().shared();
         let (now, wall) = (shared.clock.now(), shared.clock.wall());
         let stored = self.last.as_ref().and_then(Snapshot::stored);
-        let mut info = crate::info::of_stored(&self.name, stored, shared.url.clone(), wall);
+        let mut info = crate::info::of_stored(&self.name, stored, shared, wall);
         let holder = stored.and_then(|stored| stored.record.holder.as_ref());
         let mut target = holder.map(RemoteTarget::of);
         let same = |(seen, _): &(RemoteTarget, Time)| Some(seen) == target.as_ref();
