@@ -178,7 +178,7 @@ fn busy_names_the_holder_and_a_limit_is_kept() {
     assert_eq!(held.pid, Some(holder.child.id()));
     let limit = Duration::from_millis(50);
     let timed_out = lock.acquire_timeout(limit).unwrap_err();
-    assert!(matches!(timed_out, tenure::Error::TimedOut { .. }), "{timed_out}");
+    assert!(matches!(timed_out, Error::TimedOut { .. }), "{timed_out}");
     assert_eq!(queued(&client), 0, "the line was left");
     holder.release();
 }
@@ -305,7 +305,7 @@ fn what_is_wrong_with_a_lock_is_said_by_its_check_and_by_whatever_is_asked_of_it
             lock.try_acquire().map(drop).unwrap_err(),
         ];
         for error in errors {
-            assert!(matches!(error, tenure::Error::Invalid(_)), "{error:?}");
+            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
             assert!(error.to_string().contains(says), "{says}: {error}");
         }
     }

@@ -146,7 +146,8 @@ fn an_exchange_of_slots_is_harmless() {
 fn a_record_of_another_lock_is_refused() {
     let sample = Sample::new(10);
     let place = Place { folder: Path::new("/store"), file: c"locks/m", lock: Some("m") };
-    let text = load(&sample.file, place, &mut Vec::new(), &mut Known::default()).unwrap_err().to_string();
+    let text =
+        load(&sample.file, place, &mut Vec::new(), &mut Known::default()).unwrap_err().to_string();
     assert!(text.contains(r#"it is the record of "l", not of "m""#), "{text}");
 }
 
