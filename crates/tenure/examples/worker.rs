@@ -50,6 +50,7 @@ async fn work(hold: Hold, send: impl Fn(u64, u64)) {
     for n in 1.. {
         send(n, hold.token()); // what it writes to refuses smaller tokens
         tokio::select! {
+            biased; // once told to stop, nothing more
             () = &mut stopping => return,
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }

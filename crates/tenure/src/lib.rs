@@ -28,6 +28,7 @@
 //! # let client = tenure::connect("memory:").await?;
 //! let written = client.lock("nightly-backup").run(|hold| async move {
 //!     tokio::select! {
+//!         biased;
 //!         () = hold.stopping() => false,             // the lock is about to be lost: clean up
 //!         () = write_backup(hold.token()) => true,   // dropped at the deadline at the latest
 //!     }
@@ -51,6 +52,11 @@
 //! | `kube:NAMESPACE`, with `?format=` of `lease`, `annotation`, `configmap` or `janus` | objects of a cluster, as client-go, kubelock, lockheed and janus keep them | by its ttl |
 //! | `memory:` | in this program, for nobody else | by its ttl |
 //! | [`Client::new`] | any [`store::Store`] of your own | as the store can tell |
+//!
+//! `local:` alone is `$XDG_STATE_HOME/tenure` or `~/.local/state/tenure`, for root
+//! `/var/lib/tenure`. A folder is named by its absolute path as it is, nothing in it is decoded, and it is
+//! made if it is not there, for its owner alone. Keep it where nobody tidies up: a record that is deleted
+//! is a hold that is lost.
 //!
 //! # Features
 //!

@@ -97,6 +97,10 @@ impl Lock {
     /// blocks its thread cannot be dropped: if it does so past the deadline, the process is
     /// aborted (see [`Overrun`]). The hold is renewed as long as the work runs.
     ///
+    /// A hold that is taken away, or whose record is deleted, has no deadline any more: the work is told
+    /// when that is noticed, on `local:` within a second, and dropped after the grace, at most two
+    /// seconds later. Until then somebody else may work beside it, and only the token tells them apart.
+    ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
     /// let client = tenure::connect("memory:").await?;

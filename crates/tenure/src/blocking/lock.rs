@@ -226,8 +226,29 @@ impl Lock {
     /// ```
     /// # let folder = std::env::current_dir()?.join(format!("target/doc-run-{}", std::process::id()));
     /// # let client = tenure::blocking::connect(&format!("local:{}", folder.display()))?;
-    /// let lines = client.lock("report").run(|guard| format!("by token {}", guard.token()))?;
-    /// assert!(lines.starts_with("by token "));
+    /// use tenure::Error;
+    /// use tenure::blocking::{Guard, News};
+    ///
+    /// /// Whether to begin nothing more: the one question for every store.
+    /// fn must_stop(guard: &mut Guard) -> Result<bool, Error> {
+    ///     let mut told = false;
+    ///     while let Some(news) = guard.news() {
+    ///         told |= news != News::Renewed;
+    ///     }
+    ///     Ok(told || guard.check()?.is_some())
+    /// }
+    ///
+    /// let done = client.lock("report").run(|guard| {
+    ///     for page in 1..=3 {
+    ///         if must_stop(guard)? {
+    ///             return Ok(page - 1);
+    ///         }
+    ///         print(page, guard.token());
+    ///     }
+    ///     Ok::<_, Error>(3)
+    /// })??;
+    /// assert_eq!(done, 3);
+    /// # fn print(_page: u32, _token: u64) {}
     /// # std::fs::remove_dir_all(folder)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -48,8 +48,8 @@ pub use repair::{Damage, Salvage};
 
 use crate::Error;
 
-/// Opens the store that `url` names: `local:` for the default folder of this machine and user, or
-/// `local:/absolute/path`. `?id=NAME` sets the identity.
+/// Opens the store that `url` names, as [`tenure::connect`](crate::connect) does; for the stores that are
+/// not on this machine's disk, `kube:` and `memory:`, a thread does the waiting.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown URL and for a folder that locks cannot be kept in,

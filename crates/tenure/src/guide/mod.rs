@@ -70,6 +70,7 @@ pub mod fencing {}
 /// [`Error::Invalid`]: crate::Error::Invalid
 /// [`Lock::run`]: crate::Lock::run
 /// [`Lost::RuntimeGone`]: crate::Lost::RuntimeGone
+/// [`RunOptions::overrun`]: crate::RunOptions::overrun
 pub mod embedding {}
 
 #[doc = include_str!("testing.md")]

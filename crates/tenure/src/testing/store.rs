@@ -134,7 +134,8 @@ impl TestStore {
 
     /// Lets the hold of the lock called `name` run out: its holder does not reach the store any
     /// more, and so much time passes that it has lost its hold ([`Lost::Deadline`]) and the lock is
-    /// free. Everybody else goes on as usual; who waits for the lock has it afterwards.
+    /// free. Everybody else goes on as usual; who waits for the lock has it afterwards. About four
+    /// fifths of a ttl go by before its work is told to stop: give that more to do.
     ///
     /// # Panics
     /// If nobody holds the lock.
@@ -162,7 +163,8 @@ impl TestStore {
     /// Takes the lock called `name` away from its holder, as `cause` says: another holder stands in
     /// the record ([`Lost::Replaced`]), none ([`Lost::Freed`]), the record is deleted
     /// ([`Lost::Deleted`]), or its hold expires ([`Lost::Deadline`]: as [`expire`](Self::expire)).
-    /// The other holder never renews, so the lock is free again after one more ttl.
+    /// The other holder never renews, so the lock is free again after one more ttl. But for that last
+    /// cause no time passes.
     ///
     /// # Panics
     /// If nobody holds the lock, and for a cause that lies in the holder's own program.
