@@ -82,6 +82,16 @@ pub(crate) struct Position {
 impl Turn<'_> {
     /// Polls the machine until it waits.
     pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
+        if self.may_join() {
+            match file.lock_within(Duration::ZERO) {
+                Ok(Some(guard)) => return self.present(guard),
+                // Where others are at it there will be a line to join. Making a file takes longer
+                // than all the rest of that, so it is made now and not while they wait for the guard.
+                Err(Error::Busy { .. }) => self.store.prepare_pipe(),
+                Err(e) => return Err(e),
+                Ok(None) => {}
+            }
+        }
         loop {
             match file.lock_within(self.limit) {
                 Ok(Some(guard)) => return self.present(guard),
@@ -323,6 +333,12 @@ impl Turn<'_> {
         if let Some(holder) = record.holder.as_ref().filter(|h| h.session == session) {
             self.store.end_orphans(session, holder.token, self.name);
         }
+    }
+
+    /// Whether this look may end with a place in line.
+    fn may_join(&self) -> bool {
+        let contends = self.claim.state() == State::Contending && !self.claim.is_impatient();
+        contends && self.pipe.is_none() && !self.quick
     }
 
     fn is_impatient(&self) -> bool {
