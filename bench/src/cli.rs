@@ -84,7 +84,7 @@ fn measure(args: &[String]) -> Result<bool> {
     // target/release: beside it is the command, above it a folder that git ignores, on a disk.
     let built = me.parent().context("this program's folder")?;
     let tenure = build(built, options.thin)?;
-    let bench = Bench::new(tenure, me.clone(), options.rounds, built)?;
+    let bench = Bench::new(&tenure, me.clone(), options.rounds, built)?;
     heading(args, &bench, options.thin)?;
     let standstill = machine::Standstill::watched();
     let mut lines = Vec::new();

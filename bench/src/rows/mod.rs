@@ -66,7 +66,8 @@ pub const ROWS: &[Row] = &[
 /// What all rows need.
 #[derive(Debug)]
 pub struct Bench {
-    /// The `tenure` command.
+    /// The `tenure` command: a copy, as an installation makes one. What a linker has just written
+    /// lies in the page cache in single pages, and starting it costs up to a fifth more.
     pub tenure: PathBuf,
     /// This program.
     pub me: PathBuf,
@@ -76,13 +77,17 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Rows work in a new folder within `parent`, which must be on a disk for the durable ones.
+    /// Rows measure a copy of the command `built`, and work in a new folder within `parent`, which
+    /// must be on a disk for the durable ones.
     ///
     /// # Errors
-    /// If the folder cannot be made.
-    pub fn new(tenure: PathBuf, me: PathBuf, rounds: Option<usize>, parent: &Path) -> Result<Self> {
+    /// If the folder or the copy cannot be made.
+    pub fn new(built: &Path, me: PathBuf, rounds: Option<usize>, parent: &Path) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("tenure-bench-").tempdir_in(parent);
         let root = root.with_context(|| format!("make a folder in {}", parent.display()))?;
+        let tenure = root.path().join("tenure");
+        fs::copy(built, &tenure).with_context(|| format!("copy {}", built.display()))?;
+        fs::File::open(&tenure)?.sync_all().context("sync the copy")?;
         Ok(Self { tenure, me, rounds, root })
     }
 

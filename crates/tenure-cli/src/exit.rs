@@ -4,7 +4,6 @@
 //! The table in `help.rs` and these constants say the same.
 
 use std::fmt::Display;
-use std::process::ExitCode;
 
 use serde::Serialize;
 
@@ -105,14 +104,14 @@ impl Failure {
     }
 
     /// Says it and gives the code, or ends here by the interrupt.
-    pub(crate) fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> u8 {
         if let Some(text) = self.text {
             complain(&text);
         }
         if let Some(interrupt) = self.interrupt {
             signals::end_by_interrupt(interrupt);
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens in the child between its birth and exec, and the process state it must restore.
 //!
-//! The only file of the workspace with unsafe code. Four things need it:
+//! The only file of the workspace with unsafe code. Five things need it:
 //! * [`Hook::start`] makes the child as posix_spawn(3) does, in the parent's memory on a stack of
 //!   its own while the parent stands still: copying the address space, as fork(2) does, costs more
 //!   than all of tenure's own work. posix_spawn itself has no room for a hook. Everything
@@ -9,6 +9,8 @@
 //!   ignores SIGPIPE before `main`; only a function that the loader calls earlier can look. It
 //!   also undoes an ignored SIGCHLD, with which the kernel would throw the child's exit code away
 //!   (as flock(1) does), and the hook puts that back.
+//! * With glibc [`entry`] stands in for the runtime's own, which reads all of `/proc/self/maps` at
+//!   every start to be able to name a stack's overflow: a tenth of all of tenure's own work.
 //! * The hook addresses descriptors by number, because the child has its own table of them.
 //! * The keeper's process is a copy of this one, which std has no call for.
 //!
@@ -67,6 +69,35 @@ extern "C" fn look_at_dispositions() {
     // A limit on the length of files is an error like a full disk, not an end by a signal.
     set_disposition(libc::SIGXFSZ, libc::SIG_IGN);
     IGNORED.store(ignored, Ordering::Relaxed);
+}
+
+/// What the C library calls, and the runtime's own entry in short: the standard descriptors are open,
+/// a reader that went away is an error and no end by a signal, a panic is a failure of tenure. What
+/// is written out at exit is written out. The arguments come from a function that the loader calls.
+#[cfg(all(not(test), target_env = "gnu"))]
+#[unsafe(export_name = "main")]
+extern "C" fn entry(_: c_int, _: *const *const c_char) -> c_int {
+    open_standard();
+    set_disposition(libc::SIGPIPE, libc::SIG_IGN);
+    let code = std::panic::catch_unwind(crate::tenure).unwrap_or(crate::exit::FAILED);
+    std::process::exit(i32::from(code))
+}
+
+/// A file that is opened later must not get the number of a standard descriptor that was closed:
+/// what is said there would be written into it.
+#[cfg(all(not(test), target_env = "gnu"))]
+fn open_standard() {
+    for fd in 0..=2 {
+        // SAFETY: asks by number, and opens a file whose name ends with a zero. The lowest number
+        // that is free is this one. Nobody else has begun to use descriptors.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) == -1
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1
+            {
+                libc::_exit(i32::from(crate::exit::FAILED));
+            }
+        }
+    }
 }
 
 /// Whether this process was started with signal `number` ignored, as by `nohup` or `&`.

@@ -1,10 +1,9 @@
 //! The `tenure` command: run a command under a lock, and see who holds what.
 //!
-//! `main` calls and picks the exit code; everything else stands in a file of its own. What the
+//! `tenure` calls and picks the exit code; everything else stands in a file of its own. What the
 //! user typed becomes plain structs (`args`), those become resolved options (`options`), and the
 //! verbs work on these alone. Protocol decisions are the library's.
-
-use std::process::ExitCode;
+#![cfg_attr(all(not(test), target_env = "gnu"), no_main)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("unsupported: Linux only for now; the library compiles without `local:`");
@@ -57,10 +56,17 @@ use options::{
     AcquireOptions, DoctorOptions, HoldOptions, RbacOptions, RepairOptions, StealOptions,
 };
 
-fn main() -> ExitCode {
+/// The entry where it is not [`hook`]'s.
+#[cfg(any(test, not(target_env = "gnu")))]
+fn main() -> std::process::ExitCode {
+    tenure().into()
+}
+
+/// Does what the arguments say, and gives the exit code.
+fn tenure() -> u8 {
     #[cfg(feature = "bench-link")]
     if bench_link::is_wanted() {
-        return ExitCode::from(u8::from(bench_link::reach().is_err()));
+        return u8::from(bench_link::reach().is_err());
     }
     #[cfg(feature = "kube")]
     warnings::pass_on();
@@ -69,7 +75,7 @@ fn main() -> ExitCode {
         Err(Stop::Print(text)) => text.print().map_err(|e| printing(&e)).map(|()| 0),
         Err(Stop::Usage(failure)) => Err(failure),
     };
-    done.map_or_else(Failure::report, ExitCode::from)
+    done.unwrap_or_else(Failure::report)
 }
 
 fn dispatch(args: Args) -> Result<u8, Failure> {

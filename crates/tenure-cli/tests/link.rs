@@ -1,12 +1,12 @@
 //! How the command is linked: fixed position, few relocations at the start, no loader where the C
-//! compiler brings the C library to link. Owns the limit.
+//! compiler brings the C library to link, an entry of its own. Owns the limit.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::path::Path;
 use std::process::Command;
 
-use object::{Object as _, ObjectKind, ObjectSection as _};
+use object::{Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _};
 
 /// Bytes of one entry with an addend in a 64-bit file.
 const ENTRY: u64 = 24;
@@ -23,6 +23,16 @@ fn fixed_position_few_relocations_and_no_loader() {
     assert!((1..1000).contains(&count), "{count} relocations");
     let asks_for_a_loader = file.section_by_name(".interp").is_some();
     assert_eq!(asks_for_a_loader, !compiler_has("libc.a"), "not linked as build.rs decides");
+}
+
+/// The runtime's reads `/proc/self/maps`.
+#[test]
+fn the_entry_is_not_the_runtimes() {
+    let bytes = std::fs::read(env!("CARGO_BIN_EXE_tenure")).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let has = |what: &str| file.symbols().any(|s| s.name().is_ok_and(|name| name.contains(what)));
+    assert!(has("main"), "the symbols were stripped");
+    assert!(!has("lang_start"), "the runtime's entry is linked in");
 }
 
 /// A compiler that has no such file answers with the bare name.

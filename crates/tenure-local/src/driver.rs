@@ -77,7 +77,8 @@ pub struct LocalClaim {
     session: Arc<OwnSession>,
     claim: Claim,
     patience: Patience,
-    file: LockFile,
+    /// The lock's file, once it was needed.
+    file: Option<Box<LockFile>>,
     reports: VecDeque<Report>,
     pipe: Option<WaitPipe>,
     ahead: Ahead,
@@ -143,7 +144,7 @@ impl LocalClaim {
     /// # Errors
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
-    pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Self> {
+    pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Box<Self>> {
         let mut claim = Self::idle(lock, lock.store.marks())?;
         claim.want(patience);
         Ok(claim)
@@ -155,7 +156,7 @@ impl LocalClaim {
     }
 
     /// One that wants nothing yet, with these marks for its attempts.
-    fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Self> {
+    fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Box<Self>> {
         let settings = &lock.settings;
         let session = lock.store.session(&settings.id)?;
         let claim = Claim::new(Config {
@@ -171,12 +172,12 @@ impl LocalClaim {
             tags: settings.tags.clone(),
             marks,
         });
-        Ok(Self {
+        Ok(Box::new(Self {
             lock: Arc::clone(lock),
             session,
             claim,
             patience: Patience::Forever,
-            file: lock.file(),
+            file: None,
             reports: VecDeque::new(),
             pipe: None,
             ahead: Ahead::default(),
@@ -191,7 +192,11 @@ impl LocalClaim {
             quick: false,
             kill: None,
             ending: EndedBy::Caller,
-        })
+        }))
+    }
+
+    fn file(&mut self) -> &mut LockFile {
+        self.file.get_or_insert_with(|| self.lock.file())
     }
 
     /// Does what can be done now and returns the next news; `None`: wait for
@@ -243,7 +248,7 @@ impl LocalClaim {
         let since = self.busy.take().unwrap_or(start);
         let waited = now.since(since);
         if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
-            return Err(Error::Busy { path, by: self.file.guard_owner(), waited });
+            return Err(Error::Busy { path, by: self.file().guard_owner(), waited });
         }
         self.busy = Some(since);
         self.next_look = Some(now.after(pause_after(waited)));
@@ -291,14 +296,14 @@ impl LocalClaim {
             return Ok(false);
         }
         let mut page = [0; PAGE];
-        let Some(n) = self.file.first_page(&mut page)? else { return Ok(false) };
+        let Some(n) = self.file().first_page(&mut page)? else { return Ok(false) };
         if page[..n] == *self.page {
             return Ok(true);
         }
         // Every write changes this page. It was read before the record: if that is no newer than
         // what was last seen, the page is not, either.
         let seen = self.seen;
-        let same = self.file.peek()?.is_some_and(|stored| stored.version.revision == seen);
+        let same = self.file().peek()?.is_some_and(|stored| stored.version.revision == seen);
         if same {
             self.page = page[..n].into();
         }
@@ -374,7 +379,7 @@ impl LocalClaim {
             hold_back_for_orphans: ending,
             quick: self.quick,
         };
-        let rest = turn.take(&mut self.file)?;
+        let rest = turn.take(self.file.get_or_insert_with(|| self.lock.file()))?;
         self.busy = None;
         if let Rest::Waits(position) = &rest {
             self.seen = position.revision;
@@ -404,7 +409,7 @@ impl LocalClaim {
         claim.hand_on(mark);
         std::mem::swap(&mut claim, &mut self.claim);
         let mut reports = std::mem::take(&mut self.reports);
-        let dead = match self.file.peek()?.and_then(|stored| stored.record.holder) {
+        let dead = match self.file().peek()?.and_then(|stored| stored.record.holder) {
             Some(holder) if holder.mark == mark => {
                 self.lock.store.probe(holder.session)? == Verdict::Dead
             }
@@ -517,7 +522,7 @@ impl LocalClaim {
         match self.session.ownership() {
             Ownership::Own => {}
             // The lock on its open file is shared with whoever else was forked.
-            Ownership::Heir => drop(self.take_file()),
+            Ownership::Heir => self.file = Some(self.lock.new_file()),
             Ownership::Copy => self.session.check_own()?,
         }
         while !self.has_ended() {
@@ -554,7 +559,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn check(&mut self) -> Result<Option<Cause>> {
-        let stored = self.file.peek()?;
+        let stored = self.file().peek()?;
         let view = match &stored {
             Some(s) => View::Is { record: &s.record, version: s.version, age: None },
             None => View::Absent { revision: 0 },
@@ -604,8 +609,7 @@ impl Drop for LocalClaim {
     fn drop(&mut self) {
         // The usual end, after a release: nothing is left that another process could still have.
         if self.has_ended() && self.pipe.is_none() {
-            let file = self.take_file();
-            self.lock.give_back(file);
+            self.give_back_file();
             return;
         }
         if self.session.ownership() == Ownership::Copy {
@@ -628,8 +632,7 @@ impl Drop for LocalClaim {
                 if !self.has_ended() {
                     self.session.stays_named();
                 }
-                let file = self.take_file();
-                self.lock.give_back(file);
+                self.give_back_file();
             }
         }
     }
@@ -642,7 +645,7 @@ impl LocalClaim {
             session: Arc::clone(&self.session),
             claim: self.claim.clone(),
             patience: self.patience,
-            file: self.take_file(),
+            file: self.file.take(),
             reports: VecDeque::new(),
             pipe: self.pipe.take(),
             ahead: Ahead::default(),
@@ -662,9 +665,10 @@ impl LocalClaim {
         let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));
     }
 
-    fn take_file(&mut self) -> LockFile {
-        let none = LockFile::new(self.lock.store.folder(), self.lock.name().clone());
-        std::mem::replace(&mut self.file, none)
+    fn give_back_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.lock.give_back(file);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::image::{self, Image, Loaded, PAGE, Place};
 use crate::known::{About, Known};
 use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
-use crate::slots::{self, Header, Plan};
+use crate::slots::{self, HEADER, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
 /// How far sequences jump when a newer record may have been lost.
@@ -43,7 +43,11 @@ pub struct LockFile {
     name: LockName,
     opened: Option<Opened>,
     scratch: Vec<u8>,
+    /// For reading the first page.
+    page: Vec<u8>,
     known: Known,
+    /// What its guard knows.
+    state: Option<State>,
 }
 
 #[derive(Debug)]
@@ -60,8 +64,9 @@ pub struct Guard<'a> {
     name: &'a LockName,
     opened: &'a mut Opened,
     scratch: &'a mut Vec<u8>,
+    page: &'a mut Vec<u8>,
     known: &'a mut Known,
-    state: Option<State>,
+    state: &'a mut Option<State>,
 }
 
 /// What was read under the guard, kept up with what was written since.
@@ -90,7 +95,9 @@ impl LockFile {
             name,
             opened: None,
             scratch: Vec::new(),
+            page: Vec::new(),
             known: Known::default(),
+            state: None,
         }
     }
 
@@ -189,7 +196,7 @@ impl LockFile {
         // floor and the birth of this file: then this token was perhaps given before.
         let floor = guard.folder.tokens().fresh_floor()?;
         let again = token.max(Token::new(floor));
-        if let Some(state) = &mut guard.state {
+        if let Some(state) = guard.state {
             state.fresh = Some(again);
         }
         if again != token {
@@ -258,8 +265,9 @@ impl LockFile {
 
     /// The guard, which the caller has.
     fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
-        let Self { folder, name, opened, scratch, known } = self;
-        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, known, state })
+        self.state = state;
+        let Self { folder, name, opened, scratch, page, known, state } = self;
+        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, page, known, state })
     }
 }
 
@@ -269,8 +277,9 @@ impl Guard<'_> {
     /// # Errors
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn read(&mut self) -> Result<Stored> {
-        let loaded = image::load(&self.opened.file, place(self.folder, self.name), self.known)?;
-        self.state = Some(State::of(&loaded));
+        let place = place(self.folder, self.name);
+        let loaded = image::load(&self.opened.file, place, self.page, self.known)?;
+        *self.state = Some(State::of(&loaded));
         Ok(loaded.stored)
     }
 
@@ -314,9 +323,12 @@ impl Guard<'_> {
         let header = Header { entry_due: header.entry_due && !state.entry_known, ..header };
         let incarnation = state.incarnation;
         self.scratch.clear();
+        self.scratch.resize(HEADER, 0);
         codec::encode(incarnation, self.name.as_str(), clock, record, self.scratch);
-        let state = self.put(header, About { incarnation, sequence: header.sequence, clock })?;
-        self.state = Some(State { stamp, clock, last_token: record.last_token, ..state });
+        self.put(header, About { incarnation, sequence: header.sequence, clock })?;
+        if let Some(state) = self.state {
+            (state.stamp, state.clock, state.last_token) = (stamp, clock, record.last_token);
+        }
         if header.synced {
             sys::sync(&self.opened.file).map_err(place.not_durable())?;
             self.opened.known = header.sequence;
@@ -381,10 +393,21 @@ impl Guard<'_> {
 
     /// Writes the body in `scratch` into the slot that is due. Until that has worked the record
     /// must be read again.
-    fn put(&mut self, header: Header, about: About) -> Result<State> {
+    fn put(&mut self, header: Header, about: About) -> Result<()> {
+        let put = self.try_put(header);
+        match &put {
+            Ok(true) => self.known.swap(self.scratch, about),
+            Ok(false) => {}
+            Err(_) => *self.state = None,
+        }
+        put.map(drop)
+    }
+
+    /// Whether the body stands in the slot.
+    fn try_put(&mut self, header: Header) -> Result<bool> {
         let place = place(self.folder, self.name);
         let Opened { file, known } = &mut *self.opened;
-        let mut state = self.state.take().ok_or_else(|| place.fail("write")(Errno::BADF))?;
+        let state = self.state.as_mut().ok_or_else(|| place.fail("write")(Errno::BADF))?;
         let target = loop {
             match slots::plan(&state.image.slots, state.image.newest, *known) {
                 Plan::Write(target) => break target,
@@ -396,10 +419,7 @@ impl Guard<'_> {
         };
         let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
         image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
-        if state.image.header.is_inline() {
-            self.known.swap(self.scratch, about);
-        }
-        Ok(state)
+        Ok(state.image.header.is_inline())
     }
 }
 

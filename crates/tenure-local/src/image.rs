@@ -89,10 +89,16 @@ impl Loaded {
     }
 }
 
-/// Reads the newest whole record of a file; what is `known` is not decoded again.
-pub(crate) fn load(file: &OwnedFd, place: Place<'_>, known: &mut Known) -> Result<Loaded> {
-    let mut page = [0; PAGE];
-    let n = first_page(file, &mut page).map_err(place.fail("read"))?;
+/// Reads the newest whole record of a file, by way of a buffer for its first `page`; what is `known`
+/// is not decoded again.
+pub(crate) fn load(
+    file: &OwnedFd,
+    place: Place<'_>,
+    page: &mut Vec<u8>,
+    known: &mut Known,
+) -> Result<Loaded> {
+    page.resize(PAGE, 0);
+    let n = first_page(file, page).map_err(place.fail("read"))?;
     let page = &page[..n];
     let mut slots = [Slot::Bad; SLOTS];
     for (i, slot) in slots.iter_mut().enumerate() {
@@ -139,23 +145,23 @@ pub(crate) fn load(file: &OwnedFd, place: Place<'_>, known: &mut Known) -> Resul
 }
 
 /// Reads the first page, in one call: a regular file is read short only at its end.
-pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8; PAGE]) -> rustix::io::Result<usize> {
+pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8]) -> rustix::io::Result<usize> {
     rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut page[..], 0))
 }
 
 /// Reads the newest whole record without the guard, while others may be writing: a record that is just being written
 /// looks damaged for a moment, so it looks again before it believes that.
 pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
-    let known = &mut Known::default();
+    let (page, known) = (&mut Vec::new(), &mut Known::default());
     for _ in 1..LOOKS {
-        match load(file, place, known) {
+        match load(file, place, page, known) {
             Ok(loaded) if loaded.image.damaged => {}
             Err(Error::Damaged { .. }) => {}
             result => return result,
         }
         std::thread::sleep(PAUSE);
     }
-    load(file, place, known)
+    load(file, place, page, known)
 }
 
 /// The slot's header and body, if the body stands in it.
@@ -208,23 +214,27 @@ pub(crate) fn write_new(
     Ok(Image { slots, newest: 0, header, damaged: false })
 }
 
-/// Writes `body` into slot `target` under a header that says what `meant` says.
+/// Writes a body into slot `target` under a header that says what `meant` says. `whole` is the body
+/// behind room for a header.
 pub(crate) fn write_slot(
     file: &OwnedFd,
     place: Place<'_>,
     image: &mut Image,
     target: usize,
     meant: Header,
-    body: &mut Vec<u8>,
+    whole: &mut [u8],
 ) -> Result<()> {
+    let Some((room, body)) = whole.split_first_chunk_mut::<HEADER>() else {
+        return Err(place.damaged("no room for a header"));
+    };
     check_length(body)?;
     let kept = image.slots[target].good().map(|h| h.area).unwrap_or_default();
     let mut header = Header { area: kept, ..meant.with_body(body) };
     image.slots[target] = Slot::Bad;
     let start = (target * SLOT) as u64;
     if header.is_inline() {
-        body.splice(0..0, header.encode());
-        sys::write_at(file, body, start).map_err(place.fail("write"))?;
+        *room = header.encode();
+        sys::write_at(file, whole, start).map_err(place.fail("write"))?;
     } else {
         if (header.area.capacity as usize) < body.len() {
             header.area = grow(file, place, body)?;

@@ -27,7 +27,7 @@ pub struct LocalLock {
     pub(crate) settings: Settings,
     name: LockName,
     /// The open file of a contender that has ended, for the next one.
-    spare: Mutex<Option<LockFile>>,
+    spare: Mutex<Option<Box<LockFile>>>,
 }
 
 impl LocalLock {
@@ -61,12 +61,17 @@ impl LocalLock {
         self.store.now()
     }
 
-    pub(crate) fn file(&self) -> LockFile {
+    pub(crate) fn file(&self) -> Box<LockFile> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        spare.unwrap_or_else(|| LockFile::new(self.store.folder(), self.name.clone()))
+        spare.unwrap_or_else(|| self.new_file())
     }
 
-    pub(crate) fn give_back(&self, file: LockFile) {
+    /// The file, opened anew when it is needed.
+    pub(crate) fn new_file(&self) -> Box<LockFile> {
+        Box::new(LockFile::new(self.store.folder(), self.name.clone()))
+    }
+
+    pub(crate) fn give_back(&self, file: Box<LockFile>) {
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 }

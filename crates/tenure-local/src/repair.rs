@@ -140,7 +140,7 @@ impl LocalStore {
         let Ok(name) = name else { return Ok(true) };
         let folder = self.folder().path().join("locks");
         let place = Place { folder: &folder, file: &name, lock: None };
-        match image::load(file, place, &mut Known::default()) {
+        match image::load(file, place, &mut Vec::new(), &mut Known::default()) {
             Ok(loaded) => {
                 Ok(LockName::new(&loaded.name).map_or(true, |is| is.file_name() != name.as_bytes()))
             }

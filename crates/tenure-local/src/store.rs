@@ -30,7 +30,7 @@ pub struct LocalStore {
     session: Mutex<Option<Arc<OwnSession>>>,
     /// Where this store's marks start, and how many contenders have drawn a share of them.
     marks: (u128, AtomicU64),
-    /// The pipe of a waiter that waits no more, for the next one.
+    /// The pipe of a waiter that waits no more, or one made in advance, for the next one.
     spare: Mutex<Option<WaitPipe>>,
     /// The process that opened it.
     pid: u32,
@@ -115,6 +115,15 @@ impl LocalStore {
         match spare.and_then(|pipe| pipe.again(mark).ok()) {
             Some(pipe) => Ok(pipe),
             None => WaitPipe::create(&self.folder, mark),
+        }
+    }
+
+    /// Sees to it that [`pipe`](Self::pipe) has one to give. What goes wrong is said there.
+    pub(crate) fn prepare_pipe(&self) {
+        let none = self.spare.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        let made = || WaitPipe::create(&self.folder, Mark::from_u128(random_mark().ok()?)).ok();
+        if let Some(pipe) = none.then(made).flatten() {
+            self.keep(pipe);
         }
     }
 

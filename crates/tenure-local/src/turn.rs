@@ -82,6 +82,16 @@ pub(crate) struct Position {
 impl Turn<'_> {
     /// Polls the machine until it waits.
     pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
+        if self.may_join() {
+            match file.lock_within(Duration::ZERO) {
+                Ok(Some(guard)) => return self.present(guard),
+                // Where others are at it there will be a line to join. Making a file takes longer
+                // than all the rest of that, so it is made now and not while they wait for the guard.
+                Err(Error::Busy { .. }) => self.store.prepare_pipe(),
+                Err(e) => return Err(e),
+                Ok(None) => {}
+            }
+        }
         loop {
             match file.lock_within(self.limit) {
                 Ok(Some(guard)) => return self.present(guard),
@@ -126,7 +136,7 @@ impl Turn<'_> {
                 let stored = guard.read()?;
                 let outcome = Outcome::Done { version: stored.version, token: record.last_token };
                 self.claim.handle_written(now, write.attempt, outcome);
-                self.poll(guard, stored).map(Some)
+                self.poll(&mut guard, stored).map(Some)
             }
             Ok(None) => {
                 self.claim.handle_written(now, write.attempt, Outcome::Conflict);
@@ -156,10 +166,10 @@ impl Turn<'_> {
                 return Ok(Rest::Waits(Position { held_back: true, ..position }));
             }
         }
-        self.poll(guard, stored)
+        self.poll(&mut guard, stored)
     }
 
-    fn poll(&mut self, mut guard: Guard<'_>, mut stored: Stored) -> Result<Rest> {
+    fn poll(&mut self, guard: &mut Guard<'_>, mut stored: Stored) -> Result<Rest> {
         let rest = loop {
             let now = self.store.now();
             let view = self.view(now, &stored);
@@ -176,7 +186,7 @@ impl Turn<'_> {
                     self.claim.handle_probe(session, probed);
                 }
                 Action::Report(report) => self.reports.push_back(report),
-                Action::Write(write) => self.write(&mut guard, &mut stored, &write)?,
+                Action::Write(write) => self.write(guard, &mut stored, &write)?,
                 Action::Idle => break Rest::Done,
                 Action::Wait { until } if self.claim.state() == State::Contending => {
                     break Rest::Waits(self.position(&stored, until)?);
@@ -323,6 +333,12 @@ impl Turn<'_> {
         if let Some(holder) = record.holder.as_ref().filter(|h| h.session == session) {
             self.store.end_orphans(session, holder.token, self.name);
         }
+    }
+
+    /// Whether this look may end with a place in line.
+    fn may_join(&self) -> bool {
+        let contends = self.claim.state() == State::Contending && !self.claim.is_impatient();
+        contends && self.pipe.is_none() && !self.quick
     }
 
     fn is_impatient(&self) -> bool {

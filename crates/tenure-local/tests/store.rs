@@ -364,10 +364,10 @@ fn who_held_before_reads_what_another_process_wrote_since() {
 fn be_a_holder(folder: &Path) {
     println!();
     let lock = own_lock(folder, "between");
-    let mut held = None;
+    let mut held: Option<(Box<LocalClaim>, Token)> = None;
     for _order in std::io::stdin().lines().map_while(Result::ok) {
         if let Some((mut claim, token)) = held.take() {
-            LocalClaim::release(&mut claim).unwrap();
+            claim.release().unwrap();
             println!("token {token}");
         } else {
             let mut claim = LocalClaim::new(&lock, Patience::Now).unwrap();

@@ -32,7 +32,7 @@ enum Told {
 
 struct Run {
     locks: Vec<Arc<LocalLock>>,
-    claims: Vec<Option<LocalClaim>>,
+    claims: Vec<Option<Box<LocalClaim>>>,
     dice: Dice,
     holder: Option<usize>,
     last: Token,
@@ -79,7 +79,7 @@ impl Run {
             self.claims[n] = LocalClaim::new(&self.locks[n], Patience::Forever).ok();
         } else if self.holder == Some(n) {
             // It may be refused; then dropping the claim gives it back.
-            let released = self.claims[n].as_mut().map(LocalClaim::release);
+            let released = self.claims[n].as_mut().map(|claim| claim.release());
             assert!(!matches!(released, Some(Ok(Some(Report::Lost(_))))), "{released:?}");
             return true;
         } else if self.dice.below(10) == 0 {
@@ -91,7 +91,7 @@ impl Run {
 
     fn look(&mut self, n: usize) {
         for _ in 0..4 {
-            let Some(Ok(Some(report))) = self.claims[n].as_mut().map(LocalClaim::step) else {
+            let Some(Ok(Some(report))) = self.claims[n].as_mut().map(|claim| claim.step()) else {
                 return;
             };
             if let Report::Acquired { token } = report {

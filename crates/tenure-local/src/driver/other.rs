@@ -15,7 +15,7 @@ impl LocalClaim {
     ///
     /// # Errors
     /// As [`new`](LocalClaim::new).
-    pub fn with_key(lock: &Arc<LocalLock>, patience: Patience, key: &HoldKey) -> Result<Self> {
+    pub fn with_key(lock: &Arc<LocalLock>, patience: Patience, key: &HoldKey) -> Result<Box<Self>> {
         let mut claim = Self::idle(lock, key.marks()?)?;
         claim.want(patience);
         Ok(claim)

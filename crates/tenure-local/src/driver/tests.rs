@@ -160,3 +160,31 @@ fn a_hold_whose_sync_failed_counts_only_once_it_was_written_and_synced_again() {
     let written = steps.iter().position(|s| matches!(s, record::Step::Write { .. })).unwrap();
     assert!(steps[written..].iter().any(|s| matches!(s, record::Step::Sync { .. })), "{steps:?}");
 }
+
+#[test]
+fn who_meets_a_busy_guard_has_its_pipe_before_it_has_the_guard() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let pipes = || std::fs::read_dir(folder.path().join("wait")).unwrap().count();
+    let mut file = lock_in(&folder, "l");
+    let guard = file.lock().unwrap();
+    let own = lock(&folder);
+    let mut waiter = LocalClaim::new(&own, Patience::Forever).unwrap();
+    assert!(waiter.step().unwrap().is_none() && waiter.claim.queued().is_none());
+    assert_eq!(pipes(), 1);
+    // And one without patience needs none.
+    let own_too = lock(&folder);
+    let mut passer = LocalClaim::new(&own_too, Patience::Now).unwrap();
+    assert!(passer.step().unwrap().is_none());
+    assert_eq!(pipes(), 1);
+    drop(guard);
+    std::thread::sleep(waiter.wake_after().unwrap());
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Waiting { .. })));
+    assert_eq!(pipes(), 1, "the same one, under the mark in the line");
+    holder.release().unwrap();
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    drop((waiter, own));
+    assert_eq!(pipes(), 0);
+}

@@ -51,7 +51,7 @@ impl Sample {
 
     fn load(&self) -> Result<Loaded> {
         let place = Place { folder: Path::new("/store"), file: c"locks/l", lock: Some("l") };
-        load(&self.file, place, &mut Known::default())
+        load(&self.file, place, &mut Vec::new(), &mut Known::default())
     }
 
     /// Checks what is read from the file as it is now; whether it could be read.
@@ -146,7 +146,8 @@ fn an_exchange_of_slots_is_harmless() {
 fn a_record_of_another_lock_is_refused() {
     let sample = Sample::new(10);
     let place = Place { folder: Path::new("/store"), file: c"locks/m", lock: Some("m") };
-    let text = load(&sample.file, place, &mut Known::default()).unwrap_err().to_string();
+    let text =
+        load(&sample.file, place, &mut Vec::new(), &mut Known::default()).unwrap_err().to_string();
     assert!(text.contains(r#"it is the record of "l", not of "m""#), "{text}");
 }
 
@@ -168,8 +169,8 @@ fn a_body_too_long_is_refused_before_anything_is_written() {
     let sample = Sample::new(10);
     let mut image = sample.load().unwrap().image;
     let place = Place { folder: Path::new("/store"), file: c"locks/l", lock: Some("l") };
-    let mut body = vec![0; BODY_MAX + 1];
-    let error = write_slot(&sample.file, place, &mut image, 0, Header::default(), &mut body);
+    let mut whole = vec![0; HEADER + BODY_MAX + 1];
+    let error = write_slot(&sample.file, place, &mut image, 0, Header::default(), &mut whole);
     assert!(error.unwrap_err().to_string().contains("use fewer waiters or tags"));
     assert!(sample.check("untouched") && !sample.load().unwrap().image.damaged);
 }
@@ -218,7 +219,7 @@ fn the_bytes_are_those_of_the_description() {
     fs::write(&path, &bytes).unwrap();
     let file: OwnedFd = File::options().read(true).write(true).open(&path).unwrap().into();
     let place = Place { folder: scratch.path(), file: c"l", lock: Some("l") };
-    let loaded = load(&file, place, &mut Known::default()).unwrap();
+    let loaded = load(&file, place, &mut Vec::new(), &mut Known::default()).unwrap();
     let term = Term::Ttl(Duration::from_secs(60));
     let held = held(Token::new(300), tenure_core::Session::from_bytes(session), term);
     assert_eq!(loaded.stored.record, Record { tags: vec!["t".into()], ..held });
@@ -236,7 +237,8 @@ fn the_bytes_are_those_of_the_description() {
     let mut image = write_new(&new, place, &encoded, 1_000).unwrap();
     assert_eq!(fs::read(path.with_extension("n")).unwrap(), bytes);
     let header = Header { sequence: 1_001, durable: 1_000, floor_due: true, ..Header::default() };
-    write_slot(&new, place, &mut image, 2, header, &mut encoded).unwrap();
+    let mut whole = [&[0; HEADER][..], &encoded].concat();
+    write_slot(&new, place, &mut image, 2, header, &mut whole).unwrap();
     let written = fs::read(path.with_extension("n")).unwrap();
     assert_eq!(written[2 * SLOT..2 * SLOT + slot.len()], by_the_book(1_001, 2, 1_000, &body));
 }

@@ -66,8 +66,8 @@ enum Kind {
 }
 
 impl Pending {
-    pub(super) fn local(claim: LocalClaim) -> Self {
-        Self { kind: Kind::Local(Box::new(claim)), last: None }
+    pub(super) fn local(claim: Box<LocalClaim>) -> Self {
+        Self { kind: Kind::Local(claim), last: None }
     }
 
     pub(super) fn remote(pending: RemotePending) -> Self {

@@ -51,7 +51,7 @@ pub(crate) async fn acquire(
     patience: Patience,
     mut waiting: Waiting<'_>,
 ) -> Result<Got, Error> {
-    let mut claim = Box::new(LocalClaim::new(&local_lock(lock, store)?, patience)?);
+    let mut claim = LocalClaim::new(&local_lock(lock, store)?, patience)?;
     loop {
         let report = match claim.step_quickly()? {
             Quick::Done(report) => report,
