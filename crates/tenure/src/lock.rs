@@ -281,10 +281,12 @@ impl Handle {
         let line = self.ready()?;
         // A loop that always finds the lock free must leave the thread to others all the same.
         tokio::task::consume_budget().await;
-        let (number, mut tick) = (self.shared.number(), self.shared.clock.tick());
+        let (number, turn) = (self.shared.number(), line.try_turn());
+        // Not before: a hold begins later than the one that left the seat ended.
+        let mut tick = self.shared.clock.tick();
         let asked = Asked { number, since: tick.now, told: false };
         let mut waiting = Waiting { shared: &self.shared, line, id: &self.id, asked };
-        let turn = match line.try_turn() {
+        let turn = match turn {
             Ok(turn) => turn,
             Err(TryAcquireError::Closed) => return Err(Error::Closed),
             Err(TryAcquireError::NoPermits) => {
@@ -435,7 +437,10 @@ impl Handle {
         patience: Patience,
         (line, number): (&Line, u64),
     ) -> Result<Box<Driver>, Error> {
-        let mut left = line.take_left();
+        let mut left = line.begin();
+        if self.shared.is_closed() {
+            return Err(Error::Closed);
+        }
         // Where liveness is observed, one who knows nothing tries to create: if there is a record
         // after all, that is a conflict, and nothing is lost but what a read would have cost.
         let creates = can.liveness == Liveness::Observed;

@@ -205,6 +205,8 @@ impl Claim {
         }
         self.attempts.forget();
         self.need_read = false;
+        // What was refused is nothing to a new wish.
+        self.retry_at = Time::ZERO;
         self.parting = None;
         self.phase = Phase::Contending(Wanting {
             patience,

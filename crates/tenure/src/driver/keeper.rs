@@ -59,10 +59,16 @@ enum Task {
 /// Something that nobody waits for and that is not undone yet.
 pub(crate) struct Undoing(Arc<Keeper>);
 
-/// Whether the caller is inside a runtime, which a keeper may need.
+impl std::fmt::Debug for Undoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Undoing")
+    }
+}
+
+/// Whether the caller is inside a runtime, which a keeper may need. That it is a task says nothing: a
+/// `LocalSet` may be polled by anybody.
 pub(crate) fn has_runtime() -> bool {
-    // A task knows its number at no cost; a handle is counted.
-    tokio::task::try_id().is_some() || Handle::try_current().is_ok()
+    Handle::try_current().is_ok()
 }
 
 impl Keeper {

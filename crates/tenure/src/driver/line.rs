@@ -10,6 +10,7 @@ use tenure_core::Wall;
 use tenure_store::{Name, Store};
 use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
+use super::keeper::Undoing;
 use super::{Address, Driver, Seat};
 use crate::client::Shared;
 use crate::hold::Status;
@@ -29,6 +30,10 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct Seated {
     ahead: Ahead,
+    /// It may have asked the store already, and is not known to wait or to have the lock.
+    begins: bool,
+    /// The client was closed meanwhile, and waits for that.
+    closer: Option<Undoing>,
     /// Itself, while it waits and has not got the lock yet.
     acquiring: Weak<Seat>,
     /// What the last one seated left.
@@ -88,21 +93,33 @@ impl Line {
     /// Sends everybody away who stands here, and who is seated without having the lock.
     pub(crate) fn close(&self) {
         self.turn.close();
-        let acquiring = self.seated().acquiring.upgrade();
+        let mut closer = Some(self.shared.keeper.undoing());
+        let mut seated = self.seated();
+        if seated.begins {
+            seated.closer = closer.take();
+        }
+        let acquiring = seated.acquiring.upgrade();
+        drop(seated);
         if let Some(seat) = acquiring {
             seat.send_away();
         }
     }
 
-    /// Says who is seated and waits for the lock.
-    pub(super) fn set_acquiring(&self, seat: Weak<Seat>) {
-        self.seated().acquiring = seat;
+    /// Says who is seated and waits for the lock. Who closes the client from now on sends it away; who
+    /// did so before waits until what is given here is dropped.
+    pub(super) fn set_acquiring(&self, seat: Weak<Seat>) -> Option<Undoing> {
+        let mut seated = self.seated();
+        seated.acquiring = seat;
+        seated.begun()
     }
 
-    /// What the last one seated left: the record as it was then, if it was free. The next of this
-    /// client needs no read to try; if somebody else came between, its write is a conflict.
-    pub(crate) fn take_left(&self) -> Option<Box<Driver>> {
-        self.seated().left.take()
+    /// The one in the seat asks the store from now on, unless the client is closed by now. Gives what the
+    /// last one seated left: the record as it was then, if it was free. The next of this client needs
+    /// no read to try; if somebody else came between, its write is a conflict.
+    pub(crate) fn begin(&self) -> Option<Box<Driver>> {
+        let mut seated = self.seated();
+        seated.begins = true;
+        seated.left.take()
     }
 
     /// The one in the seat has the lock.
@@ -110,8 +127,9 @@ impl Line {
         let mut seated = self.seated();
         let acquiring = std::mem::take(&mut seated.acquiring);
         let old = std::mem::replace(&mut seated.ahead, Ahead::Holds(status));
+        let closer = seated.begun();
         drop(seated);
-        drop((acquiring, old));
+        drop((acquiring, old, closer));
     }
 
     /// Nobody is in the seat, and this is what the last one left.
@@ -121,8 +139,9 @@ impl Line {
         if left.is_some() {
             std::mem::swap(&mut seated.left, &mut left);
         }
+        let closer = seated.begun();
         drop(seated);
-        drop((ahead, left));
+        drop((ahead, left, closer));
     }
 
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
@@ -173,6 +192,14 @@ impl Line {
 
     fn seated(&self) -> MutexGuard<'_, Seated> {
         self.seated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seated {
+    /// It is known how the one in the seat stands; who waited for that.
+    const fn begun(&mut self) -> Option<Undoing> {
+        self.begins = false;
+        self.closer.take()
     }
 }
 

@@ -25,6 +25,8 @@ impl Seat {
         (tick, contact_by): (Tick, Time),
         ears: Option<&Ears>,
     ) -> Result<Got, Error> {
+        // Dropped when what the acquisition leaves is given up.
+        let mut closer = None;
         let mut undo = UndoOnDrop(Some(self));
         let (mut tick, mut alarm) = (Some(tick), None);
         let mut closed = pin!(shared.closed());
@@ -36,7 +38,7 @@ impl Seat {
             }
             let alarm = alarm.get_or_insert_with(|| {
                 // Who closes the client from now on finds it; whether it is closed is seen next.
-                seat.turn.line.set_acquiring(Arc::downgrade(seat));
+                closer = seat.turn.line.set_acquiring(Arc::downgrade(seat));
                 Some(Alarm::new(shared.clock.clone()))
             });
             if closed.as_mut().poll(cx).is_ready() {
