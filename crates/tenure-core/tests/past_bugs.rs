@@ -65,6 +65,18 @@ fn a_late_refusal_of_an_old_write_does_not_hold_up_the_release() {
 }
 
 #[test]
+fn a_refusal_does_not_hold_up_the_next_wish() {
+    let (mut reg, mut a) = (Register::default(), observed(1));
+    a.acquire(Patience::Now);
+    let refused = next_write(&mut a, 1.0, &reg);
+    a.handle_written(at(1.0), refused.attempt, Outcome::NotDone);
+    a.cancel(at(1.0));
+    wake(&mut a, at(1.0), &mut reg);
+    assert_eq!(a.state(), State::Ended);
+    assert!(acquired(&start(&mut a, Patience::Now, at(1.0), &mut reg)).is_some());
+}
+
+#[test]
 fn a_refused_leave_is_repeated_after_a_pause_until_it_is_done() {
     let (mut reg, mut a, mut b) = (Register::default(), local(1), local(2));
     start(&mut a, Patience::Forever, at(1.0), &mut reg);
