@@ -7,76 +7,17 @@ mod common;
 mod sim;
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sim::Sim;
-use tenure::store::{
-    BoxFuture, Capabilities, Conditional, Listed, Liveness, Memory, Name, Result as Answer,
-    Snapshot, Store, Stored, Watch,
-};
+use tenure::store::{Liveness, Memory, Name, Snapshot, Store as _};
 use tenure::{Attempt, Client, Error, Released};
-use tenure_core::{Change, Probed, Session, Version};
 use tenure_testkit::{Fate, Request};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// A store whose writes run a hook first.
-struct Hooked {
-    inner: Memory,
-    hook: Box<dyn Fn(&Change) + Send + Sync>,
-}
-
-impl std::fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hooked")
-    }
-}
-
-impl Store for Hooked {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn session(&self) -> BoxFuture<'_, Answer<Session>> {
-        self.inner.session()
-    }
-
-    fn probe(&self, session: Session) -> BoxFuture<'_, Answer<Probed>> {
-        self.inner.probe(session)
-    }
-
-    fn read<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Answer<Snapshot>> {
-        self.inner.read(name)
-    }
-
-    fn write_if<'a>(
-        &'a self,
-        name: &'a Name,
-        judged: Option<&'a Stored>,
-        change: &'a Change,
-    ) -> BoxFuture<'a, Answer<Conditional<Stored>>> {
-        Box::pin(async move {
-            (self.hook)(change);
-            tokio::task::yield_now().await;
-            self.inner.write_if(name, judged, change).await
-        })
-    }
-
-    fn delete_if<'a>(&'a self, n: &'a Name, v: Version) -> BoxFuture<'a, Answer<Conditional<()>>> {
-        self.inner.delete_if(n, v)
-    }
-
-    fn watch(&self, name: &Name) -> Watch {
-        self.inner.watch(name)
-    }
-
-    fn list(&self) -> BoxFuture<'_, Answer<Vec<Listed>>> {
-        self.inner.list()
-    }
-}
 
 #[test]
 fn what_was_refused_before_holds_up_nobody() {
@@ -115,21 +56,18 @@ fn a_task_of_a_local_set_without_a_runtime_is_outside_a_runtime() {
 
 #[test]
 fn who_closes_a_client_waits_for_an_acquisition_that_has_just_begun() {
-    let memory = Memory::new(Liveness::Observed);
+    let sim = Sim::new(Liveness::Observed);
     let (entered, enters) = mpsc::channel();
     let go = Arc::new(Barrier::new(2));
-    let gate = Arc::clone(&go);
-    let first = AtomicBool::new(true);
-    let store = Hooked {
-        inner: memory.open(),
-        hook: Box::new(move |change| {
-            if matches!(change, Change::Take { .. }) && first.swap(false, Ordering::Relaxed) {
-                entered.send(()).unwrap();
-                gate.wait();
-            }
-        }),
-    };
-    let client = Client::new(Arc::new(store));
+    let (gate, mut first) = (Arc::clone(&go), true);
+    sim.fates(move |request| {
+        if matches!(request, Request::Write) && std::mem::take(&mut first) {
+            entered.send(()).unwrap();
+            gate.wait();
+        }
+        Fate::FINE
+    });
+    let client = sim.faulty();
     let theirs = client.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
