@@ -111,6 +111,7 @@ fn killed_while(name: &str, script: &str) {
     let start = Instant::now();
     while work_of(name).is_empty() {
         assert!(start.elapsed() < LONG, "no work under {name}");
+        sleep(Duration::from_millis(1));
     }
     let second = checked(&folder, name);
     sleep(Duration::from_millis(50));

@@ -224,8 +224,8 @@ impl Turn {
         self.line.name.text()
     }
 
-    #[cfg(all(feature = "local", target_os = "linux"))]
     /// Says what the others are to know of the one seated.
+    #[cfg(all(feature = "local", target_os = "linux"))]
     pub(crate) fn set_ahead(&self, ahead: Ahead) {
         self.line.set_ahead(ahead);
     }
