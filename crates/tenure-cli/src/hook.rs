@@ -10,7 +10,7 @@
 //!   also undoes an ignored SIGCHLD, with which the kernel would throw the child's exit code away
 //!   (as flock(1) does), and the hook puts that back.
 //! * With glibc [`entry`] stands in for the runtime's own, which reads all of `/proc/self/maps` at
-//!   every start to be able to name a stack's overflow: a tenth of all of tenure's own work.
+//!   every start to be able to name a stack's overflow.
 //! * The hook addresses descriptors by number, because the child has its own table of them.
 //! * The keeper's process is a copy of this one, which std has no call for.
 //!
