@@ -135,3 +135,19 @@ fn fit(text: &str, width: usize) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn the_zone_of_the_machine_s_file_is_that_of_its_name() {
+        // Winter and summer of many years, on both sides of what a file lists one by one.
+        for month in 0..1_200 {
+            let time = Timestamp::from_second(month * 2_629_800).unwrap();
+            let offset = |zone: TimeZone| zone.to_offset(time);
+            assert_eq!(offset(super::zone()), offset(TimeZone::system()), "{time}");
+        }
+    }
+}
