@@ -3,6 +3,7 @@
 //! Owns wording and the cursor; writes only when something changed, so an idle waiter sleeps.
 
 use std::io::{Write as _, stderr};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -107,8 +108,16 @@ pub(crate) fn held_by(by: &By) -> String {
 
 /// In the user's time zone, to the second: that of `TZ`, else the machine's.
 pub(crate) fn local_time(micros: u64) -> String {
-    let time = json::timestamp(micros).to_zoned(TimeZone::system());
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let time = json::timestamp(micros).to_zoned(ZONE.get_or_init(zone).clone());
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The machine's zone is a file; asked for it by name, the library lists every zone there is.
+fn zone() -> TimeZone {
+    let is_chosen = std::env::var_os("TZ").is_some_and(|zone| !zone.is_empty());
+    let machine = || TimeZone::tzif("localtime", &std::fs::read("/etc/localtime").ok()?).ok();
+    if is_chosen { None } else { machine() }.unwrap_or_else(TimeZone::system)
 }
 
 fn shorten_id(id: &str) -> String {
@@ -125,4 +134,20 @@ fn fit(text: &str, width: usize) -> String {
             used <= width
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn the_zone_of_the_machine_s_file_is_that_of_its_name() {
+        // Winter and summer of many years, on both sides of what a file lists one by one.
+        for month in 0..1_200 {
+            let time = Timestamp::from_second(month * 2_629_800).unwrap();
+            let offset = |zone: TimeZone| zone.to_offset(time);
+            assert_eq!(offset(super::zone()), offset(TimeZone::system()), "{time}");
+        }
+    }
 }

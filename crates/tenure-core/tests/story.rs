@@ -4,7 +4,7 @@ mod common;
 
 use common::{Register, acquired, at, drive, local, observed, session, start, wake};
 use std::time::Duration;
-use tenure_core::{Action, Cause, Claim, Outcome, Patience, Report, State};
+use tenure_core::{Action, Cause, Claim, Outcome, Patience, Probed, Report, State};
 
 #[test]
 fn a_free_lock_is_taken_and_given_back_with_one_write_each() {
@@ -154,4 +154,33 @@ fn common_write(claim: &mut Claim, reg: &mut Register) -> tenure_core::Write {
         }
     }
     panic!("wants no write");
+}
+
+#[test]
+fn who_gives_the_lock_back_needs_the_line_up_to_the_first_who_can_have_it() {
+    let mut reg = Register::default();
+    let [mut a, mut b, mut c, mut d] = [1, 2, 3, 4].map(local);
+    for claim in [&mut a, &mut b, &mut c, &mut d] {
+        start(claim, Patience::Forever, at(1.0), &mut reg);
+    }
+    let head = |reg: &Register, front| {
+        let mut record = reg.record.clone().unwrap();
+        record.queue.truncate(front);
+        record
+    };
+    // Who waits needs all of it; who holds the lock nothing of it.
+    assert!(!c.sees_enough(&head(&reg, 2)) && a.sees_enough(&head(&reg, 0)));
+    a.release(at(2.0));
+    assert!(!a.sees_enough(&head(&reg, 0)) && a.sees_enough(&head(&reg, 1)));
+    a.handle_probe(session(2), Probed::Dead);
+    assert!(!a.sees_enough(&head(&reg, 1)) && a.sees_enough(&head(&reg, 2)));
+    a.handle_probe(session(3), Probed::Stopped);
+    assert!(!a.sees_enough(&head(&reg, 2)));
+    reg.dead.insert(session(2));
+    reg.stopped.insert(session(3));
+    wake(&mut a, at(2.0), &mut reg);
+    // The next holder needs nothing of it, unless it is to undo what it got.
+    assert!(d.sees_enough(&head(&reg, 0)));
+    d.cancel(at(2.0));
+    assert!(!d.sees_enough(&head(&reg, 0)));
 }

@@ -4,7 +4,6 @@
 //! Decoding is total: any bytes give a record or `None`, never a panic, and never an allocation
 //! that the input's length does not warrant. What was encoded decodes to the same record.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tenure_core::{
@@ -12,6 +11,10 @@ use tenure_core::{
 };
 
 use crate::Clock;
+use line::Behind;
+pub(crate) use line::Rest;
+
+mod line;
 
 /// What a lock's file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +25,26 @@ pub(crate) struct Body<'a> {
     pub(crate) name: &'a str,
     /// The clock that the holder's stamp was read from; meaningless without a holder.
     pub(crate) clock: Clock,
-    /// The record itself.
+    /// The record itself, with as many of its waiters as were asked for.
     pub(crate) record: Record,
+    /// The other waiters.
+    pub(crate) rest: Rest,
 }
 
 /// Appends the bytes of a body to `out`.
 pub(crate) fn encode(
+    incarnation: u64,
+    name: &str,
+    clock: Clock,
+    record: &Record,
+    out: &mut Vec<u8>,
+) {
+    encode_before(Behind::default(), incarnation, name, clock, record, out);
+}
+
+/// The same, with more waiters `behind` those of the record.
+pub(crate) fn encode_before(
+    behind: Behind<'_>,
     incarnation: u64,
     name: &str,
     clock: Clock,
@@ -45,8 +62,9 @@ pub(crate) fn encode(
         w.fixed(&clock.boot.to_le_bytes());
         w.fixed(&clock.time_namespace.to_le_bytes());
     }
-    w.number(record.queue.len() as u64);
+    w.number((record.queue.len() + behind.count) as u64);
     record.queue.iter().for_each(|waiter| w.waiter(waiter));
+    w.fixed(behind.bytes);
     w.number(record.tags.len() as u64);
     record.tags.iter().for_each(|tag| w.text(tag));
     w.number(record.history.len() as u64);
@@ -55,6 +73,12 @@ pub(crate) fn encode(
 
 /// The body that these bytes are, all of them.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
+    decode_front(bytes, usize::MAX)
+}
+
+/// The same, but only the first `front` waiters are made into entries; the others are checked all the
+/// same, so that bytes that are no body are never taken for one.
+pub(crate) fn decode_front(bytes: &[u8], front: usize) -> Option<Body<'_>> {
     let mut r = Reader::new(bytes);
     let incarnation = u64::from_le_bytes(r.fixed()?);
     let name = r.str()?;
@@ -70,11 +94,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
         }
         _ => return None,
     };
-    let queue: VecDeque<_> = r.many(Reader::waiter)?.into();
+    let (queue, rest) = r.line(bytes.len(), front)?;
     let tags = r.many(Reader::text)?;
     let history = r.many(Reader::past)?.into_iter().collect();
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
-    r.rest.is_empty().then_some(Body { incarnation, name, clock, record })
+    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, rest })
 }
 
 /// What can still be read of bytes that are no whole body, unverified: the name, and whether
@@ -240,12 +264,17 @@ impl<'a> Reader<'a> {
     /// A list. Every entry takes at least one byte, so a count beyond what is left fails early, and
     /// the list grows only as entries are really there.
     fn many<T>(&mut self, one: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(self.number()?).ok().filter(|n| *n <= self.rest.len())?;
+        let count = self.count()?;
         let mut all = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             all.push(one(self)?);
         }
         Some(all)
+    }
+
+    /// How long the list is that follows.
+    fn count(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok().filter(|n| *n <= self.rest.len())
     }
 
     fn holder(&mut self) -> Option<Holder> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
-use crate::image::{self, Image, Loaded, PAGE, Place};
+use crate::codec::Rest;
+use crate::image::{self, Buffers, Image, Loaded, PAGE, Place};
 use crate::known::{About, Known};
 use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
@@ -43,8 +44,7 @@ pub struct LockFile {
     name: LockName,
     opened: Option<Opened>,
     scratch: Vec<u8>,
-    /// For reading the first page.
-    page: Vec<u8>,
+    buffers: Buffers,
     known: Known,
     /// What its guard knows.
     state: Option<State>,
@@ -64,9 +64,11 @@ pub struct Guard<'a> {
     name: &'a LockName,
     opened: &'a mut Opened,
     scratch: &'a mut Vec<u8>,
-    page: &'a mut Vec<u8>,
+    buffers: &'a mut Buffers,
     known: &'a mut Known,
     state: &'a mut Option<State>,
+    /// The waiters behind those in the record that was read, which every write puts there again.
+    rest: Rest,
 }
 
 /// What was read under the guard, kept up with what was written since.
@@ -95,7 +97,7 @@ impl LockFile {
             name,
             opened: None,
             scratch: Vec::new(),
-            page: Vec::new(),
+            buffers: Buffers::default(),
             known: Known::default(),
             state: None,
         }
@@ -116,7 +118,8 @@ impl LockFile {
         loop {
             let Some((opened, place)) = self.open()? else { return Ok(None) };
             if !is_unlinked(&opened.file, place)? {
-                return image::load_unguarded(&opened.file, place).map(|l| Some(l.stored));
+                return image::load_unguarded(&opened.file, place, &mut Buffers::default())
+                    .map(|l| Some(l.stored));
             }
             self.opened = None;
         }
@@ -266,8 +269,18 @@ impl LockFile {
     /// The guard, which the caller has.
     fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
         self.state = state;
-        let Self { folder, name, opened, scratch, page, known, state } = self;
-        opened.as_mut().map(|opened| Guard { folder, name, opened, scratch, page, known, state })
+        let Self { folder, name, opened, scratch, buffers, known, state } = self;
+        let rest = Rest::default();
+        opened.as_mut().map(|opened| Guard {
+            folder,
+            name,
+            opened,
+            scratch,
+            buffers,
+            known,
+            state,
+            rest,
+        })
     }
 }
 
@@ -277,15 +290,7 @@ impl Guard<'_> {
     /// # Errors
     /// [`Error::Damaged`], [`Error::NewerFormat`], or what the system says.
     pub fn read(&mut self) -> Result<Stored> {
-        let place = place(self.folder, self.name);
-        let loaded = image::load(&self.opened.file, place, self.page, self.known)?;
-        *self.state = Some(State::of(&loaded));
-        Ok(loaded.stored)
-    }
-
-    /// Brings back what was read or written last, unchanged, for the next reader of the same bytes.
-    pub(crate) fn bring_back(&mut self, stored: Stored) {
-        self.known.bring_back(stored.version, stored.record);
+        self.read_front(usize::MAX)
     }
 
     /// The token of a hold that begins with the next write.
@@ -324,7 +329,9 @@ impl Guard<'_> {
         let incarnation = state.incarnation;
         self.scratch.clear();
         self.scratch.resize(HEADER, 0);
-        codec::encode(incarnation, self.name.as_str(), clock, record, self.scratch);
+        let behind = self.rest.behind(&self.buffers.long).ok_or_else(|| front::not_kept(place))?;
+        let name = self.name.as_str();
+        codec::encode_before(behind, incarnation, name, clock, record, self.scratch);
         self.put(header, About { incarnation, sequence: header.sequence, clock })?;
         if let Some(state) = self.state {
             (state.stamp, state.clock, state.last_token) = (stamp, clock, record.last_token);
@@ -379,7 +386,7 @@ impl Guard<'_> {
     /// given tokens.
     fn mended(&mut self) -> Result<&mut State> {
         if self.state.is_none() {
-            self.read()?;
+            self.read_again()?;
         }
         let raise = |state: &State| state.image.damaged && !state.raised;
         if self.state.as_ref().is_some_and(raise) {
@@ -477,6 +484,7 @@ fn is_unlinked(file: &OwnedFd, place: Place<'_>) -> Result<bool> {
     sys::is_unlinked(file).map_err(place.fail("read"))
 }
 
+mod front;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::Record;
 
+use crate::codec::Rest;
 use crate::guard::Stored;
 use crate::known::{About, Known};
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
@@ -79,24 +80,37 @@ pub(crate) struct Loaded {
     pub(crate) incarnation: u64,
     pub(crate) name: String,
     pub(crate) stored: Stored,
+    /// The waiters behind those in the record, in the body that was read last.
+    pub(crate) rest: Rest,
 }
 
 impl Loaded {
     fn new(image: Image, about: About, record: Record, name: String) -> Self {
         let (version, clock, damaged) = (about.version(), about.clock, image.damaged);
         let stored = Stored { record, version, clock, damaged };
-        Self { image, incarnation: about.incarnation, name, stored }
+        Self { image, incarnation: about.incarnation, name, stored, rest: Rest::default() }
     }
 }
 
-/// Reads the newest whole record of a file, by way of a buffer for its first `page`; what is `known`
-/// is not decoded again.
+/// What a file is read into.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// Its first page.
+    page: Vec<u8>,
+    /// A body that is too long for it.
+    pub(crate) long: Vec<u8>,
+}
+
+/// Reads the newest whole record of a file; what is `known` is not decoded again, and of a long body
+/// only the first `front` waiters are.
 pub(crate) fn load(
     file: &OwnedFd,
     place: Place<'_>,
-    page: &mut Vec<u8>,
+    buffers: &mut Buffers,
     known: &mut Known,
+    front: usize,
 ) -> Result<Loaded> {
+    let Buffers { page, long } = buffers;
     page.resize(PAGE, 0);
     let n = first_page(file, page).map_err(place.fail("read"))?;
     let page = &page[..n];
@@ -113,7 +127,6 @@ pub(crate) fn load(
         header,
         damaged: slots.contains(&Slot::Bad),
     };
-    let mut long = Vec::new();
     for newest in slots::by_age(&slots) {
         let Slot::Good(header) = slots[newest] else { continue };
         let whole = inline(page, newest, &header);
@@ -122,9 +135,10 @@ pub(crate) fn load(
         }
         let bytes = match whole {
             Some(whole) => whole.get(HEADER..).unwrap_or_default(),
-            None => in_area(file, &header, &mut long).map_err(place.fail("read"))?,
+            None => in_area(file, &header, long).map_err(place.fail("read"))?,
         };
-        let body = if header.fits(bytes) { codec::decode(bytes) } else { None };
+        let front = if whole.is_some() { usize::MAX } else { front };
+        let body = header.fits(bytes).then(|| codec::decode_front(bytes, front)).flatten();
         let Some(body) = body else {
             slots[newest] = Slot::Bad;
             continue;
@@ -139,7 +153,8 @@ pub(crate) fn load(
             known.note(whole, about);
         }
         let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
-        return Ok(Loaded::new(image(slots, newest, header), about, body.record, name));
+        let loaded = Loaded::new(image(slots, newest, header), about, body.record, name);
+        return Ok(Loaded { rest: body.rest, ..loaded });
     }
     Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
 }
@@ -151,17 +166,21 @@ pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8]) -> rustix::io::Result<
 
 /// Reads the newest whole record without the guard, while others may be writing: a record that is just being written
 /// looks damaged for a moment, so it looks again before it believes that.
-pub(crate) fn load_unguarded(file: &OwnedFd, place: Place<'_>) -> Result<Loaded> {
-    let (page, known) = (&mut Vec::new(), &mut Known::default());
+pub(crate) fn load_unguarded(
+    file: &OwnedFd,
+    place: Place<'_>,
+    buffers: &mut Buffers,
+) -> Result<Loaded> {
+    let known = &mut Known::default();
     for _ in 1..LOOKS {
-        match load(file, place, page, known) {
+        match load(file, place, buffers, known, usize::MAX) {
             Ok(loaded) if loaded.image.damaged => {}
             Err(Error::Damaged { .. }) => {}
             result => return result,
         }
         std::thread::sleep(PAUSE);
     }
-    load(file, place, page, known)
+    load(file, place, buffers, known, usize::MAX)
 }
 
 /// The slot's header and body, if the body stands in it.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::guard::Stored;
-use crate::image::{self, Place};
+use crate::image::{self, Buffers, Place};
 use crate::name::{LockName, unescape};
 use crate::{Error, Folder, Result, sys};
 
@@ -28,14 +28,14 @@ pub struct Listed {
 pub fn list(folder: &Folder) -> Result<Vec<Listed>> {
     let fail = |e| Error::system("list", &folder.path().join("locks"), e);
     let dir = sys::open_dir(folder.dir(), "locks").map_err(fail)?;
+    let (path, mut buffers) = (folder.path().join("locks"), Buffers::default());
     let mut all = Vec::new();
     for entry in rustix::fs::Dir::read_from(&dir).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let file = entry.file_name();
         // No lock's file begins with a dot.
         if !file.to_bytes().starts_with(b".") {
-            let path = folder.path().join("locks");
-            all.extend(read(&dir, Place { folder: &path, file, lock: None }));
+            all.extend(read(&dir, Place { folder: &path, file, lock: None }, &mut buffers));
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -43,13 +43,13 @@ pub fn list(folder: &Folder) -> Result<Vec<Listed>> {
 }
 
 /// One lock, unless it is deleted by now.
-fn read(dir: &OwnedFd, place: Place<'_>) -> Option<Listed> {
+fn read(dir: &OwnedFd, place: Place<'_>, buffers: &mut Buffers) -> Option<Listed> {
     let file = match sys::open(dir, place.file) {
         Ok(file) => file,
         Err(Errno::NOENT) => return None,
         Err(e) => return Some(unreadable(place, place.fail("open")(e))),
     };
-    match image::load_unguarded(&file, place) {
+    match image::load_unguarded(&file, place, buffers) {
         // A file that was copied or renamed is not the lock that its record names.
         Ok(loaded) if is_file_of(place, &loaded.name) => {
             Some(Listed { name: loaded.name, stored: Ok(loaded.stored) })

@@ -40,8 +40,8 @@ pub struct ShownHolder {
     pub expired: bool,
 }
 
-/// Verdicts already found in this listing: many locks may name one session.
-type Known = HashMap<Session, Verdict>;
+/// What was already found in this listing: many locks may name one session.
+type Known = HashMap<Session, ShownHolder>;
 
 impl LocalStore {
     /// What is known of the lock `name`; a lock that was never taken is free.
@@ -97,16 +97,12 @@ impl LocalStore {
 
     /// A hold that lives as long as its session.
     fn bound(&self, session: Session, known: &mut Known) -> Result<ShownHolder> {
-        let verdict = match known.get(&session) {
-            Some(verdict) => *verdict,
-            None => {
-                let verdict = self.probe(session)?;
-                known.insert(session, verdict);
-                verdict
-            }
-        };
+        if let Some(holder) = known.get(&session) {
+            return Ok(holder.clone());
+        }
+        let verdict = self.probe(session)?;
         let about = session::about(self.folder(), session);
-        Ok(ShownHolder {
+        let holder = ShownHolder {
             host: about.map(|about| about.host),
             pid: Some(Identity::of(session).pid),
             orphan: match verdict {
@@ -115,7 +111,9 @@ impl LocalStore {
             },
             remaining: None,
             expired: verdict == Verdict::Dead,
-        })
+        };
+        known.insert(session, holder.clone());
+        Ok(holder)
     }
 
     /// A hold that nobody stands behind.

@@ -151,7 +151,7 @@ impl Turn<'_> {
     }
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
-        let mut stored = guard.read()?;
+        let mut stored = guard.read_front(self.front())?;
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
         }
@@ -171,6 +171,9 @@ impl Turn<'_> {
 
     fn poll(&mut self, guard: &mut Guard<'_>, mut stored: Stored) -> Result<Rest> {
         let rest = loop {
+            if !guard.is_whole() && !self.claim.sees_enough(&stored.record) {
+                guard.complete(&mut stored)?;
+            }
             let now = self.store.now();
             let view = self.view(now, &stored);
             match self.claim.poll(now, self.store.wall(), &view) {
@@ -189,6 +192,7 @@ impl Turn<'_> {
                 Action::Write(write) => self.write(guard, &mut stored, &write)?,
                 Action::Idle => break Rest::Done,
                 Action::Wait { until } if self.claim.state() == State::Contending => {
+                    guard.complete(&mut stored)?;
                     break Rest::Waits(self.position(&stored, until)?);
                 }
                 Action::Wait { until } if self.claim.state() == State::Ending => {
@@ -333,6 +337,13 @@ impl Turn<'_> {
         if let Some(holder) = record.holder.as_ref().filter(|h| h.session == session) {
             self.store.end_orphans(session, holder.token, self.name);
         }
+    }
+
+    /// How many waiters this look is sure to need. Who joins or may have to wait needs them all; to
+    /// the next holder, and to who gives the lock back, all but the first are nothing.
+    fn front(&self) -> usize {
+        let waits = self.claim.state() == State::Contending && self.pipe.is_none();
+        if waits { usize::MAX } else { 1 }
     }
 
     /// Whether this look may end with a place in line.

@@ -86,7 +86,7 @@ impl Claim {
     }
 
     /// The mark under which the record shows the hold that is to end, if it does.
-    fn ours(&self, record: &Record, ending: Ending) -> Option<Mark> {
+    pub(super) fn ours(&self, record: &Record, ending: Ending) -> Option<Mark> {
         let holder = record.holder.as_ref()?;
         let own = self.is_own(holder, ending.mark, ending.token);
         (own || planted(Bug::ReleaseByName)).then_some(holder.mark)

@@ -31,6 +31,7 @@
 
 mod attempts;
 mod contend;
+mod front;
 mod give_back;
 mod keep;
 mod types;

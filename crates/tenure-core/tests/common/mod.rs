@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub(crate) mod front;
 pub(crate) mod judge;
 pub(crate) mod peer;
 pub(crate) mod world;
@@ -116,7 +117,7 @@ pub(crate) fn drive(
     let mut known: Option<Register> = None;
     for _ in 0..1_000 {
         let seen = known.as_ref().map_or(View::Unknown, Register::view);
-        match claim.poll(now, Wall::from_micros(now.as_nanos() / 1_000), &seen) {
+        match front::poll(claim, now, Wall::from_micros(now.as_nanos() / 1_000), &seen) {
             Action::Read => {
                 known = Some(reg.clone());
                 claim.handle_read(now, &reg.view());
@@ -151,7 +152,7 @@ fn drive_seen(claim: &mut Claim, now: Time, reg: &mut Register) -> (Vec<Report>,
     let mut reports = Vec::new();
     for _ in 0..1_000 {
         let seen = reg.clone();
-        match claim.poll(now, Wall::from_micros(now.as_nanos() / 1_000), &seen.view()) {
+        match front::poll(claim, now, Wall::from_micros(now.as_nanos() / 1_000), &seen.view()) {
             Action::Read => claim.handle_read(now, &reg.view()),
             Action::Probe(s) => claim.handle_probe(s, reg.probe(s)),
             Action::Write(w) => {

@@ -239,7 +239,8 @@ impl<'a> World<'a> {
             let p = &mut self.peers[peer];
             let now = p.local(self.now);
             // Everybody's wall clock is right here; it decides nothing.
-            let action = p.claim.poll(now, Wall::from_micros(self.now / 1_000), &p.known.view());
+            let wall = Wall::from_micros(self.now / 1_000);
+            let action = super::front::poll(&mut p.claim, now, wall, &p.known.view());
             if self.trace {
                 println!("{:>12} {} {action:?}", self.now / 1_000, self.peers[peer].name);
             }

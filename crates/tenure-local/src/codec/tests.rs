@@ -104,7 +104,9 @@ proptest! {
         };
         let mut bytes = Vec::new();
         encode(incarnation, &name, clock, &record, &mut bytes);
-        prop_assert_eq!(decode(&bytes), Some(Body { incarnation, name: &name, clock, record }));
+        let rest = decode(&bytes).map(|body| body.rest).unwrap_or_default();
+        prop_assert!(rest.is_none());
+        prop_assert_eq!(decode(&bytes), Some(Body { incarnation, name: &name, clock, record, rest }));
         // All of it is needed, and no more is taken.
         for len in 0..bytes.len() {
             prop_assert_eq!(decode(&bytes[..len]), None);
@@ -137,6 +139,35 @@ proptest! {
             encode(body.incarnation, body.name, body.clock, &body.record, &mut again);
             prop_assert_eq!(again, bytes);
         }
+    }
+}
+
+proptest! {
+    /// Of a damaged body, too: who reads the head alone must not take for a record what others refuse.
+    #[test]
+    fn the_head_of_a_line_is_read_as_all_of_it_is(
+        record in record(),
+        front in 0_usize..5,
+        damage in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut bytes = Vec::new();
+        encode(7, "name", Clock::default(), &record, &mut bytes);
+        if let Some((at, byte)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let (all, head) = (decode(&bytes), decode_front(&bytes, front));
+        prop_assert_eq!(all.is_some(), head.is_some());
+        let (Some(all), Some(mut head)) = (all, head) else { return Ok(()) };
+        prop_assert_eq!(head.record.queue.len(), front.min(all.record.queue.len()));
+        let behind = head.rest.behind(&bytes).unwrap();
+        let mut again = Vec::new();
+        encode_before(behind, head.incarnation, head.name, head.clock, &head.record, &mut again);
+        prop_assert_eq!(&again, &bytes);
+        let others = head.rest.waiters(&bytes).unwrap();
+        prop_assert_eq!(head.rest.is_none(), others.is_empty());
+        head.record.queue.extend(others);
+        prop_assert_eq!(head.record, all.record);
     }
 }
 

@@ -51,7 +51,7 @@ impl Sample {
 
     fn load(&self) -> Result<Loaded> {
         let place = Place { folder: Path::new("/store"), file: c"locks/l", lock: Some("l") };
-        load(&self.file, place, &mut Vec::new(), &mut Known::default())
+        load(&self.file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX)
     }
 
     /// Checks what is read from the file as it is now; whether it could be read.
@@ -147,7 +147,9 @@ fn a_record_of_another_lock_is_refused() {
     let sample = Sample::new(10);
     let place = Place { folder: Path::new("/store"), file: c"locks/m", lock: Some("m") };
     let text =
-        load(&sample.file, place, &mut Vec::new(), &mut Known::default()).unwrap_err().to_string();
+        load(&sample.file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX)
+            .unwrap_err()
+            .to_string();
     assert!(text.contains(r#"it is the record of "l", not of "m""#), "{text}");
 }
 
@@ -219,7 +221,8 @@ fn the_bytes_are_those_of_the_description() {
     fs::write(&path, &bytes).unwrap();
     let file: OwnedFd = File::options().read(true).write(true).open(&path).unwrap().into();
     let place = Place { folder: scratch.path(), file: c"l", lock: Some("l") };
-    let loaded = load(&file, place, &mut Vec::new(), &mut Known::default()).unwrap();
+    let loaded =
+        load(&file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX).unwrap();
     let term = Term::Ttl(Duration::from_secs(60));
     let held = held(Token::new(300), tenure_core::Session::from_bytes(session), term);
     assert_eq!(loaded.stored.record, Record { tags: vec!["t".into()], ..held });
