@@ -150,6 +150,13 @@ impl LocalStore {
         if session.is_none() { None } else { process::pidfd_of(&self.folder, session) }
     }
 
+    /// Waits for the end of the command of a holder whose own process is gone; whether it has come.
+    pub(crate) fn await_command(&self, session: Session, at_most: Duration) -> bool {
+        // Its number is its group's. Nothing is done to whoever has that number by now.
+        let command = session::group(&self.folder, session);
+        command.is_some_and(|pid| process::await_end(pid, at_most))
+    }
+
     /// Ends what is left of the process group of a holder whose own process is gone. Who cannot be
     /// ended and keeps the session keeps the lock, and is named by `show`.
     pub(crate) fn end_orphans(&self, session: Session, token: Token, lock: &LockName) {
