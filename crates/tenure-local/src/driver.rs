@@ -297,8 +297,14 @@ impl LocalClaim {
         if self.ahead.end.is_none() {
             return Ok(false);
         }
-        let asks = self.ahead.holds || self.quiet % 2 == 1;
-        if asks && self.lock.store.probe(self.ahead.session)? != Verdict::Alive {
+        let store = &self.lock.store;
+        let stands = if self.ahead.holds {
+            // That its process has not ended is known.
+            store.is_kept(self.ahead.session)?
+        } else {
+            self.quiet.is_multiple_of(2) || store.probe(self.ahead.session)? == Verdict::Alive
+        };
+        if !stands {
             return Ok(false);
         }
         let mut page = [0; PAGE];

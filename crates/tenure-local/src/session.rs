@@ -306,6 +306,25 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
+/// Whether anything keeps this session, and no more than that: who does, and how it stands, is for
+/// [`probe`] to say.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn is_kept(folder: &Folder, session: Session) -> Result<bool> {
+    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
+    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(e) => return Err(fail("open")(e)),
+    };
+    let free = sys::try_lock(&file, true).map_err(fail("lock"))?;
+    if free {
+        sys::unlock(&file);
+    }
+    Ok(!free)
+}
+
 /// The process group that the owner's child recorded; `None` if there is none or it is not known.
 #[must_use]
 pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {

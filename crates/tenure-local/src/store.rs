@@ -144,6 +144,10 @@ impl LocalStore {
         session::probe(&self.folder, session)
     }
 
+    pub(crate) fn is_kept(&self, session: Session) -> Result<bool> {
+        session::is_kept(&self.folder, session)
+    }
+
     /// A descriptor that becomes readable when the session's process ends; `None` where it cannot
     /// be seen from here or has ended already.
     pub(crate) fn watch_process(&self, session: Session) -> Option<OwnedFd> {
