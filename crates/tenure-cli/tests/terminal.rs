@@ -42,7 +42,7 @@ impl Terminal {
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let slave = || OpenOptions::new().read(true).write(true).open(&name).unwrap();
-        let mut setsid = Command::new("setsid");
+        let mut setsid = common::with_default_signals("setsid");
         setsid.arg("-c").args(command).current_dir(bench.path("."));
         setsid.env("TENURE", env!("CARGO_BIN_EXE_tenure")).env("TENURE_STORE", bench.url());
         setsid.env("PS1", "$ ").env_remove("ENV").env("TERM", "dumb");

@@ -9,11 +9,10 @@ use tenure_core::{
     Claim, Config, Liveness, Marks, Patience, Session, Term, Text, Time, Timing, TimingSpec,
 };
 use tenure_store::{Capabilities, Snapshot, Store};
-use tokio::sync::TryAcquireError;
 
 use crate::client::{Backend, Shared};
 use crate::clock::within;
-use crate::driver::{Asked, Driver, Line, Seat, Turn, has_runtime};
+use crate::driver::{Asked, Driver, Line, NoTurn, Seat, Turn, has_runtime};
 use crate::event::{About, EventKind};
 use crate::{Attempt, Error, Guard, HeldBy};
 
@@ -288,8 +287,8 @@ impl Handle {
         let mut waiting = Waiting { shared: &self.shared, line, id: &self.id, asked };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(TryAcquireError::Closed) => return Err(Error::Closed),
-            Err(TryAcquireError::NoPermits) => {
+            Err(NoTurn::Closed) => return Err(Error::Closed),
+            Err(NoTurn::Taken) => {
                 match self.turn(line, patience, &mut waiting).await? {
                     Ok(turn) => {
                         // The store is asked from now on, however long others came first.

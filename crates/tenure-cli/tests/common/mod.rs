@@ -45,7 +45,7 @@ impl Bench {
 
     /// A shell line that finds the binary as `$TENURE`.
     pub fn sh(&self, line: &str) -> Command {
-        let mut command = Command::new("/bin/sh");
+        let mut command = with_default_signals("/bin/sh");
         command
             .args(["-c", line])
             .env("TENURE", env!("CARGO_BIN_EXE_tenure"))
@@ -109,11 +109,17 @@ impl Drop for Bench {
     }
 }
 
-/// The binary, without a store, outside any hold. Signals have their defaults, even where the tests
-/// were started with some ignored, as by `nohup` or in the background of a script.
-pub fn tenure() -> Command {
+/// A program whose signals have their defaults, even where the tests were started with some ignored,
+/// as by `nohup` or in the background of a script.
+pub fn with_default_signals(program: &str) -> Command {
     let mut command = Command::new("/usr/bin/env");
-    command.args(["--default-signal", env!("CARGO_BIN_EXE_tenure")]);
+    command.args(["--default-signal", program]);
+    command
+}
+
+/// The binary, without a store, outside any hold.
+pub fn tenure() -> Command {
+    let mut command = with_default_signals(env!("CARGO_BIN_EXE_tenure"));
     for name in ["TENURE_STORE", "TENURE_LOCK", "TENURE_TOKEN", "TENURE_HOLDER", "COLUMNS"] {
         command.env_remove(name);
     }

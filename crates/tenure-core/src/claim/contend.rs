@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::attempts::{Attempt, Kind};
 use super::{
     Action, Claim, HeldBy, Hold, Liveness, Mark, Patience, Phase, Probed, Report, Seen, Told, View,
     Wanting, Won, Write,
@@ -19,6 +20,15 @@ enum Obstacle {
     Ask(Session),
     /// Somebody, until this instant at the latest.
     Blocked { by: HeldBy, until: Option<Time>, strike: Vec<Mark> },
+}
+
+/// What of ours a record names as its holder.
+enum Own {
+    None,
+    /// A hold that a write of ours began.
+    Hold(Won),
+    /// A key of our session that no write begins that we know of.
+    Stray,
 }
 
 impl Claim {
@@ -45,8 +55,10 @@ impl Claim {
             return Action::Read;
         }
         // 4. The lock may be ours already: handed over, or a write that landed late.
-        if let Some(action) = self.claim_own(now, wall, view) {
-            return action;
+        match self.own_in(now, view) {
+            Own::Hold(won) => return self.claim_own(now, wall, view, won),
+            Own::Stray => return self.clear_own(now, wall, view),
+            Own::None => {}
         }
         // 5. We were asked to stop wanting it.
         if matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some()) {
@@ -87,52 +99,55 @@ impl Claim {
         None
     }
 
-    /// If the record names us as holder, by mark: begins the hold, or confirms it first if too
-    /// little of it is left.
-    fn claim_own(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Option<Action> {
-        let View::Is { record, version, .. } = view else { return None };
-        let holder = record.holder.as_ref()?;
-        let Phase::Contending(w) = &mut self.phase else { return None };
-        let Some(Won { mark, sent, token }) = w.own(holder) else {
-            return self.clear_own(now, wall, record, *version);
+    /// What of ours the record names as its holder.
+    fn own_in(&self, now: Time, view: &View<'_>) -> Own {
+        let View::Is { record, .. } = view else { return Own::None };
+        let (Some(holder), Phase::Contending(w)) = (&record.holder, &self.phase) else {
+            return Own::None;
         };
-        w.won = Some(Won { mark, sent, token });
+        if let Some(won) = w.own(holder) {
+            return Own::Hold(won);
+        }
+        let later = w.cancelled.is_some() && now < self.retry_at;
+        if self.is_own_session(holder.session) && !later { Own::Stray } else { Own::None }
+    }
+
+    /// The record names us as holder: begins the hold, or confirms it first if too little of it is
+    /// left.
+    fn claim_own(&mut self, now: Time, wall: Wall, view: &View<'_>, won: Won) -> Action {
+        let View::Is { record, version, .. } = view else { return Action::Read };
+        let (Some(holder), Phase::Contending(w)) = (&record.holder, &mut self.phase) else {
+            return Action::Read;
+        };
+        let Won { mark, sent, token } = won;
+        w.won = Some(won);
         let cancelled = w.cancelled.is_some();
         if !cancelled && self.is_stale(now, sent, holder.term) {
             if now < self.retry_at {
-                return Some(self.rest(now));
+                return self.rest(now);
             }
             let mine = self.config.marks.draw();
             let change = self.renewal(now, wall, mark, mine, token, holder.term);
-            return Some(self.write(now, mine, Some(*version), change));
+            return self.write(now, mine, Some(*version), change);
         }
         let (term, revision) = (holder.term, version.revision);
         self.phase =
             Phase::Held(Hold { mark, token, term, based: sent, revision, stopping: false });
         if cancelled {
             self.cancel(now);
-            return Some(self.decide(now, wall, view));
+            return self.decide(now, wall, view);
         }
-        Some(Action::Report(Report::Acquired { token }))
+        Action::Report(Report::Acquired { token })
     }
 
     /// A holder's key under our own session that we know nothing of: a write landed after we gave it
     /// up, or the hold was lost and the key lived on. It would stand in our own way for as long as
     /// the session lives; and its token may have been used. It is taken out.
-    fn clear_own(
-        &mut self,
-        now: Time,
-        wall: Wall,
-        record: &Record,
-        version: Version,
-    ) -> Option<Action> {
-        let holder = record.holder.as_ref()?;
-        if !self.is_own_session(holder.session) {
-            return None;
-        }
+    fn clear_own(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
+        let View::Is { record, version, .. } = view else { return Action::Read };
+        let Some(holder) = &record.holder else { return Action::Read };
         if now < self.retry_at {
-            let cancelled = matches!(&self.phase, Phase::Contending(w) if w.cancelled.is_some());
-            return (!cancelled).then(|| self.rest(now));
+            return self.rest(now);
         }
         let mark = self.config.marks.draw();
         let next = record.queue.front().map(|w| w.mark);
@@ -141,7 +156,7 @@ impl Claim {
         let (strike, tags) = (Vec::new(), Vec::new());
         let (at, stamp) = (wall, now);
         let change = Change::Release { of, mark, next, strike, end, reason, at, stamp, tags };
-        Some(self.write(now, mark, Some(version), change))
+        self.write(now, mark, Some(*version), change)
     }
 
     /// A place in line under our own session is ours even if we gave that write up.
@@ -300,12 +315,15 @@ impl Claim {
 
     #[inline]
     pub(super) fn write(
-        &self,
+        &mut self,
         now: Time,
         attempt: Mark,
         expected: Option<Version>,
         change: Change,
     ) -> Action {
+        let revision = expected.map_or(0, |v| v.revision);
+        let kind = Kind::of(&change);
+        self.attempts.start(Attempt { mark: attempt, kind, sent: now, expected: revision });
         let give_up_at = now.after(self.config.timing.attempt());
         Action::Write(Write { attempt, expected, change, give_up_at })
     }

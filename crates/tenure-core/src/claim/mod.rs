@@ -364,17 +364,13 @@ impl Claim {
     pub fn poll(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
         self.observe(now, view);
         self.settle(view, false);
+        if self.probed.is_empty() {
+            // The usual case. An action is large, and one that is not looked at is not copied.
+            return self.decide(now, wall, view);
+        }
         let action = self.decide(now, wall, view);
         if !matches!(action, Action::Probe(_)) {
             self.probed.clear();
-        }
-        if let Action::Write(w) = &action {
-            self.attempts.start(Attempt {
-                mark: w.attempt,
-                kind: Kind::of(&w.change),
-                sent: now,
-                expected: w.expected.map_or(0, |v| v.revision),
-            });
         }
         action
     }

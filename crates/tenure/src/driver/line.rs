@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tenure_core::Wall;
 use tenure_store::{Name, Store};
-use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
 use super::keeper::Undoing;
+use super::turns::{NoTurn, Turns};
 use super::{Address, Driver, Seat};
 use crate::client::Shared;
 use crate::hold::Status;
@@ -20,7 +20,7 @@ use crate::{Error, HeldBy};
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) name: Name,
-    turn: Semaphore,
+    turns: Turns,
     seated: Mutex<Seated>,
     pub(super) shared: Arc<Shared>,
     at: OnceLock<Arc<Address>>,
@@ -65,7 +65,7 @@ impl Line {
     pub(crate) fn new(name: Name, shared: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             name,
-            turn: Semaphore::new(1),
+            turns: Turns::new(),
             seated: Mutex::default(),
             shared: Arc::clone(shared),
             at: OnceLock::new(),
@@ -79,20 +79,20 @@ impl Line {
     }
 
     /// The seat if it is free and nobody stands here.
-    pub(crate) fn try_turn(self: &Arc<Self>) -> Result<Turn, TryAcquireError> {
-        self.turn.try_acquire()?.forget();
+    pub(crate) fn try_turn(self: &Arc<Self>) -> Result<Turn, NoTurn> {
+        self.turns.try_take()?;
         Ok(Turn::of(self))
     }
 
     /// Waits for the seat, first come first served. Fails once the client is closed.
-    pub(crate) async fn turn(self: &Arc<Self>) -> Result<Turn, AcquireError> {
-        self.turn.acquire().await?.forget();
+    pub(crate) async fn turn(self: &Arc<Self>) -> Result<Turn, NoTurn> {
+        self.turns.take().await?;
         Ok(Turn::of(self))
     }
 
     /// Sends everybody away who stands here, and who is seated without having the lock.
     pub(crate) fn close(&self) {
-        self.turn.close();
+        self.turns.close();
         let mut closer = Some(self.shared.keeper.undoing());
         let mut seated = self.seated();
         if seated.begins {
@@ -204,7 +204,7 @@ impl Seated {
 }
 
 impl Turn {
-    /// For who has taken the permit of this line.
+    /// For who has taken the turn of this line.
     fn of(line: &Arc<Line>) -> Self {
         Self { line: Arc::clone(line), given_up: AtomicBool::new(false) }
     }
@@ -214,7 +214,7 @@ impl Turn {
         if !self.given_up.load(Ordering::Relaxed) {
             self.given_up.store(true, Ordering::Relaxed);
             self.line.set_empty(left);
-            self.line.turn.add_permits(1);
+            self.line.turns.give();
         }
     }
 

@@ -20,6 +20,7 @@ mod line;
 mod requests;
 mod seat;
 mod sweep;
+mod turns;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,6 +36,7 @@ pub(crate) use keeper::{Keeper, has_runtime};
 pub(crate) use line::{Ahead, Line, Turn};
 use requests::{Ask, Sent};
 pub(crate) use seat::{Asked, Seat};
+pub(crate) use turns::NoTurn;
 
 /// How many rounds one poll may take before it lets others run.
 const ROUNDS_MAX: u32 = 64;
