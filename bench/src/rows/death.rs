@@ -6,6 +6,8 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use tenure::blocking::connect;
 
 use super::Place;
@@ -16,6 +18,9 @@ use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
 
 pub(super) fn death(place: &Place<'_>) -> Result<Vec<Line>> {
+    // Where init is slow to wait for orphans, every round leaves its own behind, and whoever takes
+    // the lock in a later one looks through them all.
+    nix::sys::prctl::set_child_subreaper(true).context("become the parent of orphans")?;
     let [one] = interleave(
         place.rounds(300, 1_200),
         Stat::Median,
@@ -47,8 +52,11 @@ fn tenure(place: &Place<'_>, command: &[&str], processes: usize) -> Result<f64> 
     let next = Running::start(&mut place.tenure(&[], "L", &next(place, &stamps)))?;
     until("the next to queue", || Ok(client.show("L")?.queue.len() == 1))?;
     let took = kill_and_time(&mut holder, next, &stamps)?;
-    let left: Vec<_> = work.into_iter().filter(|pid| runs(*pid)).collect();
+    let left: Vec<_> = work.iter().filter(|pid| runs(**pid)).collect();
     ensure!(left.is_empty(), "the next ran while the dead one's {left:?} still did");
+    for pid in work {
+        waitpid(Pid::from_raw(i32::try_from(pid)?), None).context("wait for an orphan")?;
+    }
     Ok(took)
 }
 
