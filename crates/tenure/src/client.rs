@@ -197,8 +197,8 @@ impl Client {
     }
 
     /// Closes the client: who waits for a lock, or asks for one later, gets [`Error::Closed`].
-    /// Waits until everything that was dropped is undone, which takes a ttl at most. Guards that
-    /// are still there go on to hold.
+    /// Waits until everything that was dropped is undone, which takes a ttl at most, as long as the
+    /// runtime runs in which the client acquired first. Guards that are still there go on to hold.
     ///
     /// # Cancel safety
     /// The client is closed once the future was polled; dropping it only ends the wait.
@@ -289,6 +289,9 @@ impl Shared {
     ) -> Result<F::Output, Error> {
         let mut closed = pin!(self.closed());
         poll_fn(|cx| {
+            if self.is_closed() {
+                return Poll::Ready(Err(Error::Closed));
+            }
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }

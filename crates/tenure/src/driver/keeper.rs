@@ -225,7 +225,8 @@ impl Future for Run {
 
 /// Polls one seat. A store that panics ends this one alone.
 fn poll(seat: &Arc<Seat>) {
-    seat.queued.store(false, Ordering::Release);
+    // What asked for this is seen by the poll; what asks from here on is not lost.
+    seat.queued.swap(false, Ordering::AcqRel);
     let waker = Waker::from(Arc::clone(seat));
     let mut cx = Context::from_waker(&waker);
     if catch_unwind(AssertUnwindSafe(|| seat.poll_kept(&mut cx))).is_err() {

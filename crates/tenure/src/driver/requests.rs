@@ -108,6 +108,7 @@ impl Driver {
         let answer =
             Box::pin(async move { at.store.write_if(&at.name, judged.as_ref(), &change).await });
         if self.writes.len() >= LATE_MAX {
+            self.in_doubt = true;
             self.writes.remove(0);
         }
         self.writes.reserve_exact(1);
@@ -247,6 +248,7 @@ impl Driver {
                 (outcome, None)
             }
             Ok(Conditional::Done(_)) => {
+                self.in_doubt = true;
                 self.stumble(now);
                 let what = "said that a write was done and showed a record without it";
                 let detail = Detail::new("the store", what);

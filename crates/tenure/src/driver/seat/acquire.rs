@@ -168,6 +168,12 @@ impl Seat {
             remaining: remaining(),
         });
         self.give_to_keeper(inner);
+        if inner.place.is_none() {
+            self.lose_keeper(inner);
+            let what = "the tokio runtime is gone in which the lock was acquired: nobody would \
+                        renew the hold";
+            return Err(Error::invalid(what));
+        }
         Ok(Acquired::Held(status))
     }
 

@@ -296,14 +296,20 @@ impl Seat {
     /// The keeper is gone, and nobody will poll this any more.
     pub(in crate::driver) fn abandon(&self) {
         let mut inner = self.inner();
-        inner.place = None;
+        // After a panic of its store it may still be there.
+        self.leave(&mut inner);
         if inner.polled_by == PolledBy::Caller && inner.driver.is_some() {
             return;
         }
+        self.lose_keeper(&mut inner);
+    }
+
+    /// Nobody renews the hold: it is lost at once, and ends in the record with its ttl.
+    pub(super) fn lose_keeper(&self, inner: &mut Inner) {
         if let Some(status) = &inner.status {
             status.lose(Lost::RuntimeGone);
         }
-        self.finish(&mut inner);
+        self.finish(inner);
     }
 
     /// Tells how a hold ended, once.
