@@ -27,7 +27,6 @@ use crate::rows::kills::next;
 pub fn main(args: &[String]) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["stamp", file] => stamp(file),
         ["add", counter, order] => add(counter, order),
         ["waiter", url, name] => waiter(url, name),
         ["kube-turns", url, name] => kube_turns(url, name),
@@ -42,13 +41,6 @@ pub fn main(args: &[String]) -> Result<()> {
         ["traced", program, ref rest @ ..] => traced(program, rest),
         _ => bail!("no such child: {args:?}"),
     }
-}
-
-/// Appends when it began and when it ended.
-fn stamp(file: &str) -> Result<()> {
-    let start = now_us();
-    let mut file = OpenOptions::new().append(true).create(true).open(file)?;
-    Ok(file.write_all(format!("{start} {}\n", now_us()).as_bytes())?)
 }
 
 /// Adds one to a number in a file, in a way that loses counts unless it is alone; then appends

@@ -83,8 +83,8 @@ fn measure(args: &[String]) -> Result<bool> {
     let me = std::env::current_exe().context("this program's own path")?;
     // target/release: beside it is the command, above it a folder that git ignores, on a disk.
     let built = me.parent().context("this program's folder")?;
-    let tenure = build(built, options.thin)?;
-    let bench = Bench::new(&tenure, me.clone(), options.rounds, built)?;
+    build(built, options.thin)?;
+    let bench = Bench::new(built, me.clone(), options.rounds)?;
     heading(args, &bench, options.thin)?;
     let standstill = machine::Standstill::watched();
     let mut lines = Vec::new();
@@ -106,16 +106,19 @@ fn measure(args: &[String]) -> Result<bool> {
     Ok(lines.iter().all(|line| line.verdict() != Verdict::Missed))
 }
 
-/// Builds the command that is measured, in the profile of this program.
-fn build(built: &Path, thin: bool) -> Result<PathBuf> {
+/// Builds the command that is measured and the one that it runs, in the profile of this program.
+fn build(built: &Path, thin: bool) -> Result<()> {
+    let features = if thin { &[][..] } else { &["--features", "bench-link"] };
+    let stamp = "tenure-bench-stamp";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "tenure-cli", "--bin", "tenure"]);
-    build.args(if thin { &[][..] } else { &["--features", "bench-link"] });
-    build.args(if built.ends_with("release") { &["--release"][..] } else { &[] });
-    let status = build.status().context("start cargo")?;
-    ensure!(status.success(), "cargo build of the command: {status}");
-    Ok(built.join("tenure"))
+    for (package, program, features) in [("tenure-cli", "tenure", features), (stamp, stamp, &[])] {
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--quiet", "--package", package, "--bin", program]).args(features);
+        build.args(if built.ends_with("release") { &["--release"][..] } else { &[] });
+        let status = build.status().context("start cargo")?;
+        ensure!(status.success(), "cargo build of {program}: {status}");
+    }
+    Ok(())
 }
 
 fn heading(args: &[String], bench: &Bench, thin: bool) -> Result<()> {

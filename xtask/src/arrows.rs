@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "tenure-bench",
         &["tenure", "tenure-core", "tenure-kube", "tenure-local", "tenure-servers", "tenure-store"],
     ),
+    ("tenure-bench-stamp", &[]),
     ("tenure-interop", &["tenure", "tenure-servers", "tenure-wire"]),
     ("xtask", &[]),
 ];

@@ -69,6 +69,8 @@ pub struct Bench {
     /// The `tenure` command: a copy, as an installation makes one. What a linker has just written
     /// lies in the page cache in single pages, and starting it costs up to a fifth more.
     pub tenure: PathBuf,
+    /// What notes when a command ran: a copy, too.
+    pub stamp: PathBuf,
     /// This program.
     pub me: PathBuf,
     /// The number of rounds, if the user fixed it.
@@ -77,18 +79,22 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Rows measure a copy of the command `built`, and work in a new folder within `parent`, which
-    /// must be on a disk for the durable ones.
+    /// Rows measure a copy of the command in the folder `built`, and work in a new folder there,
+    /// which must be on a disk for the durable ones.
     ///
     /// # Errors
     /// If the folder or the copy cannot be made.
-    pub fn new(built: &Path, me: PathBuf, rounds: Option<usize>, parent: &Path) -> Result<Self> {
-        let root = tempfile::Builder::new().prefix("tenure-bench-").tempdir_in(parent);
-        let root = root.with_context(|| format!("make a folder in {}", parent.display()))?;
-        let tenure = root.path().join("tenure");
-        fs::copy(built, &tenure).with_context(|| format!("copy {}", built.display()))?;
-        fs::File::open(&tenure)?.sync_all().context("sync the copy")?;
-        Ok(Self { tenure, me, rounds, root })
+    pub fn new(built: &Path, me: PathBuf, rounds: Option<usize>) -> Result<Self> {
+        let root = tempfile::Builder::new().prefix("tenure-bench-").tempdir_in(built);
+        let root = root.with_context(|| format!("make a folder in {}", built.display()))?;
+        let copy = |name: &str| -> Result<PathBuf> {
+            let (from, to) = (built.join(name), root.path().join(name));
+            fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+            fs::File::open(&to)?.sync_all().context("sync the copy")?;
+            Ok(to)
+        };
+        let (tenure, stamp) = (copy("tenure")?, copy("tenure-bench-stamp")?);
+        Ok(Self { tenure, stamp, me, rounds, root })
     }
 
     /// Where the rows work.

@@ -97,10 +97,10 @@ pub(super) fn hand_over(place: &Place<'_>) -> Result<Vec<Line>> {
 
 fn chain(place: &Place<'_>, who: Who) -> Result<f64> {
     let stamps = place.path("stamps");
-    let me = place.bench.me.display().to_string();
+    let stamp = place.bench.stamp.display().to_string();
     let mut line = Queue::new(place, who)?;
     for _ in 0..CHAIN {
-        line.push(&[&me, "child", "stamp", &stamps])?;
+        line.push(&[&stamp, &stamps])?;
     }
     line.settle()?;
     line.open()?;

@@ -44,6 +44,9 @@ const NEAR: u32 = 8;
 const WATCHED: Duration = Duration::from_secs(2);
 /// Every so many quiet backstops a waiter looks closely all the same.
 const CLOSELY: u32 = 4;
+/// How long the command of a holder that died is waited for before it is searched for. The kernel
+/// ends it with the holder, in less time than the search takes.
+const COMMAND_ENDS: Duration = Duration::from_millis(5);
 /// How long orphans that were ended are waited for at short intervals.
 const ORPHANS: Duration = Duration::from_millis(500);
 /// First and longest pause between two looks at orphans that were just ended.
@@ -100,6 +103,8 @@ pub struct LocalClaim {
     orphans: Option<(Time, Duration)>,
     /// Whether to give up what may take long.
     quick: bool,
+    /// Whom this claim struck out because they were dead, as long as what they left is there.
+    dead: Vec<(Session, Option<Mark>)>,
     /// Whom to end, under the guard, before the hold of somebody else is ended.
     kill: Option<Kill>,
     ending: EndedBy,
@@ -190,6 +195,7 @@ impl LocalClaim {
             busy: None,
             orphans: None,
             quick: false,
+            dead: Vec::new(),
             kill: None,
             ending: EndedBy::Caller,
         }))
@@ -291,8 +297,14 @@ impl LocalClaim {
         if self.ahead.end.is_none() {
             return Ok(false);
         }
-        let asks = self.ahead.holds || self.quiet % 2 == 1;
-        if asks && self.lock.store.probe(self.ahead.session)? != Verdict::Alive {
+        let store = &self.lock.store;
+        let stands = if self.ahead.holds {
+            // That its process has not ended is known.
+            store.is_kept(self.ahead.session)?
+        } else {
+            self.quiet.is_multiple_of(2) || store.probe(self.ahead.session)? == Verdict::Alive
+        };
+        if !stands {
             return Ok(false);
         }
         let mut page = [0; PAGE];
@@ -329,9 +341,19 @@ impl LocalClaim {
                 return Ok(false);
             }
             // The holder is dead but its children keep its session: end them, look again soon.
+            let now = self.lock.store.now();
+            let (since, pause) = match self.orphans {
+                Some(known) => known,
+                None => {
+                    self.orphans = Some((now, LOOK_AGAIN.0));
+                    if self.lock.store.await_command(position.ahead, COMMAND_ENDS) {
+                        continue;
+                    }
+                    (now, LOOK_AGAIN.0)
+                }
+            };
             self.lock.store.end_orphans(position.ahead, position.token, self.lock.name());
             let now = self.lock.store.now();
-            let (since, pause) = self.orphans.unwrap_or((now, LOOK_AGAIN.0));
             let patient = now.since(since) >= ORPHANS;
             self.orphans = Some((since, (pause * 2).min(LOOK_AGAIN.1)));
             self.watch(&position, if patient { BACKSTOP } else { pause });
@@ -352,10 +374,20 @@ impl LocalClaim {
                 let _ = self.hand_on(mark, &mut left);
             }
         }
-        for (session, mark) in left.dead {
-            self.lock.store.sweep(session, mark);
+        self.dead.append(&mut left.dead);
+        // Who has just taken the lock of a dead one begins its work first. If it is killed before it
+        // has swept, others tidy up.
+        if self.claim.state() != State::Held {
+            self.sweep();
         }
         rest
+    }
+
+    /// Removes what the dead left.
+    fn sweep(&mut self) {
+        for (session, mark) in self.dead.drain(..) {
+            self.lock.store.sweep(session, mark);
+        }
     }
 
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
@@ -559,6 +591,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn check(&mut self) -> Result<Option<Cause>> {
+        self.sweep();
         let stored = self.file().peek()?;
         let view = match &stored {
             Some(s) => View::Is { record: &s.record, version: s.version, age: None },
@@ -658,6 +691,7 @@ impl LocalClaim {
             busy: None,
             orphans: None,
             quick: false,
+            dead: std::mem::take(&mut self.dead),
             kill: None,
             ending: EndedBy::Helper,
         };

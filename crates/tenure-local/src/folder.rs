@@ -9,7 +9,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use tenure_core::{Time, Wall};
 
 use crate::tokens::{self, Tokens};
-use crate::{Clock, Error, Facts, Result, sys};
+use crate::{Clock, Error, Facts, Result, facts, sys};
 
 /// Where root keeps locks.
 const SYSTEM_FOLDER: &str = "/var/lib/tenure";
@@ -61,6 +61,8 @@ pub struct Folder {
     facts: Facts,
     tokens: Tokens,
     guard_wait: Duration,
+    /// Of the process with this number: its pid namespace.
+    namespace: OnceLock<(u32, u32)>,
 }
 
 impl Folder {
@@ -95,7 +97,7 @@ impl Folder {
         if created {
             sys::sync_dir(&dir, ".").map_err(|e| Error::system("sync", &path, e))?;
         }
-        Ok(Arc::new(Self { dir, path, facts, tokens, guard_wait }))
+        Ok(Arc::new(Self { dir, path, facts, tokens, guard_wait, namespace: OnceLock::new() }))
     }
 
     /// Opens the store folder `path`, or the default one, and creates nothing: `None` if there is no
@@ -120,7 +122,8 @@ impl Folder {
         };
         let facts = Facts::read()?;
         let tokens = Tokens::open(file, &path, facts, GUARD_WAIT)?;
-        Ok(Some(Arc::new(Self { dir, path, facts, tokens, guard_wait: GUARD_WAIT })))
+        let (guard_wait, namespace) = (GUARD_WAIT, OnceLock::new());
+        Ok(Some(Arc::new(Self { dir, path, facts, tokens, guard_wait, namespace })))
     }
 
     /// Its path, as it was given.
@@ -145,6 +148,23 @@ impl Folder {
     #[must_use]
     pub fn wall(&self) -> Wall {
         self.facts.wall()
+    }
+
+    /// The pid namespace of this process, which no process ever changes; a forked child, which may be
+    /// born into another one, asks for its own each time. Asking is half of what it costs to look at
+    /// another process.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where `/proc` is not mounted.
+    pub(crate) fn pid_namespace(&self) -> Result<u32> {
+        let pid = std::process::id();
+        if let Some((_, known)) = self.namespace.get().filter(|(of, _)| *of == pid) {
+            return Ok(*known);
+        }
+        let namespace = facts::namespace("/proc/self/ns/pid")?;
+        // A copy in a forked child keeps what its parent noted.
+        let _ = self.namespace.set((pid, namespace));
+        Ok(namespace)
     }
 
     /// Makes a file; where its sub-folder is gone, makes that first.

@@ -5,7 +5,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tenure_core::Session;
@@ -105,6 +107,17 @@ pub(crate) fn open(pid: u32, start: u64) -> Option<OwnedFd> {
     standing(number, start).is_ok_and(|now| now != Standing::Gone).then_some(pidfd)
 }
 
+/// Waits until the process with this number has ended; `false` if it has not in that time.
+pub(crate) fn await_end(pid: u32, at_most: Duration) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(e) => return e == Errno::SRCH,
+    };
+    let limit = Timespec::try_from(at_most).ok();
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref()).is_ok_and(|ended| ended > 0)
+}
+
 fn parse(text: &str) -> Option<Stat> {
     // The command name stands in parentheses and may itself hold spaces and parentheses.
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
@@ -139,6 +152,20 @@ mod tests {
         assert_eq!(standing(pid, own.start).unwrap(), Standing::Running);
         assert_eq!(standing(pid, own.start + 1).unwrap(), Standing::Gone);
         assert_eq!(standing(u32::MAX, own.start).unwrap(), Standing::Gone);
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_waited_for() {
+        let mut sleep = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = sleep.id();
+        assert!(!await_end(pid, Duration::from_millis(1)), "it runs");
+        let ended = std::thread::spawn(move || await_end(pid, Duration::from_secs(60)));
+        sleep.kill().unwrap();
+        assert!(ended.join().unwrap());
+        assert!(await_end(pid, Duration::ZERO), "not waited for, but over");
+        sleep.wait().unwrap();
+        assert!(await_end(pid, Duration::ZERO), "there is none");
+        assert!(!await_end(0, Duration::ZERO) && !await_end(u32::MAX, Duration::ZERO));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! one who has its lock**, so a missing file means that the owner ended it, and a free lock means
 //! that the owner and everything that inherited the descriptor are gone. Nothing else says "dead".
 
-use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,7 +80,7 @@ impl Identity {
         })?;
         Ok(Self {
             pid: std::process::id(),
-            pid_namespace: facts::namespace("/proc/self/ns/pid")?,
+            pid_namespace: folder.pid_namespace()?,
             start: stat.start,
             clock: folder.clock(),
             random: (facts::random_u64()? >> 32) as u32,
@@ -90,16 +89,25 @@ impl Identity {
 
     /// How the process stands, if it can be seen from here.
     fn standing(&self, folder: &Folder) -> Result<Option<Standing>> {
-        self.is_visible(folder).then(|| process::standing(self.pid, self.start)).transpose()
+        if !self.is_here(folder) {
+            return Ok(None);
+        }
+        let standing = process::standing(self.pid, self.start)?;
+        // Number and start time together are found in no other namespace's `/proc`. That they are
+        // not found says nothing there.
+        let known = standing != Standing::Gone || facts::is_own_proc();
+        Ok(known.then_some(standing))
     }
 
     /// Whether its number and start time mean the same here: same boot, same namespaces, and a
     /// `/proc` that is not another namespace's.
     pub(crate) fn is_visible(&self, folder: &Folder) -> bool {
-        let here = facts::namespace("/proc/self/ns/pid");
+        self.is_here(folder) && facts::is_own_proc()
+    }
+
+    fn is_here(&self, folder: &Folder) -> bool {
         self.clock == folder.clock()
-            && here.is_ok_and(|here| self.pid_namespace == here)
-            && facts::is_own_proc()
+            && folder.pid_namespace().is_ok_and(|here| self.pid_namespace == here)
     }
 
     /// Whether this process works under the hold of the session's owner, so that it would wait for
@@ -298,6 +306,25 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
+/// Whether anything keeps this session, and no more than that: who does, and how it stands, is for
+/// [`probe`] to say.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn is_kept(folder: &Folder, session: Session) -> Result<bool> {
+    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
+    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(e) => return Err(fail("open")(e)),
+    };
+    let free = sys::try_lock(&file, true).map_err(fail("lock"))?;
+    if free {
+        sys::unlock(&file);
+    }
+    Ok(!free)
+}
+
 /// The process group that the owner's child recorded; `None` if there is none or it is not known.
 #[must_use]
 pub(crate) fn group(folder: &Folder, session: Session) -> Option<u32> {
@@ -435,11 +462,10 @@ fn path(folder: &Folder, session: Session) -> PathBuf {
 }
 
 fn hex(session: Session) -> String {
-    session.as_bytes().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = session.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = String::with_capacity(64);
+    text.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    text
 }
 
 fn unhex(text: &str) -> Option<Session> {

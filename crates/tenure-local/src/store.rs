@@ -144,10 +144,21 @@ impl LocalStore {
         session::probe(&self.folder, session)
     }
 
+    pub(crate) fn is_kept(&self, session: Session) -> Result<bool> {
+        session::is_kept(&self.folder, session)
+    }
+
     /// A descriptor that becomes readable when the session's process ends; `None` where it cannot
     /// be seen from here or has ended already.
     pub(crate) fn watch_process(&self, session: Session) -> Option<OwnedFd> {
         if session.is_none() { None } else { process::pidfd_of(&self.folder, session) }
+    }
+
+    /// Waits for the end of the command of a holder whose own process is gone; whether it has come.
+    pub(crate) fn await_command(&self, session: Session, at_most: Duration) -> bool {
+        // Its number is its group's. Nothing is done to whoever has that number by now.
+        let command = session::group(&self.folder, session);
+        command.is_some_and(|pid| process::await_end(pid, at_most))
     }
 
     /// Ends what is left of the process group of a holder whose own process is gone. Who cannot be

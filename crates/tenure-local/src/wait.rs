@@ -93,6 +93,8 @@ impl WaitPipe {
         let mut any = false;
         loop {
             match rustix::io::read(&self.file, &mut bytes) {
+                // What is read short is empty by then.
+                Ok(n) if n > 0 && n < bytes.len() => return true,
                 Ok(n) if n > 0 => any = true,
                 Err(Errno::INTR) => {}
                 // Empty.

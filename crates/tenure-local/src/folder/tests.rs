@@ -217,3 +217,15 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     fs::remove_file(path.join("letter.txt")).unwrap();
     Folder::open(Some(&path)).unwrap();
 }
+
+#[test]
+fn what_a_parent_noted_of_its_pid_namespace_is_not_believed_by_its_child() {
+    let scratch = Scratch::new();
+    let real = facts::namespace("/proc/self/ns/pid").unwrap();
+    let folder = scratch.open();
+    assert_eq!(folder.pid_namespace().unwrap(), real);
+    assert_eq!(folder.namespace.get(), Some(&(std::process::id(), real)));
+    let inherited = scratch.open();
+    inherited.namespace.set((std::process::id() + 1, real + 1)).unwrap();
+    assert_eq!(inherited.pid_namespace().unwrap(), real);
+}

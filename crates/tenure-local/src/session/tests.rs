@@ -82,6 +82,20 @@ fn an_owner_is_alive_then_stopped_then_an_orphan_remains_then_all_is_dead() {
 }
 
 #[test]
+fn a_session_is_kept_as_long_as_its_lock() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let own = session_in(&folder);
+    let session = own.session();
+    assert!(is_kept(&folder, session).unwrap());
+    sys::unlock(&own.file);
+    assert!(!is_kept(&folder, session).unwrap());
+    assert!(sys::try_lock(&own.file, false).unwrap(), "who asked keeps nothing");
+    own.end();
+    assert!(!is_kept(&folder, session).unwrap(), "there is no file");
+}
+
+#[test]
 fn a_session_that_ended_is_dead_unless_its_process_runs_on() {
     let scratch = Scratch::new();
     let folder = scratch.open();
