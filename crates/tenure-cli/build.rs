@@ -28,7 +28,8 @@ const LIBRARIES: [(&str, &[&str]); 7] = [
 ];
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    // A file that every package has which is linked by this. A change of the script itself runs it again.
+    println!("cargo::rerun-if-changed=Cargo.toml");
     let target = |key: &str| env::var(key).unwrap_or_default();
     if target("CARGO_CFG_TARGET_OS") != "linux" || target("CARGO_CFG_TARGET_ENV") != "gnu" {
         return;
