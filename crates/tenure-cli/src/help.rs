@@ -45,9 +45,10 @@ The command:
 If the lock is lost:
   The group gets TERM at once and KILL after the grace, at most 2 s later;
   the exit code is 123. A lock of local: has no expiry: it is lost only
-  when an operator steals or repairs it or somebody deletes its record. If
-  tenure itself is killed, the kernel kills the command, and the next in
-  line ends what is left of its group before it takes the lock.
+  when an operator repairs it or somebody deletes its record; `tenure
+  steal` kills tenure and the group. If tenure is killed, the kernel kills
+  the command, and the next in line ends what is left of its group before
+  it takes the lock.
 
   On kube: a second process of tenure renews the lock, also while Ctrl-Z
   stops the job. When the store does not answer, the group gets TERM the
@@ -88,6 +89,9 @@ Events:
 
 Environment:
   TENURE_STORE    the store when --store is not given
+  Without both, this user's locks on this machine, in the folder
+  $XDG_STATE_HOME/tenure or ~/.local/state/tenure; root's in
+  /var/lib/tenure.
 
 Examples:
   tenure run nightly-backup -- ./backup.sh
@@ -106,7 +110,9 @@ Examples:
 
 pub(crate) const SHOW_LONG: &str = "\
 Show one lock: its holder, its queue, its tags, and its last holds, newest
-first, with how each ended. Exits 0 whether it is held or free.";
+first, with how each ended. Exits 0 whether it is held or free, and 125 if its
+record cannot be read. `expired` is a hold that has ended without a release:
+its ttl ran out or its processes are gone, and the next to come takes the lock.";
 
 pub(crate) const SHOW_AFTER: &str = "\
 Examples:
@@ -124,7 +130,9 @@ Fields are only ever added.";
 
 pub(crate) const LS_LONG: &str = "\
 List every lock of the store, also those that are free since they were last
-used: state, holder, since when, and how many wait: on kube: nobody knows.";
+used: state, holder, since when, and how many wait: on kube: nobody knows. A
+record that cannot be read is told on stderr, the others are listed, and the
+exit code is 125.";
 
 pub(crate) const LS_AFTER: &str = "\
 Examples:

@@ -411,7 +411,8 @@ fn show(path: &Path) -> String {
 fn exists(path: &Path) -> Failure {
     let shown = show(path);
     Failure::new(format!(
-        "hold file `{shown}` exists; release its hold with `tenure release`, or give another file"
+        "hold file `{shown}` exists, and its hold may be that of a run that still works (see \
+         `tenure show`): give another file, or end that hold with `tenure release`"
     ))
 }
 

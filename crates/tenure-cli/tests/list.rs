@@ -37,6 +37,23 @@ fn json_of_a_free_and_of_a_held_lock() {
 }
 
 #[test]
+fn a_waiter_that_was_killed_is_not_shown() {
+    let bench = Bench::new();
+    let holder = bench.hold("x");
+    let killed = bench.start(&["run", "-q", "x", "--", "true"]);
+    bench.wait_for_queue("x", 1);
+    let waits = bench.start(&["run", "-q", "x", "--", "true"]);
+    bench.wait_for_queue("x", 2);
+    killed.signal(Signal::KILL);
+    killed.end();
+    let queue = bench.show("x")["queue"].clone();
+    assert_eq!((queue.as_array().unwrap().len(), &queue[0]["pid"]), (1, &waits.pid().into()));
+    let ls = bench.run(&["ls"]);
+    assert!(ls.stdout.trim_end().ends_with(" 1"), "{ls:?}");
+    holder.signal(Signal::TERM);
+}
+
+#[test]
 fn json_of_a_hold_that_outlives_its_work() {
     let bench = Bench::new();
     assert_eq!(

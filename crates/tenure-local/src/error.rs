@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// The record cannot be read; nobody may take the lock until an operator has looked.
     #[error("the record of lock {lock:?} is damaged ({problem}) in {path}; the lock counts as held \
-        until `tenure repair {lock}` frees it", path = path.display())]
+        until `tenure repair {}` frees it", word(lock), path = path.display())]
     Damaged {
         /// The lock.
         lock: String,
@@ -140,5 +140,15 @@ impl Error {
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::Unsuitable { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// A lock's name as a shell takes it for one word.
+fn word(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+,=".contains(c);
+    if name.chars().all(plain) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("'{}'", name.replace('\'', r"'\''")))
     }
 }

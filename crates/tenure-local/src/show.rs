@@ -16,7 +16,7 @@ use crate::{LocalStore, LockName, Result, group};
 pub struct Shown {
     /// Its name.
     pub name: String,
-    /// Its record; empty if the lock was never taken.
+    /// Its record, without waiters that are dead; empty if the lock was never taken.
     pub record: Record,
     /// What is known of the holder, if the record names one.
     pub holder: Option<ShownHolder>,
@@ -92,7 +92,10 @@ impl LocalStore {
             Some(h) if h.term == Term::Session => Some(self.bound(h.session, known)?),
             Some(h) => Some(self.detached(h, &stored)),
         };
-        Ok(Shown { name, record: stored.record, holder, foreign_stamp })
+        let mut record = stored.record;
+        // Those who were killed while they waited stand there until somebody comes to their place.
+        record.queue.retain(|w| !matches!(self.probe(w.session), Ok(Verdict::Dead)));
+        Ok(Shown { name, record, holder, foreign_stamp })
     }
 
     /// A hold that lives as long as its session.

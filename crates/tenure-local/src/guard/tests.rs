@@ -240,7 +240,7 @@ fn a_damaged_record_is_refused_until_it_is_repaired() {
     for damage in [&[][..], &[0; 3072], b"something else"] {
         fs::write(&path, damage).unwrap();
         let text = lock.peek().unwrap_err().to_string();
-        assert!(text.contains("`tenure repair a b`") && text.contains("a%20b"), "{text}");
+        assert!(text.contains("`tenure repair 'a b'`") && text.contains("a%20b"), "{text}");
         let mut guard = lock.lock().unwrap().unwrap();
         assert!(matches!(guard.read(), Err(Error::Damaged { .. })));
         assert!(matches!(guard.next_token(), Err(Error::Damaged { .. })));

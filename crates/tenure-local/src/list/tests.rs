@@ -28,7 +28,7 @@ fn all_locks_are_listed_by_name_and_bad_files_say_so() {
     assert_eq!(names, [".hidden", "Z", "a/x", "b", "copy", "damaged x", "folder", &long]);
     for listed in &all {
         match (&listed.stored, listed.name.as_str()) {
-            (Err(e), "damaged x") => assert!(e.to_string().contains("`tenure repair damaged x`")),
+            (Err(e), "damaged x") => assert!(e.to_string().contains("`tenure repair 'damaged x'`")),
             (Err(e), "copy") => assert!(e.to_string().contains(r#"it is the record of "b""#)),
             (Err(e), "folder") => assert!(e.to_string().contains("locks/folder"), "{e}"),
             (Ok(stored), _) => {
