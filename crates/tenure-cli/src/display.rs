@@ -115,7 +115,8 @@ pub(crate) fn local_time(micros: u64) -> String {
 
 /// The machine's zone is a file; asked for it by name, the library lists every zone there is.
 fn zone() -> TimeZone {
-    let is_chosen = std::env::var_os("TZ").is_some_and(|zone| !zone.is_empty());
+    // An empty one is UTC, as for date(1).
+    let is_chosen = std::env::var_os("TZ").is_some();
     let machine = || TimeZone::tzif("localtime", &std::fs::read("/etc/localtime").ok()?).ok();
     if is_chosen { None } else { machine() }.unwrap_or_else(TimeZone::system)
 }

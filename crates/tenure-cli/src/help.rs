@@ -37,10 +37,10 @@ The command:
   resource refuse smaller ones) and TENURE_HOLDER. TERM, INT, HUP, QUIT,
   USR1, USR2 and WINCH are passed on to its group; what tenure was started
   with ignored, as by nohup, stays ignored. At a terminal it gets the
-  foreground; Ctrl-Z stops both, and a Ctrl-C that ends it ends the script
-  around it as well. The lock is released when the command itself has
-  ended: what it left running in the background is neither waited for nor
-  ended.
+  foreground; Ctrl-Z stops both, as TSTP sent to tenure does with all of
+  tenure's process group, and a Ctrl-C that ends it ends the script around
+  it as well. The lock is released when the command itself has ended: what
+  it left running in the background is neither waited for nor ended.
 
 If the lock is lost:
   The group gets TERM at once and KILL after the grace, at most 2 s later;

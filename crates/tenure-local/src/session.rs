@@ -92,11 +92,14 @@ impl Identity {
         if !self.is_here(folder) {
             return Ok(None);
         }
-        let standing = process::standing(self.pid, self.start)?;
+        let standing = process::standing(self.pid, self.start);
         // Number and start time together are found in no other namespace's `/proc`. That they are
-        // not found says nothing there.
-        let known = standing != Standing::Gone || facts::is_own_proc();
-        Ok(known.then_some(standing))
+        // not found, or may not be looked at, says nothing there.
+        if matches!(standing, Ok(Standing::Running | Standing::Stopped)) || facts::is_own_proc() {
+            standing.map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Whether its number and start time mean the same here: same boot, same namespaces, and a

@@ -16,7 +16,8 @@ impl Guard<'_> {
     pub(crate) fn read_front(&mut self, front: usize) -> Result<Stored> {
         let place = place(self.folder, self.name);
         let file = &self.opened.file;
-        self.rest = Rest::default();
+        // If it fails, who stands behind what was read before is not kept: no write follows on that.
+        *self.state = None;
         let loaded = image::load(file, place, self.buffers, self.known, front)?;
         *self.state = Some(State::of(&loaded));
         self.rest = loaded.rest;

@@ -1,5 +1,6 @@
 //! Looks that see the head of a long line only, and lose nobody.
 
+use std::fs;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -78,6 +79,25 @@ fn after_a_write_that_failed_nothing_is_written_over_those_who_were_not_seen() {
     guard.write(&whole, false).unwrap();
     drop(guard);
     assert_eq!(file.peek().unwrap().unwrap().record, whole);
+}
+
+#[test]
+fn after_a_look_that_failed_nothing_is_written_over_those_who_were_not_seen() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let session = session_in(&folder);
+    let whole = crowded(&folder, &session, 100);
+    let mut file = lock_in(&folder, "l");
+    let mut guard = file.lock().unwrap().unwrap();
+    let stored = guard.read_front(1).unwrap();
+    let path = folder.path().join("locks/l");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, vec![0; bytes.len()]).unwrap();
+    assert!(guard.read_front(1).is_err());
+    fs::write(&path, bytes).unwrap();
+    assert!(guard.write(&stored.record, false).is_err());
+    assert_eq!(guard.read().unwrap().record, whole);
+    guard.write(&whole, false).unwrap();
 }
 
 fn claim(folder: &Arc<Folder>) -> Box<LocalClaim> {
