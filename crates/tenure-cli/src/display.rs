@@ -94,6 +94,9 @@ pub(crate) fn held_by(by: &By) -> String {
     let pid = by.pid.map(|pid| format!("by pid {pid} ")).unwrap_or_default();
     // A hold that nobody renews ends at a known time; a live one only if its holder falls silent.
     let until = by.ends_in.filter(|_| by.pid.is_none()).map(|left| {
+        if left.is_zero() {
+            return "and expired ".to_owned();
+        }
         let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
         format!("until {} ", local_time(now.saturating_add(left)))

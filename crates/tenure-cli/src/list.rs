@@ -138,7 +138,7 @@ fn print_lock(lock: &LockInfo, out: &mut impl Write) -> io::Result<()> {
     let mut text = format!("lock    {}\nstore   {}\n", lock.name, lock.store);
     text += &format!("state   {}\n", state(lock.state));
     for h in &lock.holders {
-        text += &format!("holder  {}\n", describe(h));
+        text += &format!("holder  {}\n", describe(h, lock.state));
     }
     for (place, w) in lock.queue.iter().enumerate() {
         let since = local_time(w.since.as_micros());
@@ -154,7 +154,7 @@ fn print_lock(lock: &LockInfo, out: &mut impl Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-fn describe(h: &HolderInfo) -> String {
+fn describe(h: &HolderInfo, state: LockState) -> String {
     let mut text = h.id.clone();
     if let Some(pid) = h.pid {
         text += &format!(", pid {pid}");
@@ -166,11 +166,13 @@ fn describe(h: &HolderInfo) -> String {
     if let Some(since) = since(h) {
         text += &format!(", since {since}");
     }
-    if let Some(left) = h.remaining {
-        text += &format!(", ends in {:.1} s", left.as_secs_f64());
-    } else if h.pid.is_none() {
+    match (state, h.remaining) {
+        (LockState::Expired, _) if h.pid.is_some() => text += ", its processes are gone",
+        (LockState::Expired, _) => text += ", its ttl has run out",
+        (_, Some(left)) => text += &format!(", ends in {:.1} s", left.as_secs_f64()),
+        (_, None) if h.pid.is_none() => text += ", never ends by time",
         // A process is an end of its own.
-        text += ", never ends by time";
+        (_, None) => {}
     }
     if let Some(orphan) = h.orphan {
         text += &format!(", kept by orphan pid {orphan}");

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, mask};
+use common::{Bench, mask, until};
 use rustix::process::Signal;
 use snapbox::{assert_data_eq, file};
 
@@ -34,6 +34,23 @@ fn json_of_a_free_and_of_a_held_lock() {
     assert!(value["holders"][0]["token"].is_u64());
     assert!(value["holders"][0]["since"].as_str().unwrap().ends_with('Z'));
     holder.signal(Signal::TERM);
+}
+
+#[test]
+fn a_hold_that_is_over_is_not_shown_as_one_that_ends() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["acquire", "x", "--ttl", "100ms", "--hold", "h"]).code, Some(0));
+    until("it has expired", || bench.show("x")["state"] == "expired");
+    let shown = bench.run(&["show", "x"]).stdout;
+    assert!(shown.contains(", its ttl has run out\n"), "{shown}");
+    let stolen = bench.run(&["steal", "x", "--reason", "over", "--yes"]);
+    assert!(stolen.code == Some(0) && stolen.stderr.contains(" and expired ("), "{stolen:?}");
+    let killed = bench.hold("y");
+    killed.signal(Signal::KILL);
+    killed.end();
+    until("it has expired", || bench.show("y")["state"] == "expired");
+    let shown = bench.run(&["show", "y"]).stdout;
+    assert!(shown.contains(", its processes are gone\n"), "{shown}");
 }
 
 #[test]
