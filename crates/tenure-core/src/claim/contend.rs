@@ -415,11 +415,7 @@ impl Claim {
         };
         let mut strike = Vec::new();
         for waiter in record.queue.iter().take(own.unwrap_or(record.queue.len())) {
-            let probed = match self.config.liveness {
-                Liveness::Process => self.probed(waiter.session),
-                Liveness::Server | Liveness::Observed => Some(Probed::Alive),
-            };
-            match probed {
+            match self.waiter_probed(waiter.session) {
                 None => return Obstacle::Ask(waiter.session),
                 Some(Probed::Dead) if !planted(Bug::DeadHead) => strike.push(waiter.mark),
                 Some(Probed::Stopped) => {}
@@ -455,6 +451,15 @@ impl Claim {
             term: h.term,
             looks_abandoned,
             takeover_in: until.map(|t| t.since(now)),
+        }
+    }
+
+    /// What is known of a waiter; `None`: ask. Where processes cannot be asked about, all stand there
+    /// alive.
+    pub(super) fn waiter_probed(&self, session: Session) -> Option<Probed> {
+        match self.config.liveness {
+            Liveness::Process => self.probed(session),
+            Liveness::Server | Liveness::Observed => Some(Probed::Alive),
         }
     }
 

@@ -1,7 +1,7 @@
 //! How much of a long line is needed to decide.
 
 use super::{Claim, Ending, Goal, Liveness, Phase, Probed};
-use crate::{Record, Session};
+use crate::Record;
 
 impl Claim {
     /// Whether the next [`poll`](Self::poll) decides the same on every record that is this one with
@@ -29,11 +29,7 @@ impl Claim {
         if matches!(ending.goal, Goal::Remainder(_)) || self.ours(record, ending).is_none() {
             return true;
         }
-        record.queue.iter().any(|waiter| self.may_be_next(waiter.session))
-    }
-
-    fn may_be_next(&self, session: Session) -> bool {
-        self.config.liveness != Liveness::Process
-            || matches!(self.probed(session), None | Some(Probed::Alive))
+        let known = |session| self.waiter_probed(session);
+        record.queue.iter().any(|w| matches!(known(w.session), None | Some(Probed::Alive)))
     }
 }

@@ -3,9 +3,7 @@
 use alloc::vec::Vec;
 
 use super::contend::joined;
-use super::{
-    Action, Cause, Claim, Ending, Goal, Liveness, News, Parting, Phase, Probed, Report, View,
-};
+use super::{Action, Cause, Claim, Ending, Goal, News, Parting, Phase, Probed, Report, View};
 use crate::museum::{Bug, planted};
 use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
 
@@ -96,11 +94,7 @@ impl Claim {
     fn next_in_line(&self, record: &Record) -> Result<(Option<Mark>, Vec<Mark>), Session> {
         let mut strike = Vec::new();
         for waiter in &record.queue {
-            let probed = match self.config.liveness {
-                Liveness::Process => self.probed(waiter.session).ok_or(waiter.session)?,
-                Liveness::Server | Liveness::Observed => Probed::Alive,
-            };
-            match probed {
+            match self.waiter_probed(waiter.session).ok_or(waiter.session)? {
                 Probed::Alive => return Ok((Some(waiter.mark), strike)),
                 Probed::Stopped => {}
                 Probed::Dead => strike.push(waiter.mark),
