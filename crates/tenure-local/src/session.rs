@@ -282,11 +282,9 @@ pub enum Verdict {
 /// # Errors
 /// [`Error::SessionLost`] if the file is gone although the process runs, or what the system says.
 pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
-    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
     let identity = Identity::of(session);
-    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => {
+    let file = match look(folder, session)? {
+        Look::Missing => {
             return match identity.standing(folder)? {
                 Some(Standing::Running | Standing::Stopped) => {
                     Err(Error::SessionLost { pid: identity.pid, path: path(folder, session) })
@@ -294,19 +292,40 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
                 Some(Standing::Gone) | None => Ok(Verdict::Dead),
             };
         }
+        Look::Free => return Ok(Verdict::Dead),
+        Look::Kept(file) => file,
+    };
+    let unread = |e| Error::system("read", &path(folder, session), e);
+    Ok(match identity.standing(folder)? {
+        Some(Standing::Stopped) => Verdict::Stopped,
+        Some(Standing::Gone) => {
+            Verdict::Orphaned { pid: identity.pid, group: group_of(&file).map_err(unread)? }
+        }
+        Some(Standing::Running) | None => Verdict::Alive,
+    })
+}
+
+/// What its file says of a session.
+enum Look {
+    Missing,
+    /// Nobody keeps it.
+    Free,
+    /// Somebody does.
+    Kept(OwnedFd),
+}
+
+fn look(folder: &Folder, session: Session) -> Result<Look> {
+    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
+    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Look::Missing),
         Err(e) => return Err(fail("open")(e)),
     };
     if sys::try_lock(&file, true).map_err(fail("lock"))? {
         sys::unlock(&file);
-        return Ok(Verdict::Dead);
+        return Ok(Look::Free);
     }
-    Ok(match identity.standing(folder)? {
-        Some(Standing::Stopped) => Verdict::Stopped,
-        Some(Standing::Gone) => {
-            Verdict::Orphaned { pid: identity.pid, group: group_of(&file).map_err(fail("read"))? }
-        }
-        Some(Standing::Running) | None => Verdict::Alive,
-    })
+    Ok(Look::Kept(file))
 }
 
 /// Whether anything keeps this session, and no more than that: who does, and how it stands, is for
@@ -315,17 +334,7 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
 /// # Errors
 /// What the system says.
 pub(crate) fn is_kept(folder: &Folder, session: Session) -> Result<bool> {
-    let fail = |doing| move |e| Error::system(doing, &path(folder, session), e);
-    let file = match sys::open(folder.dir(), file_name(session).as_str()) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(false),
-        Err(e) => return Err(fail("open")(e)),
-    };
-    let free = sys::try_lock(&file, true).map_err(fail("lock"))?;
-    if free {
-        sys::unlock(&file);
-    }
-    Ok(!free)
+    Ok(matches!(look(folder, session)?, Look::Kept(_)))
 }
 
 /// The process group that the owner's child recorded; `None` if there is none or it is not known.
