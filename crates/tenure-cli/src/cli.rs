@@ -150,7 +150,7 @@ pub(crate) const RUN_OPTIONS: [RunOption; 15] = [
         "at-least",
         "DUR",
         "Keep the lock at least DUR from acquiring it, even if the command ends sooner; \
-         tenure does not wait for that, and a tenure that is killed has not said it",
+         tenure does not wait for that; a tenure that is killed keeps nothing",
     ),
     RunOption {
         repeats: true,

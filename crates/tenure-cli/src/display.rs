@@ -2,6 +2,7 @@
 //!
 //! Owns wording and the cursor; writes only when something changed, so an idle waiter sleeps.
 
+use std::ffi::OsStr;
 use std::io::{Write as _, stderr};
 use std::sync::OnceLock;
 
@@ -116,12 +117,18 @@ pub(crate) fn local_time(micros: u64) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// The machine's zone is a file; asked for it by name, the library lists every zone there is.
 fn zone() -> TimeZone {
-    // An empty one is UTC, as for date(1).
-    let is_chosen = std::env::var_os("TZ").is_some();
-    let machine = || TimeZone::tzif("localtime", &std::fs::read("/etc/localtime").ok()?).ok();
-    if is_chosen { None } else { machine() }.unwrap_or_else(TimeZone::system)
+    let file = || std::fs::read("/etc/localtime").ok();
+    of_machine(std::env::var_os("TZ").as_deref(), file).unwrap_or_else(TimeZone::system)
+}
+
+/// The machine's zone is a file; asked for it by name, the library lists every zone there is. `None`
+/// where `TZ` says which, be it the empty one, which is UTC, or where the file is none.
+fn of_machine(tz: Option<&OsStr>, file: impl FnOnce() -> Option<Vec<u8>>) -> Option<TimeZone> {
+    match tz {
+        Some(_) => None,
+        None => TimeZone::tzif("localtime", &file()?).ok(),
+    }
 }
 
 fn shorten_id(id: &str) -> String {
@@ -142,16 +149,27 @@ fn fit(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use jiff::tz::TimeZone;
+    use super::*;
+
+    /// A file of nine hours east all year, as tzfile(5) has it.
+    fn file() -> Vec<u8> {
+        let mut block = b"TZif2".to_vec();
+        block.extend([0; 15]);
+        // No leap seconds and no changes; one kind of time, whose name takes four bytes.
+        [0_u32, 0, 0, 0, 1, 4].iter().for_each(|count| block.extend(count.to_be_bytes()));
+        block.extend(32_400_i32.to_be_bytes());
+        block.extend(b"\0\0JST\0");
+        [&block[..], &block[..], b"\nJST-9\n"].concat()
+    }
 
     #[test]
-    fn the_zone_of_the_machine_s_file_is_that_of_its_name() {
-        // Winter and summer of many years, on both sides of what a file lists one by one.
-        for month in 0..1_200 {
-            let time = Timestamp::from_second(month * 2_629_800).unwrap();
-            let offset = |zone: TimeZone| zone.to_offset(time);
-            assert_eq!(offset(super::zone()), offset(TimeZone::system()), "{time}");
+    fn the_zone_is_that_of_the_machine_unless_one_is_chosen() {
+        let zone = |tz: Option<&str>, file| of_machine(tz.map(OsStr::new), || file);
+        let hours = |zone: TimeZone| zone.to_offset(Timestamp::UNIX_EPOCH).seconds() / 3_600;
+        assert_eq!(zone(None, Some(file())).map(hours), Some(9));
+        for chosen in ["", "Asia/Kolkata", ":"] {
+            assert!(zone(Some(chosen), Some(file())).is_none(), "{chosen:?}");
         }
+        assert!(zone(None, None).is_none() && zone(None, Some(b"garbage".to_vec())).is_none());
     }
 }

@@ -46,9 +46,9 @@ If the lock is lost:
   The group gets TERM at once and KILL after the grace, at most 2 s later;
   the exit code is 123. A lock of local: has no expiry: it is lost only
   when an operator repairs it or somebody deletes its record; `tenure
-  steal` kills tenure and the group. If tenure is killed, the kernel kills
-  the command, and the next in line ends what is left of its group before
-  it takes the lock.
+  steal --now` kills tenure and the group. If tenure is killed, the kernel
+  kills the command, and the next in line ends what is left of its group
+  before it takes the lock.
 
   On kube: a second process of tenure renews the lock, also while Ctrl-Z
   stops the job. When the store does not answer, the group gets TERM the
