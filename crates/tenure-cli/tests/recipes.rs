@@ -318,6 +318,14 @@ fn a_script_of_several_steps() {
     assert_eq!(home.ran().len(), 0);
     assert_eq!(code(migrate()), 0, "nothing was left of those before");
     assert_eq!(fs::read_dir(&own).unwrap().count(), 0, "nothing is left of any");
+    // One that is killed is in nobody's way once its ttl has run out.
+    let short = fs::read_to_string(&script).unwrap().replace("--ttl 10m", "--ttl 300ms");
+    let killed = home.executable("killed", &short);
+    home.executable("one.sh", "#!/bin/sh\nkill -9 $PPID\n");
+    let ended = home.command(killed.to_str().unwrap()).env("TMPDIR", &own).status().unwrap();
+    assert_eq!(ended.code(), None, "{ended}");
+    home.script("one.sh");
+    until("the next one runs", || code(migrate()) == 0);
 }
 
 #[test]

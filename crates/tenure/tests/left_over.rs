@@ -7,15 +7,13 @@ mod sim;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sim::Sim;
-use tenure::store::{BoxFuture, Liveness, Memory, Store};
-use tenure::testing::ManualClock;
+use tenure::store::{Liveness, Memory};
 use tenure::{Client, Error, Guard};
-use tenure_testkit::{Fate, Faulty, Request, World};
+use tenure_testkit::{Fate, Request};
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
@@ -60,45 +58,25 @@ fn who_waits_inside_a_runtime_and_gets_the_lock_outside_has_no_hold() {
     panic!("it never got it");
 }
 
-#[derive(Debug)]
-struct Tasks(ManualClock);
-
-impl World for Tasks {
-    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(self.0.sleep(time))
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) {
-        tokio::spawn(task);
-    }
-}
-
 #[test]
 fn a_store_that_panics_is_not_kept_for_ever() {
     for panics in [false, true] {
         sim::run(async {
-            let (clock, bad) = (ManualClock::new(), Arc::new(AtomicBool::new(false)));
-            let (here, memory) = (Arc::new(()), Memory::new(Liveness::Observed));
-            let (there, now) = (Arc::clone(&here), Arc::clone(&bad));
-            let fate = move |request| {
-                let _kept_by_the_store = &there;
-                let bad = now.load(Ordering::Relaxed) && request == Request::Write;
-                assert!(!bad, "of the store");
+            let sim = Sim::new(Liveness::Observed);
+            let here = Arc::new(());
+            let (kept_by_the_store, mut writes) = (Arc::clone(&here), 0);
+            sim.fates(move |request| {
+                let _ = &kept_by_the_store;
+                writes += u32::from(request == Request::Write);
+                assert!(!panics || writes < 2, "of the store");
                 Fate::FINE
-            };
-            let world = Arc::new(Tasks(clock.clone()));
-            let store: Arc<dyn Store> = Arc::new(Faulty::new(Arc::new(memory), world, fate));
-            let client = Client::with_clock(store, &clock);
-            let guard = client.lock("x").acquire().await.unwrap();
-            bad.store(panics, Ordering::Relaxed);
-            drop(guard);
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
-            }
-            bad.store(false, Ordering::Relaxed);
+            });
+            let client = sim.faulty();
+            drop(client.lock("x").acquire().await.unwrap());
+            sim.settle().await;
             client.close().await;
-            drop(client);
-            for _ in 0..50 {
+            drop((client, sim));
+            for _ in 0..24 {
                 tokio::task::yield_now().await;
             }
             assert_eq!(Arc::strong_count(&here), 1, "panics: {panics}");

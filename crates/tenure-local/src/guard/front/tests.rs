@@ -1,11 +1,13 @@
 //! Looks that see the head of a long line only, and lose nobody.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use tenure_core::{Mark, Patience, Record, Report, Session, Term, Timing, Waiter, Wall};
 
+use crate::guard::Guard;
 use crate::sys::record;
 use crate::testing::{Scratch, held, lock_in, session_in};
 use crate::{Folder, Identity, LocalClaim, LocalLock, LocalStore, LockName, OwnSession, Settings};
@@ -62,19 +64,17 @@ fn what_a_look_does_not_see_is_written_again_and_can_be_had() {
     assert!(guard.is_whole());
 }
 
-#[test]
-fn after_a_write_that_failed_nothing_is_written_over_those_who_were_not_seen() {
+/// After this went wrong a write on what was read before is refused, until all is read again.
+fn refuses_after(goes_wrong: impl FnOnce(&mut Guard<'_>, &Record, &Path)) {
     let scratch = Scratch::new();
     let folder = scratch.open();
     let session = session_in(&folder);
     let whole = crowded(&folder, &session, 100);
     let mut file = lock_in(&folder, "l");
     let mut guard = file.lock().unwrap().unwrap();
-    let stored = guard.read_front(1).unwrap();
-    record::fail(0, Errno::IO);
-    assert!(guard.write(&stored.record, false).is_err());
-    record::heal();
-    assert!(guard.write(&stored.record, false).is_err());
+    let head = guard.read_front(1).unwrap().record;
+    goes_wrong(&mut guard, &head, &folder.path().join("locks/l"));
+    assert!(guard.write(&head, false).is_err());
     assert_eq!(guard.read().unwrap().record, whole);
     guard.write(&whole, false).unwrap();
     drop(guard);
@@ -82,22 +82,22 @@ fn after_a_write_that_failed_nothing_is_written_over_those_who_were_not_seen() {
 }
 
 #[test]
+fn after_a_write_that_failed_nothing_is_written_over_those_who_were_not_seen() {
+    refuses_after(|guard, head, _| {
+        record::fail(0, Errno::IO);
+        assert!(guard.write(head, false).is_err());
+        record::heal();
+    });
+}
+
+#[test]
 fn after_a_look_that_failed_nothing_is_written_over_those_who_were_not_seen() {
-    let scratch = Scratch::new();
-    let folder = scratch.open();
-    let session = session_in(&folder);
-    let whole = crowded(&folder, &session, 100);
-    let mut file = lock_in(&folder, "l");
-    let mut guard = file.lock().unwrap().unwrap();
-    let stored = guard.read_front(1).unwrap();
-    let path = folder.path().join("locks/l");
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, vec![0; bytes.len()]).unwrap();
-    assert!(guard.read_front(1).is_err());
-    fs::write(&path, bytes).unwrap();
-    assert!(guard.write(&stored.record, false).is_err());
-    assert_eq!(guard.read().unwrap().record, whole);
-    guard.write(&whole, false).unwrap();
+    refuses_after(|guard, _, path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, vec![0; bytes.len()]).unwrap();
+        assert!(guard.read_front(1).is_err());
+        fs::write(path, bytes).unwrap();
+    });
 }
 
 fn claim(folder: &Arc<Folder>) -> Box<LocalClaim> {
