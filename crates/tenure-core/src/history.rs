@@ -57,6 +57,17 @@ impl History {
         }
     }
 
+    /// What was added to `earlier`, a clone, to make this one: nothing, or a single hold. `None` if
+    /// it is more, or if the two do not share what they remember, whatever they say.
+    #[must_use]
+    pub fn added_to(&self, earlier: &Self) -> Option<Option<&Past>> {
+        if self.0.is(&earlier.0) {
+            return Some(None);
+        }
+        let Shared::Added(added) = &self.0 else { return None };
+        added.before.is(&earlier.0).then_some(Some(&added.past))
+    }
+
     /// All of them, the oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Past> + use<'_> {
         let mut all = [None; HISTORY_MAX];
@@ -93,6 +104,16 @@ impl Shared {
         match self {
             Self::Added(added) => added.count,
             Self::Nothing | Self::Together(_) => 0,
+        }
+    }
+
+    /// Whether both are one in memory, so that both say the same.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Together(a), Self::Together(b)) => Arc::ptr_eq(a, b),
+            (Self::Added(a), Self::Added(b)) => Arc::ptr_eq(a, b),
+            _ => false,
         }
     }
 }
@@ -163,6 +184,24 @@ mod tests {
         for (n, earlier) in earlier.iter().enumerate() {
             assert_eq!(earlier.len(), n.min(HISTORY_MAX));
             assert_eq!(earlier.iter().next_back().map_or(0, |past| past.token.get()), n as u64);
+        }
+    }
+
+    #[test]
+    fn what_was_added_to_an_earlier_state_is_told_where_that_is_shared() {
+        let mut history = History::default();
+        for n in 1..=40 {
+            let earlier = history.clone();
+            assert_eq!(history.added_to(&earlier), Some(None));
+            history.push(past(n));
+            // Every eighth time the last ones are put together anew, and nothing is shared.
+            let told = (n % HISTORY_MAX as u64 != 0).then(|| Some(past(n)));
+            assert_eq!(history.added_to(&earlier).map(Option::<&Past>::cloned), told);
+            let mut later = history.clone();
+            later.push(past(n));
+            assert_eq!(later.added_to(&earlier), None, "two were added");
+            assert_eq!(earlier.added_to(&history), None);
+            assert_eq!(history.iter().cloned().collect::<History>().added_to(&history), None);
         }
     }
 

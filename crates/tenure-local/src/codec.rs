@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use tenure_core::{
-    End, Holder, Mark, Past, Record, Session, Term, Text, Time, Token, Waiter, Wall,
+    End, History, Holder, Mark, Past, Record, Session, Term, Text, Time, Token, Waiter, Wall,
 };
 
 use crate::Clock;
 use line::Behind;
 pub(crate) use line::Rest;
+pub(crate) use past::PastBytes;
 
 mod line;
+mod past;
 
 /// What a lock's file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(crate) struct Body<'a> {
     pub(crate) record: Record,
     /// The other waiters.
     pub(crate) rest: Rest,
+    /// The bytes of the record's history.
+    pub(crate) past: &'a [u8],
 }
 
 /// Appends the bytes of a body to `out`.
@@ -39,12 +43,14 @@ pub(crate) fn encode(
     record: &Record,
     out: &mut Vec<u8>,
 ) {
-    encode_before(Behind::default(), incarnation, name, clock, record, out);
+    let past = &mut PastBytes::default();
+    encode_before(Behind::default(), past, incarnation, name, clock, record, out);
 }
 
-/// The same, with more waiters `behind` those of the record.
+/// The same, with more waiters `behind` those of the record, and from what is known of its `past`.
 pub(crate) fn encode_before(
     behind: Behind<'_>,
+    past: &mut PastBytes,
     incarnation: u64,
     name: &str,
     clock: Clock,
@@ -67,8 +73,7 @@ pub(crate) fn encode_before(
     w.fixed(behind.bytes);
     w.number(record.tags.len() as u64);
     record.tags.iter().for_each(|tag| w.text(tag));
-    w.number(record.history.len() as u64);
-    record.history.iter().for_each(|past| w.past(past));
+    w.fixed(past.of(&record.history));
 }
 
 /// The body that these bytes are, all of them.
@@ -96,9 +101,10 @@ pub(crate) fn decode_front(bytes: &[u8], front: usize) -> Option<Body<'_>> {
     };
     let (queue, rest) = r.line(bytes.len(), front)?;
     let tags = r.many(Reader::text)?;
+    let past = r.rest;
     let history = r.many(Reader::past)?.into_iter().collect();
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
-    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, rest })
+    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, rest, past })
 }
 
 /// What can still be read of bytes that are no whole body, unverified: the name, and whether
@@ -131,12 +137,20 @@ impl Writer<'_> {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Most numbers are times and tokens of eight bytes: their bits are moved there all at once.
     fn number(&mut self, mut n: u64) {
-        while n >= 0x80 {
+        while n >= 1 << 56 {
             self.byte((n & 0x7f) as u8 | 0x80);
             n >>= 7;
         }
-        self.byte((n & 0x7f) as u8);
+        n = (n & 0x00ff_ffff_f000_0000) << 4 | (n & 0x0000_0000_0fff_ffff);
+        n = (n & 0x0fff_c000_0fff_c000) << 2 | (n & 0x0000_3fff_0000_3fff);
+        n = (n & 0x3f80_3f80_3f80_3f80) << 1 | (n & 0x007f_007f_007f_007f);
+        // The last byte with a bit in it ends the number, and zero is one byte.
+        let last = (63 - (n | 1).leading_zeros()) & !7;
+        let more = (1 << last) - 1;
+        self.fixed(&(n | 0x8080_8080_8080_8080 & more).to_le_bytes());
+        self.0.truncate(self.0.len() - 7 + last as usize / 8);
     }
 
     pub(crate) fn text(&mut self, text: &str) {
@@ -165,6 +179,11 @@ impl Writer<'_> {
         self.number(waiter.since.as_micros());
         self.number(waiter.tags.len() as u64);
         waiter.tags.iter().for_each(|tag| self.text(tag));
+    }
+
+    fn history(&mut self, history: &History) {
+        self.number(history.len() as u64);
+        history.iter().for_each(|past| self.past(past));
     }
 
     fn past(&mut self, past: &Past) {

@@ -330,8 +330,8 @@ impl Guard<'_> {
         self.scratch.clear();
         self.scratch.resize(HEADER, 0);
         let behind = self.rest.behind(&self.buffers.long).ok_or_else(|| front::not_kept(place))?;
-        let name = self.name.as_str();
-        codec::encode_before(behind, incarnation, name, clock, record, self.scratch);
+        let (name, past) = (self.name.as_str(), &mut self.buffers.past);
+        codec::encode_before(behind, past, incarnation, name, clock, record, self.scratch);
         self.put(header, About { incarnation, sequence: header.sequence, clock })?;
         if let Some(state) = self.state {
             (state.stamp, state.clock, state.last_token) = (stamp, clock, record.last_token);

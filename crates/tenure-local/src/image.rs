@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::Record;
 
-use crate::codec::Rest;
+use crate::codec::{PastBytes, Rest};
 use crate::guard::Stored;
 use crate::known::{About, Known};
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
@@ -99,6 +99,8 @@ pub(crate) struct Buffers {
     page: Vec<u8>,
     /// A body that is too long for it.
     pub(crate) long: Vec<u8>,
+    /// The part of a body that the next one most likely has, too.
+    pub(crate) past: PastBytes,
 }
 
 /// Reads the newest whole record of a file; what is `known` is not decoded again, and of a long body
@@ -110,7 +112,7 @@ pub(crate) fn load(
     known: &mut Known,
     front: usize,
 ) -> Result<Loaded> {
-    let Buffers { page, long } = buffers;
+    let Buffers { page, long, past } = buffers;
     page.resize(PAGE, 0);
     let n = first_page(file, page).map_err(place.fail("read"))?;
     let page = &page[..n];
@@ -152,6 +154,7 @@ pub(crate) fn load(
         if let Some(whole) = whole {
             known.note(whole, about);
         }
+        past.note(&body.record.history, body.past);
         let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
         let loaded = Loaded::new(image(slots, newest, header), about, body.record, name);
         return Ok(Loaded { rest: body.rest, ..loaded });

@@ -106,7 +106,11 @@ proptest! {
         encode(incarnation, &name, clock, &record, &mut bytes);
         let rest = decode(&bytes).map(|body| body.rest).unwrap_or_default();
         prop_assert!(rest.is_none());
-        prop_assert_eq!(decode(&bytes), Some(Body { incarnation, name: &name, clock, record, rest }));
+        let mut past = Vec::new();
+        Writer(&mut past).history(&record.history);
+        let past = &past;
+        let body = Body { incarnation, name: &name, clock, record, rest, past };
+        prop_assert_eq!(decode(&bytes), Some(body));
         // All of it is needed, and no more is taken.
         for len in 0..bytes.len() {
             prop_assert_eq!(decode(&bytes[..len]), None);
@@ -162,7 +166,10 @@ proptest! {
         prop_assert_eq!(head.record.queue.len(), front.min(all.record.queue.len()));
         let behind = head.rest.behind(&bytes).unwrap();
         let mut again = Vec::new();
-        encode_before(behind, head.incarnation, head.name, head.clock, &head.record, &mut again);
+        let past = &mut PastBytes::default();
+        past.note(&head.record.history, head.past);
+        let (name, clock) = (head.name, head.clock);
+        encode_before(behind, past, head.incarnation, name, clock, &head.record, &mut again);
         prop_assert_eq!(&again, &bytes);
         let others = head.rest.waiters(&bytes).unwrap();
         prop_assert_eq!(head.rest.is_none(), others.is_empty());
@@ -171,13 +178,72 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever was read or written before, and whichever of the states is written next.
+    #[test]
+    fn the_kept_bytes_of_the_past_are_never_those_of_another(
+        all in vec(past(), 0..30),
+        steps in vec((0_u8..8, any::<prop::sample::Index>()), 1..60),
+    ) {
+        let encoded = |history: &History| {
+            let mut bytes = Vec::new();
+            Writer(&mut bytes).history(history);
+            bytes
+        };
+        let (mut kept, mut states) = (PastBytes::default(), vec![History::default()]);
+        for (step, index) in steps {
+            let at = index.index(states.len());
+            let mut history = states[at].clone();
+            match step {
+                0 => kept.note(&history, &encoded(&history)),
+                1 => states.push(all.iter().take(index.index(all.len() + 1)).cloned().collect()),
+                _ if all.is_empty() => {}
+                _ => history.push(all[index.index(all.len())].clone()),
+            }
+            prop_assert_eq!(kept.of(&history), encoded(&history));
+            states.push(history);
+        }
+    }
+}
+
+/// A history that was written by hand, longer than any that a record keeps.
+#[test]
+fn a_past_that_is_too_long_is_written_as_it_is_kept() {
+    let one = Past {
+        id: "a".into(),
+        token: Token::new(1),
+        ticket: 0,
+        since: Wall::default(),
+        until: Wall::default(),
+        end: End::Released,
+        reason: None,
+    };
+    let (mut bytes, mut record) = (Vec::new(), Record::default());
+    encode(7, "name", Clock::default(), &record, &mut bytes);
+    assert_eq!(bytes.pop(), Some(0), "no history");
+    Writer(&mut bytes).number(20);
+    for n in 0..20 {
+        Writer(&mut bytes).past(&Past { token: Token::new(n), ..one.clone() });
+    }
+    let body = decode(&bytes).unwrap();
+    let mut past = PastBytes::default();
+    past.note(&body.record.history, body.past);
+    let mut again = Vec::new();
+    encode_before(Behind::default(), &mut past, 7, "name", body.clock, &body.record, &mut again);
+    record.history = (12..20).map(|n| Past { token: Token::new(n), ..one.clone() }).collect();
+    assert_eq!(decode(&again).unwrap().record, record);
+}
+
 #[test]
 fn numbers_have_one_encoding_and_an_end() {
     let read = |bytes: &[u8]| Reader::new(bytes).number();
-    for n in [0, 1, 127, 128, 16_383, 16_384, u64::MAX - 1, u64::MAX] {
-        let mut bytes = Vec::new();
+    let edges = (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1, !(1 << bit)]);
+    for n in edges.chain([0x0123_4567_89ab_cdef >> 8, u64::MAX]) {
+        let mut bytes = vec![9];
         Writer(&mut bytes).number(n);
-        assert_eq!(read(&bytes), Some(n));
+        let bits = 64 - (n | 1).leading_zeros();
+        assert_eq!(bytes.len(), 1 + bits.div_ceil(7) as usize, "{n:#x}");
+        assert_eq!((bytes[0], read(&bytes[1..])), (9, Some(n)), "{n:#x}");
     }
     let max = [0xFF; 9];
     assert_eq!(read(&[&max[..], &[1]].concat()), Some(u64::MAX));
