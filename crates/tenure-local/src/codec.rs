@@ -11,8 +11,7 @@ use tenure_core::{
 };
 
 use crate::Clock;
-use line::Behind;
-pub(crate) use line::Rest;
+pub(crate) use line::{Log, Logged};
 pub(crate) use past::PastBytes;
 
 mod line;
@@ -27,15 +26,27 @@ pub(crate) struct Body<'a> {
     pub(crate) name: &'a str,
     /// The clock that the holder's stamp was read from; meaningless without a holder.
     pub(crate) clock: Clock,
-    /// The record itself, with as many of its waiters as were asked for.
+    /// The record itself, with those of its waiters that stand in the body.
     pub(crate) record: Record,
-    /// The other waiters.
-    pub(crate) rest: Rest,
+    /// Where the others are.
+    pub(crate) log: Log,
     /// The bytes of the record's history.
     pub(crate) past: &'a [u8],
 }
 
-/// Appends the bytes of a body to `out`.
+/// What a body is made of beside the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) incarnation: u64,
+    pub(crate) name: &'a str,
+    pub(crate) clock: Clock,
+    /// How many of the record's waiters stand in the body.
+    pub(crate) front: usize,
+    /// Where those behind them stand.
+    pub(crate) log: &'a Log,
+}
+
+/// Appends the bytes of a body with all of the record in it to `out`.
 pub(crate) fn encode(
     incarnation: u64,
     name: &str,
@@ -43,47 +54,42 @@ pub(crate) fn encode(
     record: &Record,
     out: &mut Vec<u8>,
 ) {
-    let past = &mut PastBytes::default();
-    encode_before(Behind::default(), past, incarnation, name, clock, record, out);
+    let (front, log) = (usize::MAX, &Log::default());
+    let frame = Frame { incarnation, name, clock, front, log };
+    encode_in(&frame, &mut PastBytes::default(), record, out);
 }
 
-/// The same, with more waiters `behind` those of the record, and from what is known of its `past`.
-pub(crate) fn encode_before(
-    behind: Behind<'_>,
+/// Appends the bytes of a body to `out`, from what is known of the record's `past`.
+pub(crate) fn encode_in(
+    frame: &Frame<'_>,
     past: &mut PastBytes,
-    incarnation: u64,
-    name: &str,
-    clock: Clock,
     record: &Record,
     out: &mut Vec<u8>,
 ) {
     let mut w = Writer(out);
-    w.fixed(&incarnation.to_le_bytes());
-    w.text(name);
+    w.fixed(&frame.incarnation.to_le_bytes());
+    w.text(frame.name);
     w.number(record.next_ticket);
     w.number(record.last_token.get());
     w.byte(u8::from(record.holder.is_some()));
     if let Some(h) = &record.holder {
         w.holder(h);
-        w.fixed(&clock.boot.to_le_bytes());
-        w.fixed(&clock.time_namespace.to_le_bytes());
+        w.fixed(&frame.clock.boot.to_le_bytes());
+        w.fixed(&frame.clock.time_namespace.to_le_bytes());
     }
-    w.number((record.queue.len() + behind.count) as u64);
-    record.queue.iter().for_each(|waiter| w.waiter(waiter));
-    w.fixed(behind.bytes);
+    let front = frame.front.min(record.queue.len());
+    w.number(front as u64);
+    record.queue.iter().take(front).for_each(|waiter| w.waiter(waiter));
+    if !frame.log.is_none() {
+        w.log(frame.log);
+    }
     w.number(record.tags.len() as u64);
     record.tags.iter().for_each(|tag| w.text(tag));
     w.fixed(past.of(&record.history));
 }
 
-/// The body that these bytes are, all of them.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Body<'_>> {
-    decode_front(bytes, usize::MAX)
-}
-
-/// The same, but only the first `front` waiters are made into entries; the others are checked all the
-/// same, so that bytes that are no body are never taken for one.
-pub(crate) fn decode_front(bytes: &[u8], front: usize) -> Option<Body<'_>> {
+/// The body that these bytes are, all of them; `logged`: of a slot that says so.
+pub(crate) fn decode(bytes: &[u8], logged: bool) -> Option<Body<'_>> {
     let mut r = Reader::new(bytes);
     let incarnation = u64::from_le_bytes(r.fixed()?);
     let name = r.str()?;
@@ -99,12 +105,13 @@ pub(crate) fn decode_front(bytes: &[u8], front: usize) -> Option<Body<'_>> {
         }
         _ => return None,
     };
-    let (queue, rest) = r.line(bytes.len(), front)?;
+    let queue = r.many(Reader::waiter)?.into();
+    let log = if logged { r.log()? } else { Log::default() };
     let tags = r.many(Reader::text)?;
     let past = r.rest;
     let history = r.many(Reader::past)?.into_iter().collect();
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
-    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, rest, past })
+    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, log, past })
 }
 
 /// What can still be read of bytes that are no whole body, unverified: the name, and whether

@@ -12,12 +12,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
-use crate::codec::Rest;
 use crate::image::{self, Buffers, Image, Loaded, PAGE, Place};
 use crate::known::{About, Known};
+use crate::line::Line;
 use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
-use crate::slots::{self, HEADER, Header, Plan};
+use crate::slots::{self, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
 /// How far sequences jump when a newer record may have been lost.
@@ -67,8 +67,8 @@ pub struct Guard<'a> {
     buffers: &'a mut Buffers,
     known: &'a mut Known,
     state: &'a mut Option<State>,
-    /// The waiters behind those in the record that was read, which every write puts there again.
-    rest: Rest,
+    /// Where waiters stand outside the slots, also those who are not in the record that was read.
+    line: Line,
 }
 
 /// What was read under the guard, kept up with what was written since.
@@ -270,7 +270,7 @@ impl LockFile {
     fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
         self.state = state;
         let Self { folder, name, opened, scratch, buffers, known, state } = self;
-        let rest = Rest::default();
+        let line = Line::default();
         opened.as_mut().map(|opened| Guard {
             folder,
             name,
@@ -279,7 +279,7 @@ impl LockFile {
             buffers,
             known,
             state,
-            rest,
+            line,
         })
     }
 }
@@ -325,14 +325,13 @@ impl Guard<'_> {
             sys::sync_dir(folder.dir(), "locks").map_err(place.fail("sync"))?;
             state.entry_known = true;
         }
-        let header = Header { entry_due: header.entry_due && !state.entry_known, ..header };
+        let entry_due = header.entry_due && !state.entry_known;
         let incarnation = state.incarnation;
-        self.scratch.clear();
-        self.scratch.resize(HEADER, 0);
-        let behind = self.rest.behind(&self.buffers.long).ok_or_else(|| front::not_kept(place))?;
-        let (name, past) = (self.name.as_str(), &mut self.buffers.past);
-        codec::encode_before(behind, past, incarnation, name, clock, record, self.scratch);
-        self.put(header, About { incarnation, sequence: header.sequence, clock })?;
+        let line = self.encode(incarnation, clock, record, header.sequence)?;
+        let header = Header { entry_due, logged: !line.log().is_none(), ..header };
+        let log = *line.log();
+        self.put(header, About { incarnation, sequence: header.sequence, clock, log })?;
+        self.line = line;
         if let Some(state) = self.state {
             (state.stamp, state.clock, state.last_token) = (stamp, clock, record.last_token);
         }

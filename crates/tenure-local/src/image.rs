@@ -12,9 +12,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::Record;
 
-use crate::codec::{PastBytes, Rest};
+use crate::codec::PastBytes;
 use crate::guard::Stored;
 use crate::known::{About, Known};
+use crate::line::Line;
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
 use crate::{Error, Result, codec, sys};
 
@@ -80,15 +81,40 @@ pub(crate) struct Loaded {
     pub(crate) incarnation: u64,
     pub(crate) name: String,
     pub(crate) stored: Stored,
-    /// The waiters behind those in the record, in the body that was read last.
-    pub(crate) rest: Rest,
+    /// The waiters that do not stand in the body, of whom those who were asked for are in the record.
+    pub(crate) line: Line,
 }
 
 impl Loaded {
     fn new(image: Image, about: About, record: Record, name: String) -> Self {
         let (version, clock, damaged) = (about.version(), about.clock, image.damaged);
         let stored = Stored { record, version, clock, damaged };
-        Self { image, incarnation: about.incarnation, name, stored, rest: Rest::default() }
+        let line = Line::cleared(&about.log);
+        Self { image, incarnation: about.incarnation, name, stored, line }
+    }
+}
+
+impl Loaded {
+    /// Reads the first `front` waiters, as far as they do not stand in the body.
+    fn add_line(
+        &mut self,
+        file: &OwnedFd,
+        about: About,
+        front: usize,
+        bytes: &mut Vec<u8>,
+    ) -> rustix::io::Result<()> {
+        if about.log.line.count == 0 {
+            return Ok(());
+        }
+        let queue = &mut self.stored.record.queue;
+        match Line::read(file, about.log, front.saturating_sub(queue.len()), bytes)? {
+            Some((waiters, line)) => {
+                queue.extend(waiters);
+                self.line = line;
+            }
+            None => (self.image.damaged, self.stored.damaged) = (true, true),
+        }
+        Ok(())
     }
 }
 
@@ -97,14 +123,14 @@ impl Loaded {
 pub(crate) struct Buffers {
     /// Its first page.
     page: Vec<u8>,
-    /// A body that is too long for it.
-    pub(crate) long: Vec<u8>,
+    /// A body that is too long for it, or a line.
+    long: Vec<u8>,
     /// The part of a body that the next one most likely has, too.
     pub(crate) past: PastBytes,
 }
 
-/// Reads the newest whole record of a file; what is `known` is not decoded again, and of a long body
-/// only the first `front` waiters are.
+/// Reads the newest whole record of a file; what is `known` is not decoded again, and of a long line
+/// only the first `front` waiters are read.
 pub(crate) fn load(
     file: &OwnedFd,
     place: Place<'_>,
@@ -139,8 +165,7 @@ pub(crate) fn load(
             Some(whole) => whole.get(HEADER..).unwrap_or_default(),
             None => in_area(file, &header, long).map_err(place.fail("read"))?,
         };
-        let front = if whole.is_some() { usize::MAX } else { front };
-        let body = header.fits(bytes).then(|| codec::decode_front(bytes, front)).flatten();
+        let body = header.fits(bytes).then(|| codec::decode(bytes, header.logged)).flatten();
         let Some(body) = body else {
             slots[newest] = Slot::Bad;
             continue;
@@ -150,14 +175,15 @@ pub(crate) fn load(
             return Err(place.damaged(format!("it is the record of {name:?}, not of {lock:?}")));
         }
         let (incarnation, sequence, clock) = (body.incarnation, header.sequence, body.clock);
-        let about = About { incarnation, sequence, clock };
+        let about = About { incarnation, sequence, clock, log: body.log };
         if let Some(whole) = whole {
             known.note(whole, about);
         }
         past.note(&body.record.history, body.past);
         let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
-        let loaded = Loaded::new(image(slots, newest, header), about, body.record, name);
-        return Ok(Loaded { rest: body.rest, ..loaded });
+        let mut loaded = Loaded::new(image(slots, newest, header), about, body.record, name);
+        loaded.add_line(file, about, front, long).map_err(place.fail("read"))?;
+        return Ok(loaded);
     }
     Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
 }
@@ -259,7 +285,7 @@ pub(crate) fn write_slot(
         sys::write_at(file, whole, start).map_err(place.fail("write"))?;
     } else {
         if (header.area.capacity as usize) < body.len() {
-            header.area = grow(file, place, body)?;
+            header.area = grow(file, place, body, capacity_for(body))?;
         } else {
             sys::write_at(file, body, header.area.offset).map_err(place.fail("write"))?;
         }
@@ -273,11 +299,10 @@ pub(crate) fn write_slot(
 
 /// Makes a new area at the end of the file, with `body` in it. It is written to its full length
 /// and synced, so that a full disk is noticed now and not when a holder wants to release.
-fn grow(file: &OwnedFd, place: Place<'_>, body: &[u8]) -> Result<Area> {
+pub(crate) fn grow(file: &OwnedFd, place: Place<'_>, body: &[u8], capacity: usize) -> Result<Area> {
     let stat = sys::stat(file).map_err(place.fail("read"))?;
     let end = u64::try_from(stat.st_size).unwrap_or(0).max(PAGE as u64);
     let offset = end.next_multiple_of(PAGE as u64);
-    let capacity = capacity_for(body);
     let mut bytes = body.to_vec();
     bytes.resize(capacity, 0);
     sys::write_at(file, &bytes, offset).map_err(place.fail("write"))?;

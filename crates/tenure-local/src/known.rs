@@ -14,13 +14,15 @@
 //!   given out is the version in the page.
 //! - Decoding is a function of these bytes and of the lock's name, and one `Known` belongs to one
 //!   name. Equal bytes mean an equal record, however old the first look is, also in a forked child.
-//! - Bytes outside the page, of a long record, are never known.
+//! - Bytes outside the page, of a long record, are never known, and neither is a record some of whose
+//!   waiters stand there.
 //! - The record is away from here while somebody works with it. Who fails does not bring it back,
 //!   so a write that failed halfway leaves nothing to be found.
 
 use tenure_core::{Record, Version};
 
-use crate::slots::HEADER;
+use crate::codec::Log;
+use crate::slots::{HEADER, Slot};
 use crate::{Clock, codec};
 
 /// One slot's bytes and their meaning.
@@ -39,6 +41,8 @@ pub(crate) struct About {
     pub(crate) incarnation: u64,
     pub(crate) sequence: u64,
     pub(crate) clock: Clock,
+    /// Where waiters stand that the bytes do not have.
+    pub(crate) log: Log,
 }
 
 impl About {
@@ -71,7 +75,7 @@ impl Known {
 
     /// Brings the record of `version` back, as it was read or written.
     pub(crate) fn bring_back(&mut self, version: Version, record: Record) {
-        if self.about.version() == version {
+        if self.about.version() == version && self.about.log.line.count == 0 {
             debug_assert_eq!(self.decoded().as_ref(), Some(&record), "not what these bytes say");
             self.record = Some(record);
         }
@@ -84,7 +88,8 @@ impl Known {
     }
 
     fn decoded(&self) -> Option<Record> {
-        self.bytes.get(HEADER..).and_then(codec::decode).map(|body| body.record)
+        let logged = Slot::decode(&self.bytes).good().is_some_and(|header| header.logged);
+        codec::decode(self.bytes.get(HEADER..)?, logged).map(|body| body.record)
     }
 }
 
@@ -97,7 +102,7 @@ mod tests {
         let (mut known, mut bytes) = (Known::default(), vec![0; HEADER]);
         let record = Record { next_ticket: 7, ..Record::default() };
         codec::encode(1, "l", Clock::default(), &record, &mut bytes);
-        let about = |sequence| About { incarnation: 1, sequence, clock: Clock::default() };
+        let about = |sequence| About { incarnation: 1, sequence, ..About::default() };
         known.note(&bytes, about(1));
         assert!(known.take(&bytes).is_none(), "nothing was brought back");
         known.bring_back(about(2).version(), record.clone());

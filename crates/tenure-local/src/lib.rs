@@ -27,6 +27,7 @@ mod group;
 mod guard;
 mod image;
 mod known;
+mod line;
 mod list;
 mod lock;
 mod lockwait;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!      0            1024           2048           3072
-//!      | slot 0     | slot 1       | slot 2       | areas for bodies over 960 bytes ...
+//!      | slot 0     | slot 1       | slot 2       | areas for bodies over 960 bytes, logs of lines ...
 //!      | header, 64 bytes | body, up to 960 bytes |
 //! ```
 //!
@@ -28,8 +28,9 @@ pub(crate) const INLINE: usize = SLOT - HEADER;
 pub(crate) const FILE: usize = SLOTS * SLOT;
 /// The longest body at all. A waiter takes about 120 bytes.
 pub(crate) const BODY_MAX: usize = 16 << 20;
-/// The format written here.
-pub(crate) const VERSION: u16 = 1;
+/// The newest format known here: a line stands in a log. Slots without one are written as before it.
+pub(crate) const VERSION: u16 = 2;
+const PLAIN: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"tenure-l";
 const SYNCED: u16 = 1;
@@ -59,6 +60,8 @@ pub(crate) struct Header {
     /// Whether the folder's entry of the file is not known to be on the disk: its creator may have
     /// been killed before it synced that.
     pub(crate) entry_due: bool,
+    /// Whether the body says where the log is.
+    pub(crate) logged: bool,
     /// Length of the body.
     pub(crate) len: u32,
     /// The slot's own place for long bodies.
@@ -113,7 +116,8 @@ impl Header {
             | flag(self.entry_due, ENTRY_DUE);
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.logged { VERSION } else { PLAIN };
+        bytes[8..10].copy_from_slice(&version.to_le_bytes());
         bytes[10..12].copy_from_slice(&flags.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.len.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
@@ -153,6 +157,7 @@ impl Slot {
             synced: half(10) & SYNCED != 0,
             floor_due: half(10) & FLOOR_DUE != 0,
             entry_due: half(10) & ENTRY_DUE != 0,
+            logged: half(8) == VERSION,
             len: quad(12),
             area: Area { offset: word(32), capacity: quad(40) },
             body_sum: word(48),

@@ -339,11 +339,14 @@ impl Turn<'_> {
         }
     }
 
-    /// How many waiters this look is sure to need. Who joins or may have to wait needs them all; to
-    /// the next holder, and to who gives the lock back, all but the first are nothing.
+    /// How many waiters this look is sure to need. Who joins or may have to wait needs them all, who
+    /// gives the lock back the first, and who was woken to be the holder none.
     fn front(&self) -> usize {
-        let waits = self.claim.state() == State::Contending && self.pipe.is_none();
-        if waits { usize::MAX } else { 1 }
+        match self.claim.state() {
+            State::Contending if self.pipe.is_none() => usize::MAX,
+            State::Contending => 0,
+            _ => 1,
+        }
     }
 
     /// Whether this look may end with a place in line.

@@ -1,81 +1,117 @@
-//! The line of waiters as bytes, of which a look mostly needs the head alone.
+//! A long line of waiters as bytes: the entries of a log, and what a body says of it.
 //!
-//! With a thousand waiters the line is a hundred kilobytes, every one of them is an allocation, and
-//! whoever gets the lock or gives it back asks only who is first. Those further back are checked, as
-//! strictly as if they were wanted, and stay bytes, which the next write copies.
-
-use std::collections::VecDeque;
-use std::ops::Range;
+//! Owns the bytes alone; [`line`](crate::line) reads and writes them.
 
 use tenure_core::Waiter;
+use twox_hash::XxHash3_64;
 
-use super::Reader;
+use super::{Reader, Writer};
+use crate::slots::{Area, BODY_MAX, FILE};
 
-/// The waiters of a body behind the first ones: how many, and where their bytes are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rest {
-    count: usize,
-    place: Range<usize>,
+/// Waiters that stand in the log: where, and what proves that they are those.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Logged {
+    /// How many.
+    pub(crate) count: usize,
+    /// Where the first entry begins, from the beginning of the file.
+    pub(crate) at: u64,
+    /// Length of all entries.
+    pub(crate) len: usize,
+    /// The sum ahead of the first entry, which its own continues.
+    pub(crate) before: u64,
+    /// The sum of the last entry.
+    pub(crate) last: u64,
 }
 
-/// Waiters behind those of a record, as bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Behind<'a> {
-    pub(super) count: usize,
-    pub(super) bytes: &'a [u8],
+/// A file's log: who stands in it, and its regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) line: Logged,
+    /// Where the line stands, and where it can be written anew. Without capacity there is none.
+    pub(crate) regions: [Area; 2],
 }
 
-impl Rest {
-    /// Whether there is nobody behind.
+impl Logged {
+    /// Where the last entry ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.at + self.len as u64
+    }
+}
+
+impl Log {
+    /// Whether there is none, and never was.
     pub(crate) fn is_none(&self) -> bool {
-        self.count == 0
+        self.regions[0].capacity == 0
     }
 
-    /// They themselves; `None` if this is not the body they were found in.
-    pub(crate) fn waiters(&self, body: &[u8]) -> Option<Vec<Waiter>> {
-        let mut r = Reader::new(body.get(self.place.clone())?);
-        let all: Option<Vec<_>> = (0..self.count).map(|_| r.waiter()).collect();
-        all.filter(|_| r.rest.is_empty())
+    fn is_sane(&self) -> bool {
+        let Self { line, regions } = self;
+        let region = |r: &Area| r.capacity == 0 || r.offset >= FILE as u64;
+        let end = regions[0].offset.saturating_add(regions[0].capacity.into());
+        let within = line.at >= regions[0].offset && line.at.saturating_add(line.len as u64) <= end;
+        let one_each = line.count <= line.len && line.len <= BODY_MAX;
+        !self.is_none() && regions.iter().all(region) && (line.count == 0 || within && one_each)
     }
+}
 
-    /// Their bytes; `None` likewise.
-    pub(crate) fn behind<'a>(&self, body: &'a [u8]) -> Option<Behind<'a>> {
-        if self.is_none() {
-            return Some(Behind::default());
+/// The sum of an entry that stands behind one with the sum `before`.
+fn sum(before: u64, entry: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(before, entry)
+}
+
+impl Writer<'_> {
+    pub(super) fn log(&mut self, log: &Log) {
+        for region in &log.regions {
+            self.number(region.offset);
+            self.number(region.capacity.into());
         }
-        let bytes = body.get(self.place.clone())?;
-        Some(Behind { count: self.count, bytes })
+        self.number(log.line.count as u64);
+        if log.line.count > 0 {
+            self.number(log.line.at);
+            self.number(log.line.len as u64);
+            self.fixed(&log.line.before.to_le_bytes());
+            self.fixed(&log.line.last.to_le_bytes());
+        }
+    }
+
+    /// An entry behind one with the sum `before`; returns its own.
+    pub(crate) fn entry(&mut self, waiter: &Waiter, before: u64) -> u64 {
+        let start = self.0.len();
+        self.waiter(waiter);
+        let sum = sum(before, &self.0[start..]);
+        self.fixed(&sum.to_le_bytes());
+        sum
     }
 }
 
 impl Reader<'_> {
-    /// The list of waiters in a body of `len` bytes: the first `front`, and where the others are.
-    pub(super) fn line(&mut self, len: usize, front: usize) -> Option<(VecDeque<Waiter>, Rest)> {
-        let count = self.count()?;
-        let front = count.min(front);
-        let mut first = Vec::with_capacity(front.min(64));
-        for _ in 0..front {
-            first.push(self.waiter()?);
+    pub(super) fn log(&mut self) -> Option<Log> {
+        let mut log = Log::default();
+        for region in &mut log.regions {
+            let offset = self.number()?;
+            *region = Area { offset, capacity: u32::try_from(self.number()?).ok()? };
         }
-        let start = len - self.rest.len();
-        for _ in front..count {
-            self.skip_waiter()?;
+        let line = &mut log.line;
+        line.count = usize::try_from(self.number()?).ok()?;
+        if line.count > 0 {
+            line.at = self.number()?;
+            line.len = usize::try_from(self.number()?).ok()?;
+            line.before = u64::from_le_bytes(self.fixed()?);
+            line.last = u64::from_le_bytes(self.fixed()?);
         }
-        let place = start..len - self.rest.len();
-        Some((first.into(), Rest { count: count - front, place }))
+        Some(log).filter(Log::is_sane)
     }
 
-    /// As [`waiter`](Reader::waiter), but nothing is made of it.
-    fn skip_waiter(&mut self) -> Option<()> {
-        self.str()?;
-        self.mark()?;
-        self.session()?;
-        self.number()?;
-        self.term()?;
-        self.wall()?;
-        for _ in 0..self.count()? {
-            self.str()?;
-        }
-        Some(())
+    /// The entry behind one with the sum `before`, and its own sum.
+    pub(crate) fn entry(&mut self, before: u64) -> Option<(Waiter, u64)> {
+        let all = self.rest;
+        let waiter = self.waiter()?;
+        let sum = sum(before, &all[..all.len() - self.rest.len()]);
+        (u64::from_le_bytes(self.fixed()?) == sum).then_some((waiter, sum))
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
     }
 }

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::slots::Area;
 
 fn text() -> impl Strategy<Value = Text> {
     prop_oneof![Just("same".into()), "\\PC{0,20}".prop_map(Text::from)]
@@ -89,7 +90,57 @@ fn record() -> impl Strategy<Value = Record> {
     )
 }
 
+/// A log in which somebody stands, or nobody any more.
+fn log() -> impl Strategy<Value = Log> {
+    let line = (0_usize..2_000, any::<u64>(), any::<u64>());
+    let regions = (3_072..u64::MAX / 2, 1_u32..1 << 24, 3_072..u64::MAX, any::<u32>());
+    (line, regions, any::<[u16; 2]>()).prop_map(|((count, before, last), regions, [skip, more])| {
+        let (offset, capacity, offset_b, capacity_b) = regions;
+        let len = (count + usize::from(more)).min(capacity as usize);
+        let skip = u64::from(skip).min(u64::from(capacity) - len as u64);
+        let line = Logged { count: count.min(len), at: offset + skip, len, before, last };
+        let line = if line.count == 0 { Logged::default() } else { line };
+        let regions = [Area { offset, capacity }, Area { offset: offset_b, capacity: capacity_b }];
+        Log { line, regions }
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_is_written_of_a_log_is_read(
+        record in record(),
+        log in log(),
+        front in 0_usize..4,
+        damage in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let clock = Clock::default();
+        let encoded = |front, log: &Log, record: &Record| {
+            let mut bytes = Vec::new();
+            let frame = Frame { incarnation: 7, name: "name", clock, front, log };
+            encode_in(&frame, &mut PastBytes::default(), record, &mut bytes);
+            bytes
+        };
+        let mut bytes = encoded(front, &log, &record);
+        let mut head = record;
+        head.queue.truncate(front);
+        let body = decode(&bytes, true).unwrap();
+        prop_assert_eq!((&body.record, body.log), (&head, log));
+        for len in 0..bytes.len() {
+            prop_assert_eq!(decode(&bytes[..len], true), None);
+        }
+        if let Some((at, byte)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        // Whatever else these bytes may be, they are its only ones.
+        if let Some(body) = decode(&bytes, true).filter(|b| b.incarnation == 7 && b.name == "name") {
+            let frame = Frame { front: usize::MAX, log: &body.log, incarnation: 7, name: "name", clock: body.clock };
+            let mut again = Vec::new();
+            encode_in(&frame, &mut PastBytes::default(), &body.record, &mut again);
+            prop_assert_eq!(again, bytes);
+        }
+    }
+
     #[test]
     fn what_is_written_is_read(
         record in record(),
@@ -104,19 +155,18 @@ proptest! {
         };
         let mut bytes = Vec::new();
         encode(incarnation, &name, clock, &record, &mut bytes);
-        let rest = decode(&bytes).map(|body| body.rest).unwrap_or_default();
-        prop_assert!(rest.is_none());
+        let log = Log::default();
         let mut past = Vec::new();
         Writer(&mut past).history(&record.history);
         let past = &past;
-        let body = Body { incarnation, name: &name, clock, record, rest, past };
-        prop_assert_eq!(decode(&bytes), Some(body));
+        let body = Body { incarnation, name: &name, clock, record, log, past };
+        prop_assert_eq!(decode(&bytes, false), Some(body));
         // All of it is needed, and no more is taken.
         for len in 0..bytes.len() {
-            prop_assert_eq!(decode(&bytes[..len]), None);
+            prop_assert_eq!(decode(&bytes[..len], false), None);
         }
         bytes.push(0);
-        prop_assert_eq!(decode(&bytes), None);
+        prop_assert_eq!(decode(&bytes, false), None);
     }
 
     #[test]
@@ -129,7 +179,7 @@ proptest! {
         encode(7, "name", Clock::default(), &record, &mut bytes);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Some(body) = decode(&bytes) {
+        if let Some(body) = decode(&bytes, false) {
             let mut again = Vec::new();
             encode(body.incarnation, body.name, body.clock, &body.record, &mut again);
             prop_assert_eq!(again, bytes);
@@ -138,43 +188,11 @@ proptest! {
 
     #[test]
     fn garbage_is_refused_or_read_without_harm(bytes in vec(any::<u8>(), 0..400)) {
-        if let Some(body) = decode(&bytes) {
+        if let Some(body) = decode(&bytes, false) {
             let mut again = Vec::new();
             encode(body.incarnation, body.name, body.clock, &body.record, &mut again);
             prop_assert_eq!(again, bytes);
         }
-    }
-}
-
-proptest! {
-    /// Of a damaged body, too: who reads the head alone must not take for a record what others refuse.
-    #[test]
-    fn the_head_of_a_line_is_read_as_all_of_it_is(
-        record in record(),
-        front in 0_usize..5,
-        damage in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
-    ) {
-        let mut bytes = Vec::new();
-        encode(7, "name", Clock::default(), &record, &mut bytes);
-        if let Some((at, byte)) = damage {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        let (all, head) = (decode(&bytes), decode_front(&bytes, front));
-        prop_assert_eq!(all.is_some(), head.is_some());
-        let (Some(all), Some(mut head)) = (all, head) else { return Ok(()) };
-        prop_assert_eq!(head.record.queue.len(), front.min(all.record.queue.len()));
-        let behind = head.rest.behind(&bytes).unwrap();
-        let mut again = Vec::new();
-        let past = &mut PastBytes::default();
-        past.note(&head.record.history, head.past);
-        let (name, clock) = (head.name, head.clock);
-        encode_before(behind, past, head.incarnation, name, clock, &head.record, &mut again);
-        prop_assert_eq!(&again, &bytes);
-        let others = head.rest.waiters(&bytes).unwrap();
-        prop_assert_eq!(head.rest.is_none(), others.is_empty());
-        head.record.queue.extend(others);
-        prop_assert_eq!(head.record, all.record);
     }
 }
 
@@ -225,13 +243,15 @@ fn a_past_that_is_too_long_is_written_as_it_is_kept() {
     for n in 0..20 {
         Writer(&mut bytes).past(&Past { token: Token::new(n), ..one.clone() });
     }
-    let body = decode(&bytes).unwrap();
+    let body = decode(&bytes, false).unwrap();
     let mut past = PastBytes::default();
     past.note(&body.record.history, body.past);
     let mut again = Vec::new();
-    encode_before(Behind::default(), &mut past, 7, "name", body.clock, &body.record, &mut again);
+    let (front, log) = (usize::MAX, &body.log);
+    let frame = Frame { incarnation: 7, name: "name", clock: body.clock, front, log };
+    encode_in(&frame, &mut past, &body.record, &mut again);
     record.history = (12..20).map(|n| Past { token: Token::new(n), ..one.clone() }).collect();
-    assert_eq!(decode(&again).unwrap().record, record);
+    assert_eq!(decode(&again, false).unwrap().record, record);
 }
 
 #[test]

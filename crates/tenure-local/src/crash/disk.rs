@@ -38,17 +38,23 @@ struct Contents(Vec<Vec<u8>>);
 #[derive(Clone)]
 struct Entry {
     path: String,
-    inode: Option<u64>,
+    file: Option<File>,
 }
+
+/// A file since it was created: its inode's number is given to another one once it is gone, and may
+/// then stand in an entry that a power cut brings back.
+type File = usize;
 
 /// Files and folders as they are, and as they may be found after a power cut.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
-    files: BTreeMap<u64, Contents>,
-    entries: BTreeMap<String, u64>,
+    files: Vec<Contents>,
+    /// Which file has an inode now.
+    inodes: BTreeMap<u64, File>,
+    entries: BTreeMap<String, File>,
     pending: Vec<Entry>,
     /// Entries as they are now, for looking up what a rename moves.
-    now: BTreeMap<String, u64>,
+    now: BTreeMap<String, File>,
 }
 
 impl Disk {
@@ -60,8 +66,8 @@ impl Disk {
             let path = folder.join(&name);
             let meta = fs::metadata(&path).unwrap();
             if meta.is_file() {
-                disk.files.insert(meta.ino(), Contents(vec![fs::read(path).unwrap()]));
-                disk.entries.insert(name, meta.ino());
+                let file = disk.create(meta.ino(), fs::read(path).unwrap());
+                disk.entries.insert(name, file);
             }
         };
         add("tokens".into());
@@ -78,8 +84,8 @@ impl Disk {
     pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Create { path, inode } => {
-                self.files.insert(*inode, Contents(vec![Vec::new()]));
-                self.change(path, Some(*inode));
+                let file = self.create(*inode, Vec::new());
+                self.change(path, Some(file));
             }
             Step::Write { inode, offset, bytes } => self.edit(*inode, |content| {
                 let start = usize::try_from(*offset).unwrap();
@@ -91,14 +97,14 @@ impl Disk {
                 self.edit(*inode, |content| content.resize(usize::try_from(*len).unwrap(), 0));
             }
             Step::Sync { inode } => {
-                if let Some(Contents(all)) = self.files.get_mut(inode) {
+                if let Some(Contents(all)) = self.file(*inode) {
                     all.drain(..all.len() - 1);
                 }
             }
             Step::Rename { from, to } => {
-                let inode = self.now.get(from).copied();
+                let file = self.now.get(from).copied();
                 self.change(from, None);
-                self.change(to, inode);
+                self.change(to, file);
             }
             Step::Remove { path } => self.change(path, None),
             Step::SyncDir { path } => {
@@ -123,23 +129,33 @@ impl Disk {
         }
         let linked: BTreeSet<_> = entries.values().copied().collect();
         let left: BTreeMap<_, _> =
-            linked.iter().map(|inode| (*inode, self.files[inode].cut(dice))).collect();
-        for (path, inode) in entries {
-            fs::write(to.join(path), &left[&inode]).unwrap();
+            linked.iter().map(|file| (*file, self.files[*file].cut(dice))).collect();
+        for (path, file) in entries {
+            fs::write(to.join(path), &left[&file]).unwrap();
         }
     }
 
+    fn create(&mut self, inode: u64, content: Vec<u8>) -> File {
+        self.files.push(Contents(vec![content]));
+        self.inodes.insert(inode, self.files.len() - 1);
+        self.files.len() - 1
+    }
+
+    /// Sessions are not modelled: no process lives through a power cut.
+    fn file(&mut self, inode: u64) -> Option<&mut Contents> {
+        self.inodes.get(&inode).map(|file| &mut self.files[*file])
+    }
+
     fn edit(&mut self, inode: u64, edit: impl FnOnce(&mut Vec<u8>)) {
-        // Sessions are not modelled: no process lives through a power cut.
-        if let Some(Contents(all)) = self.files.get_mut(&inode) {
+        if let Some(Contents(all)) = self.file(inode) {
             let mut content = all.last().unwrap().clone();
             edit(&mut content);
             all.push(content);
         }
     }
 
-    fn change(&mut self, path: &str, inode: Option<u64>) {
-        let entry = Entry { path: path.to_owned(), inode };
+    fn change(&mut self, path: &str, file: Option<File>) {
+        let entry = Entry { path: path.to_owned(), file };
         apply(&mut self.now, entry.clone());
         self.pending.push(entry);
     }
@@ -161,9 +177,9 @@ impl Contents {
     }
 }
 
-fn apply(entries: &mut BTreeMap<String, u64>, entry: Entry) {
-    match entry.inode {
-        Some(inode) => entries.insert(entry.path, inode),
+fn apply(entries: &mut BTreeMap<String, File>, entry: Entry) {
+    match entry.file {
+        Some(file) => entries.insert(entry.path, file),
         None => entries.remove(&entry.path),
     };
 }

@@ -1,14 +1,18 @@
-//! Reading under the guard: all of the record, or of a long line its head.
+//! A long line under the guard: all of it or its head is read, and what of it is new is written.
 //!
-//! **Who is not in the record that is given out is not lost**: every write under the same guard puts
-//! the waiters behind it there again, byte by byte, or is refused.
+//! **Who is not in the record that is given out is not lost**: every write under the same guard leaves
+//! the waiters behind it where they stand, or is refused.
 
-use rustix::io::Errno;
+use tenure_core::{Record, Waiter};
 
 use super::{Guard, State, Stored, place};
-use crate::codec::Rest;
-use crate::image::Place;
-use crate::{Error, Result, image};
+use crate::codec::Frame;
+use crate::line::Line;
+use crate::slots::{HEADER, SLOT};
+use crate::{Clock, Result, codec, image, line};
+
+/// How many waiters may stand in a slot, as far as they fit.
+const WAITERS: usize = 16;
 
 impl Guard<'_> {
     /// Reads the record, of a long line at least the first `front` waiters. Those that are missing
@@ -16,52 +20,71 @@ impl Guard<'_> {
     pub(crate) fn read_front(&mut self, front: usize) -> Result<Stored> {
         let place = place(self.folder, self.name);
         let file = &self.opened.file;
-        // If it fails, who stands behind what was read before is not kept: no write follows on that.
+        // If it fails, where the others stand is not known: no write follows on that.
         *self.state = None;
         let loaded = image::load(file, place, self.buffers, self.known, front)?;
         *self.state = Some(State::of(&loaded));
-        self.rest = loaded.rest;
+        self.line = loaded.line;
         Ok(loaded.stored)
     }
 
     /// Whether the record that was given out has all of its waiters.
     pub(crate) fn is_whole(&self) -> bool {
-        self.rest.is_none()
+        self.line.is_seen()
     }
 
     /// Adds the waiters that are missing in `stored`, which is what was read or written last.
     pub(crate) fn complete(&mut self, stored: &mut Stored) -> Result<()> {
-        if self.is_whole() {
-            return Ok(());
+        if !self.is_whole() {
+            *stored = self.read()?;
         }
-        let Some(waiters) = self.rest.waiters(&self.buffers.long) else {
-            return Err(not_kept(place(self.folder, self.name)));
-        };
-        self.rest = Rest::default();
-        stored.record.queue.extend(waiters);
         Ok(())
     }
 
     /// Brings back what was read or written last, unchanged, for the next reader of the same bytes.
     pub(crate) fn bring_back(&mut self, stored: Stored) {
-        if self.is_whole() {
-            self.known.bring_back(stored.version, stored.record);
-        }
+        self.known.bring_back(stored.version, stored.record);
     }
 
     /// Reads anew what a failed write may have changed, before another one. A record that lacks
     /// waiters cannot be written then: they are not known to be those of this reading.
     pub(super) fn read_again(&mut self) -> Result<()> {
         if !self.is_whole() {
-            return Err(place(self.folder, self.name).fail("write")(Errno::STALE));
+            return Err(line::not_seen(place(self.folder, self.name)));
         }
         self.read().map(drop)
     }
-}
 
-/// The waiters behind those that were looked at are not where they were found.
-pub(super) fn not_kept(place: Place<'_>) -> Error {
-    place.damaged("the rest of its line was not kept")
+    /// Puts the body of `record` into `scratch`, behind room for a header; returns where those waiters
+    /// stand that are not in it.
+    pub(super) fn encode(
+        &mut self,
+        incarnation: u64,
+        clock: Clock,
+        record: &Record,
+        sequence: u64,
+    ) -> Result<Line> {
+        let (name, past) = (self.name.as_str(), &mut self.buffers.past);
+        let mut encode = |line: Line, front| {
+            self.scratch.clear();
+            self.scratch.resize(HEADER, 0);
+            let frame = Frame { incarnation, name, clock, front, log: line.log() };
+            codec::encode_in(&frame, past, record, self.scratch);
+            (line, self.scratch.len())
+        };
+        let queue = &record.queue;
+        if self.line.is_seen() && queue.len() <= WAITERS {
+            let (line, len) = encode(Line::cleared(self.line.log()), queue.len());
+            if len <= SLOT || queue.is_empty() {
+                return Ok(line);
+            }
+        }
+        let queue: Vec<&Waiter> = queue.iter().collect();
+        let fresh = incarnation.wrapping_add(sequence);
+        let place = place(self.folder, self.name);
+        let split = self.line.write(&self.opened.file, place, &queue, fresh)?;
+        Ok(encode(split.line, split.front).0)
+    }
 }
 
 #[cfg(test)]

@@ -157,13 +157,13 @@ fn a_record_of_another_lock_is_refused() {
 fn a_newer_format_is_refused_but_a_flipped_version_is_damage() {
     let sample = Sample::new(10);
     let mut slot = sample.bytes[..HEADER].to_vec();
-    slot[8] = 2;
+    slot[8] = 3;
     assert!(sample.with(0, &slot, "a version that the checksum does not cover"));
     let sum = twox_hash::XxHash3_64::oneshot(&slot[..56]);
     slot[56..].copy_from_slice(&sum.to_le_bytes());
     fs::write(&sample.path, [&slot, &sample.bytes[HEADER..]].concat()).unwrap();
     let text = sample.load().unwrap_err().to_string();
-    assert!(text.contains("written by a newer tenure: format 2, this one knows 1"), "{text}");
+    assert!(text.contains("written by a newer tenure: format 3, this one knows 2"), "{text}");
 }
 
 #[test]
