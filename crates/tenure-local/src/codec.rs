@@ -11,7 +11,7 @@ use tenure_core::{
 };
 
 use crate::Clock;
-pub(crate) use line::{Log, Logged};
+pub(crate) use line::{ENTRY_MIN, Log, Logged};
 pub(crate) use past::PastBytes;
 
 mod line;

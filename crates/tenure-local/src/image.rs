@@ -236,7 +236,7 @@ pub(crate) fn write_new(
     body: &[u8],
     sequence: u64,
 ) -> Result<Image> {
-    check_length(body)?;
+    check_length(body.len())?;
     let meant = Header {
         sequence,
         durable: sequence,
@@ -275,7 +275,7 @@ pub(crate) fn write_slot(
     let Some((room, body)) = whole.split_first_chunk_mut::<HEADER>() else {
         return Err(place.damaged("no room for a header"));
     };
-    check_length(body)?;
+    check_length(body.len())?;
     let kept = image.slots[target].good().map(|h| h.area).unwrap_or_default();
     let mut header = Header { area: kept, ..meant.with_body(body) };
     image.slots[target] = Slot::Bad;
@@ -319,11 +319,11 @@ fn area(offset: u64, capacity: usize) -> Area {
     Area { offset, capacity: u32::try_from(capacity).unwrap_or(u32::MAX) }
 }
 
-fn check_length(body: &[u8]) -> Result<()> {
-    if body.len() <= BODY_MAX {
+/// Whether a body or a line of this length would be read back.
+pub(crate) fn check_length(len: usize) -> Result<()> {
+    if len <= BODY_MAX {
         return Ok(());
     }
-    let len = body.len();
     Err(Error::Invalid(format!(
         "the record would be {len} bytes long, the longest is {BODY_MAX}; use fewer waiters or tags"
     )))

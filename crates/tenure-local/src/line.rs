@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use tenure_core::{Mark, Waiter};
 
-use crate::codec::{Log, Logged, Reader, Writer};
+use crate::codec::{ENTRY_MIN, Log, Logged, Reader, Writer};
 use crate::image::{self, Place};
 use crate::{Error, Result, sys};
 
@@ -102,8 +102,10 @@ impl Line {
     }
 
     fn decode(log: Log, front: usize, bytes: &[u8]) -> Option<(Vec<Waiter>, Self)> {
-        let (mut waiters, mut line) = (Vec::with_capacity(front), Self { log, seen: Vec::new() });
-        line.seen.reserve_exact(front);
+        // No more than there are bytes for, whatever is said of their number.
+        let room = front.min(bytes.len() / ENTRY_MIN);
+        let seen = Vec::with_capacity(room);
+        let (mut waiters, mut line) = (Vec::with_capacity(room), Self { log, seen });
         let mut r = Reader::new(bytes);
         for _ in 0..front {
             let (waiter, sum) = r.entry(line.sum())?;
@@ -176,6 +178,8 @@ impl Line {
     fn append(&mut self, file: &OwnedFd, place: Place<'_>, new: &[&Waiter]) -> Result<bool> {
         let at = self.end();
         let bytes = self.extend(new);
+        // A longer one would never be read back.
+        image::check_length(self.log.line.len)?;
         if self.end() > self.log.region.end() {
             return Ok(false);
         }
@@ -211,6 +215,7 @@ impl Line {
         let mut line = Self::cleared(&self.log);
         line.log.line = Logged { before: fresh, last: fresh, ..Logged::default() };
         let bytes = line.extend(queue);
+        image::check_length(bytes.len())?;
         if let Some(offset) = self.room_for(bytes.len() as u64) {
             sys::write_at(file, &bytes, offset).map_err(place.fail("write"))?;
             line.moved_to(offset);

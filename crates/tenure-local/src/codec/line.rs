@@ -8,6 +8,9 @@ use twox_hash::XxHash3_64;
 use super::{Reader, Writer};
 use crate::slots::{Area, BODY_MAX, FILE};
 
+/// The shortest entry: a waiter without id, session and tags, and its sum.
+pub(crate) const ENTRY_MIN: usize = 30;
+
 /// Waiters that stand in the log: where, and what proves that they are those.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Logged {

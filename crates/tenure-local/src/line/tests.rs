@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use tenure_core::{Mark, Record, Session, Term, Waiter, Wall};
 
 use super::Line;
-use crate::codec::Logged;
+use crate::codec::{Log, Logged};
 use crate::guard::{LockFile, Stored};
-use crate::slots::{SLOT, Slot};
+use crate::slots::{BODY_MAX, SLOT, Slot};
 use crate::sys::record;
 use crate::testing::{Scratch, held, lock_in, session_in};
 use crate::{Error, Folder, OwnSession};
@@ -334,4 +334,41 @@ fn a_line_ends_where_it_is_said_to() {
     assert_eq!(read(|line| line.count += 1, usize::MAX), None);
     assert_eq!(read(|line| line.last ^= 1, usize::MAX), None);
     assert_eq!(read(|line| line.before ^= 1, 1), None);
+}
+
+/// A line that no reader would take is not written: what is in the file stays readable.
+#[test]
+fn a_line_longer_than_a_reader_takes_is_refused() {
+    record::pretend_syncs();
+    let large = |n: u32| Waiter { tags: vec!["t".repeat(BODY_MAX / 4).into()], ..waiter(n) };
+    for joined in [0, 30] {
+        let mut lines = Lines::with(joined);
+        let mut refused = false;
+        for n in 900..905 {
+            let mut guard = lines.handles[0].lock().unwrap().unwrap();
+            let mut longer = guard.read().unwrap().record;
+            longer.queue.push_back(large(n));
+            match guard.write(&longer, false) {
+                Ok(_) => lines.record = longer,
+                Err(Error::Invalid(_)) => refused = true,
+                Err(e) => panic!("{e}"),
+            }
+            drop(guard);
+            let read = lines.read();
+            assert!(!read.damaged && read.record == lines.record, "{joined}, {n}");
+        }
+        assert!(refused && lines.record.queue.len() >= 3 + joined as usize);
+        // Who leaves and who is served still can.
+        lines.change(1, false, |queue| drop(queue.pop_front()));
+        lines.change(usize::MAX, false, |queue| drop(queue.remove(1)));
+        lines.join();
+    }
+}
+
+/// What a slot says of a line warrants no memory: only bytes that are there do.
+#[test]
+fn a_line_of_more_waiters_than_there_are_bytes_costs_nothing() {
+    let mut log = Log::default();
+    log.line = Logged { count: usize::MAX, len: BODY_MAX, ..Logged::default() };
+    assert!(Line::decode(log, usize::MAX, &[0; 64]).is_none());
 }
