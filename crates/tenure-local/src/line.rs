@@ -32,8 +32,11 @@ use crate::{Error, Result, sys};
 const ONE: usize = 512;
 /// How many waiters may stand in a body while others stand in the log: those who are passed over.
 const FRONT: usize = 4;
-/// The smallest region, and how much larger it is than what is first written to it.
+/// The smallest region.
 const REGION: usize = 16 << 10;
+/// How many times as long as its line a region is. So there is room beside the line, wherever it is, for
+/// all of it and for those in the body: on a full disk nobody can join, but who is served or leaves can.
+const ROOM: usize = 4;
 
 /// What is known of the waiters in the log.
 #[derive(Clone, Debug, Default)]
@@ -171,21 +174,23 @@ impl Line {
         if behind > 0 && front <= FRONT && line.append(file, place, &queue[front + behind..])? {
             return Ok(Split { front, line });
         }
-        Ok(Split { front: 0, line: self.anew(file, place, queue, fresh)? })
+        let joins = front + behind < queue.len();
+        Ok(Split { front: 0, line: self.anew(file, place, queue, fresh, joins)? })
     }
 
     /// Writes newcomers behind the others; `false`: there is no room.
     fn append(&mut self, file: &OwnedFd, place: Place<'_>, new: &[&Waiter]) -> Result<bool> {
+        if new.is_empty() {
+            return Ok(true);
+        }
         let at = self.end();
         let bytes = self.extend(new);
         // A longer one would never be read back.
         image::check_length(self.log.line.len)?;
-        if self.end() > self.log.region.end() {
+        if self.end() > self.log.region.end() || !self.is_roomy(self.log.line.len) {
             return Ok(false);
         }
-        if !bytes.is_empty() {
-            sys::write_at(file, &bytes, at).map_err(place.fail("write"))?;
-        }
+        sys::write_at(file, &bytes, at).map_err(place.fail("write"))?;
         Ok(true)
     }
 
@@ -204,28 +209,35 @@ impl Line {
         bytes
     }
 
-    /// Writes all of `queue` where the newest slot refers to nothing.
+    /// Writes all of `queue` where the newest slot refers to nothing. If somebody `joins`, the room that
+    /// the others may need is not used up.
     fn anew(
         &self,
         file: &OwnedFd,
         place: Place<'_>,
         queue: &[&Waiter],
         fresh: u64,
+        joins: bool,
     ) -> Result<Self> {
         let mut line = Self::cleared(&self.log);
         line.log.line = Logged { before: fresh, last: fresh, ..Logged::default() };
         let bytes = line.extend(queue);
         image::check_length(bytes.len())?;
-        if let Some(offset) = self.room_for(bytes.len() as u64) {
+        let room = self.room_for(bytes.len() as u64);
+        if let Some(offset) = room.filter(|_| !joins || self.is_roomy(bytes.len())) {
             sys::write_at(file, &bytes, offset).map_err(place.fail("write"))?;
             line.moved_to(offset);
         } else {
-            // So that as many can join, and as many leave, before all are written again.
-            let capacity = (3 * bytes.len()).next_power_of_two().max(REGION);
+            let capacity = (ROOM * bytes.len()).next_power_of_two().max(REGION);
             line.log.region = image::grow(file, place, &bytes, capacity)?;
             line.moved_to(line.log.region.offset);
         }
         Ok(line)
+    }
+
+    /// Whether the region is as long as one for a line of this length is to be.
+    fn is_roomy(&self, len: usize) -> bool {
+        ROOM * len <= self.log.region.capacity as usize
     }
 
     /// Where the region has room for a whole line beside the one in it, before it or behind.

@@ -296,12 +296,12 @@ fn a_line_that_no_slot_refers_to_yet_changes_nothing() {
 /// A power cut may bring back what stood in a region before: its head is not taken for the line's.
 #[test]
 fn an_earlier_line_is_never_taken_for_this_one() {
-    let mut lines = Lines::with(30);
+    let mut lines = Lines::with(26);
     let path = lines.path();
     let (region, before) = (4_096, fs::read(&path).unwrap());
     // All but one leave, and as many come, to where the others stood.
     lines.change(usize::MAX, false, |queue| queue.truncate(1));
-    let others: Vec<_> = (31..60).map(waiter).collect();
+    let others: Vec<_> = (27..52).map(waiter).collect();
     lines.change(usize::MAX, false, |queue| queue.extend(others.clone()));
     assert_ne!(fs::read(&path).unwrap()[region..], before[region..]);
     let file = File::options().write(true).open(&path).unwrap();
@@ -334,6 +334,28 @@ fn a_line_ends_where_it_is_said_to() {
     assert_eq!(read(|line| line.count += 1, usize::MAX), None);
     assert_eq!(read(|line| line.last ^= 1, usize::MAX), None);
     assert_eq!(read(|line| line.before ^= 1, 1), None);
+}
+
+/// On a full disk nobody can join a line that is to be longer than ever, but a lock must go on.
+#[test]
+fn whoever_leaves_or_is_served_needs_no_more_disk() {
+    record::pretend_syncs();
+    let (mut lines, mut dice) = (Lines::with(20), Dice(1));
+    let size = |lines: &Lines| fs::metadata(lines.path()).unwrap().len();
+    for _ in 0..300 {
+        lines.join();
+        lines.join();
+        let before = size(&lines);
+        // The first of them are stopped, and passed over.
+        let passed = dice.below(9);
+        lines.change(usize::MAX, false, |queue| drop(queue.remove(passed)));
+        let len = lines.record.queue.len();
+        if dice.below(3) == 0 {
+            let gone = dice.below(len);
+            lines.change(usize::MAX, false, |queue| drop(queue.remove(gone)));
+        }
+        assert_eq!(size(&lines), before, "{passed} of {len}");
+    }
 }
 
 /// A line that no reader would take is not written: what is in the file stays readable.
