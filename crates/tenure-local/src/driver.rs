@@ -29,7 +29,7 @@ use crate::image::PAGE;
 use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::steal::Kill;
-use crate::turn::{Position, Rest, Turn};
+use crate::turn::{Clocks, Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
 
@@ -231,10 +231,9 @@ impl LocalClaim {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
             self.quick = quick;
-            let start = self.lock.store.now();
             let looked = self.look();
             self.quick = false;
-            let looked = looked.or_else(|e| self.look_later(start, e));
+            let looked = looked.or_else(|e| self.look_later(e));
             if !matches!(looked, Ok(true)) {
                 // What woke us is taken in and not dealt with: the next step looks in any case.
                 self.next_look = None;
@@ -248,10 +247,10 @@ impl LocalClaim {
 
     /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
     /// to end. Gives the error back once it has lasted too long.
-    fn look_later(&mut self, start: Time, error: Error) -> Result<bool> {
-        let Error::Busy { path, .. } = error else { return Err(error) };
+    fn look_later(&mut self, error: Error) -> Result<bool> {
+        let Error::Busy { path, waited, .. } = error else { return Err(error) };
         let now = self.lock.store.now();
-        let since = self.busy.take().unwrap_or(start);
+        let since = self.busy.take().unwrap_or(now.before(waited));
         let waited = now.since(since);
         if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
             return Err(Error::Busy { path, by: self.file().guard_owner(), waited });
@@ -391,9 +390,9 @@ impl LocalClaim {
     }
 
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
-        let now = self.lock.store.now();
-        let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
-        let limit = self.guard_limit(now);
+        let store = &self.lock.store;
+        let ending = self.orphans.is_none_or(|(since, _)| store.now().since(since) < ORPHANS);
+        let limit = self.guard_limit();
         let mut turn = Turn {
             store: &self.lock.store,
             name: self.lock.name(),
@@ -410,6 +409,7 @@ impl LocalClaim {
             limit,
             hold_back_for_orphans: ending,
             quick: self.quick,
+            clocks: Clocks::default(),
         };
         let rest = turn.take(self.file.get_or_insert_with(|| self.lock.file()))?;
         self.busy = None;
@@ -420,7 +420,7 @@ impl LocalClaim {
     }
 
     /// How long a busy guard is waited for: never past the limit of the one who waits.
-    fn guard_limit(&self, now: Time) -> Duration {
+    fn guard_limit(&self) -> Duration {
         let usual = self.lock.store.folder().guard_wait();
         match self.patience {
             _ if self.quick => QUICK_LIMIT,
@@ -428,7 +428,9 @@ impl LocalClaim {
             _ if self.ending == EndedBy::Cancel => CANCEL_LIMIT,
             _ if self.claim.state() != State::Contending => usual,
             _ if self.busy.is_some() => Duration::ZERO,
-            Patience::Until(limit) => limit.since(now).clamp(DROP_LIMIT, GUARD_SLICE),
+            Patience::Until(limit) => {
+                limit.since(self.lock.store.now()).clamp(DROP_LIMIT, GUARD_SLICE)
+            }
             _ => GUARD_SLICE,
         }
     }

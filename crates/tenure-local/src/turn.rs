@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tenure_core::{
     Action, Change, Claim, End, Holder, Mark, Outcome, Probed, Record, Report, Session, State,
-    Term, Time, Token, View, Write,
+    Term, Time, Token, View, Wall, Write,
 };
 
 use crate::guard::{Guard, LockFile, Stored};
@@ -43,6 +43,19 @@ pub(crate) struct Turn<'a> {
     pub(crate) hold_back_for_orphans: bool,
     /// Whether to leave to others what syncs or waits.
     pub(crate) quick: bool,
+    /// Both clocks, as they were read last.
+    pub(crate) clocks: Clocks,
+}
+
+/// What a look goes by. The clocks are read once the guard is there, so that what is written later
+/// is dated later, and again after whatever may have taken long and decides something. In between
+/// they are late by what a look takes, to the safe side: a hold looks younger than it is, and a limit
+/// seems further away, which the next look puts right. Nothing of this store ends by time while it
+/// is held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clocks {
+    now: Time,
+    wall: Wall,
 }
 
 /// How a look ended.
@@ -112,9 +125,9 @@ impl Turn<'_> {
     /// There is no record: the first to take the lock creates it. `None`: somebody else did.
     fn absent(&mut self, file: &mut LockFile) -> Result<Option<Rest>> {
         let view = View::Absent { revision: 0 };
+        let Clocks { now, wall } = self.read_clocks();
         loop {
-            let now = self.store.now();
-            match self.claim.poll(now, self.store.wall(), &view) {
+            match self.claim.poll(now, wall, &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => self.claim.handle_probe(session, Probed::Dead),
                 Action::Report(report) => self.reports.push_back(report),
@@ -130,13 +143,16 @@ impl Turn<'_> {
             record.apply(&write.change, token);
             record
         });
-        let now = self.store.now();
+        // Its birth took a sync or two.
+        let Clocks { now, .. } = self.read_clocks();
         match created {
             Ok(Some((mut guard, record))) => {
-                let stored = guard.read()?;
+                let mut stored = guard.read()?;
                 let outcome = Outcome::Done { version: stored.version, token: record.last_token };
                 self.claim.handle_written(now, write.attempt, outcome);
-                self.poll(&mut guard, stored).map(Some)
+                let rest = self.poll(&mut guard, &mut stored)?;
+                guard.bring_back(stored);
+                Ok(Some(rest))
             }
             Ok(None) => {
                 self.claim.handle_written(now, write.attempt, Outcome::Conflict);
@@ -152,6 +168,7 @@ impl Turn<'_> {
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read_front(self.front())?;
+        self.read_clocks();
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
         }
@@ -166,17 +183,19 @@ impl Turn<'_> {
                 return Ok(Rest::Waits(Position { held_back: true, ..position }));
             }
         }
-        self.poll(&mut guard, stored)
+        let rest = self.poll(&mut guard, &mut stored)?;
+        guard.bring_back(stored);
+        Ok(rest)
     }
 
-    fn poll(&mut self, guard: &mut Guard<'_>, mut stored: Stored) -> Result<Rest> {
-        let rest = loop {
+    fn poll(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<Rest> {
+        loop {
             if !guard.is_whole() && !self.claim.sees_enough(&stored.record) {
-                guard.complete(&mut stored)?;
+                guard.complete(stored)?;
             }
-            let now = self.store.now();
-            let view = self.view(now, &stored);
-            match self.claim.poll(now, self.store.wall(), &view) {
+            let Clocks { now, wall } = self.clocks;
+            let view = self.view(now, stored);
+            match self.claim.poll(now, wall, &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
                     let probed = self.probe(session, &stored.record)?;
@@ -186,23 +205,40 @@ impl Turn<'_> {
                     if probed == Probed::Dead {
                         self.end_work_of(session, &stored.record);
                     }
+                    self.read_clocks();
                     self.claim.handle_probe(session, probed);
                 }
-                Action::Report(report) => self.reports.push_back(report),
-                Action::Write(write) => self.write(guard, &mut stored, &write)?,
-                Action::Idle => break Rest::Done,
+                Action::Report(report) => {
+                    self.reports.push_back(report);
+                    // The usual end of a look.
+                    if self.claim.rests() {
+                        debug_assert!(self.asks_for_nothing(stored), "{:?}", self.claim);
+                        return Ok(Rest::Done);
+                    }
+                }
+                Action::Write(write) => self.write(guard, stored, &write)?,
+                Action::Idle => return Ok(Rest::Done),
                 Action::Wait { until } if self.claim.state() == State::Contending => {
-                    guard.complete(&mut stored)?;
-                    break Rest::Waits(self.position(&stored, until)?);
+                    guard.complete(stored)?;
+                    return Ok(Rest::Waits(self.position(stored, until)?));
                 }
                 Action::Wait { until } if self.claim.state() == State::Ending => {
-                    break Rest::Later(until);
+                    return Ok(Rest::Later(until));
                 }
-                Action::Wait { .. } => break Rest::Done,
+                Action::Wait { .. } => return Ok(Rest::Done),
             }
-        };
-        guard.bring_back(stored);
-        Ok(rest)
+        }
+    }
+
+    fn asks_for_nothing(&self, stored: &Stored) -> bool {
+        let Clocks { now, wall } = self.clocks;
+        let next = self.claim.clone().poll(now, wall, &self.view(now, stored));
+        matches!(next, Action::Idle | Action::Wait { until: None })
+    }
+
+    fn read_clocks(&mut self) -> Clocks {
+        self.clocks = Clocks { now: self.store.now(), wall: self.store.wall() };
+        self.clocks
     }
 
     fn view<'s>(&self, now: Time, stored: &'s Stored) -> View<'s> {
@@ -212,7 +248,7 @@ impl Turn<'_> {
     }
 
     fn write(&mut self, guard: &mut Guard<'_>, stored: &mut Stored, write: &Write) -> Result<()> {
-        let now = self.store.now();
+        let now = self.clocks.now;
         let outcome = self.try_write(guard, stored, &write.change);
         let told = outcome.as_ref().map_or(Outcome::Unknown, |outcome| *outcome);
         if let Err(e) = &outcome {
