@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenure_core::{
@@ -26,6 +26,7 @@ use tenure_core::{
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
+use crate::lock::Base;
 use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::steal::Kill;
@@ -33,6 +34,7 @@ use crate::turn::{Clocks, Position, Rest, Turn};
 use crate::wait::WaitPipe;
 use crate::{Error, LocalLock, LocalStore, Result, session};
 
+mod again;
 mod other;
 
 /// The longest time between two looks of a waiter that nobody wakes.
@@ -76,7 +78,9 @@ pub enum Quick<T> {
 /// child does nothing while the process that made it runs.
 #[derive(Debug)]
 pub struct LocalClaim {
-    lock: Arc<LocalLock>,
+    lock: Arc<Base>,
+    /// What keeps it once it has ended.
+    home: Weak<LocalLock>,
     session: Arc<OwnSession>,
     claim: Claim,
     patience: Patience,
@@ -108,6 +112,8 @@ pub struct LocalClaim {
     /// Whom to end, under the guard, before the hold of somebody else is ended.
     kill: Option<Kill>,
     ending: EndedBy,
+    /// Whether it has a hold, or may have, that must not be taken for a later one.
+    once: bool,
 }
 
 /// Who ends this contender.
@@ -150,7 +156,9 @@ impl LocalClaim {
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Box<Self>> {
-        let mut claim = Self::idle(lock, lock.store.marks())?;
+        // Whose process it is the first step asks in any case.
+        let kept = lock.contender();
+        let mut claim = kept.map_or_else(|| Self::idle(lock, lock.store.marks()), Ok)?;
         claim.want(patience);
         Ok(claim)
     }
@@ -162,7 +170,7 @@ impl LocalClaim {
 
     /// One that wants nothing yet, with these marks for its attempts.
     fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Box<Self>> {
-        let settings = &lock.settings;
+        let settings = lock.settings();
         let session = lock.store.session(&settings.id)?;
         let claim = Claim::new(Config {
             id: settings.id.clone(),
@@ -178,7 +186,8 @@ impl LocalClaim {
             marks,
         });
         Ok(Box::new(Self {
-            lock: Arc::clone(lock),
+            lock: Arc::clone(&lock.base),
+            home: Arc::downgrade(lock),
             session,
             claim,
             patience: Patience::Forever,
@@ -198,6 +207,7 @@ impl LocalClaim {
             dead: Vec::new(),
             kill: None,
             ending: EndedBy::Caller,
+            once: false,
         }))
     }
 
@@ -547,6 +557,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn detach(&mut self, ttl: Duration) -> Result<Option<Report>> {
+        self.once = true;
         self.claim.detach(self.lock.store.now(), ttl);
         self.end()
     }
@@ -677,6 +688,7 @@ impl LocalClaim {
     fn leave_to_helper(&mut self) {
         let rest = Self {
             lock: Arc::clone(&self.lock),
+            home: Weak::new(),
             session: Arc::clone(&self.session),
             claim: self.claim.clone(),
             patience: self.patience,
@@ -696,6 +708,7 @@ impl LocalClaim {
             dead: std::mem::take(&mut self.dead),
             kill: None,
             ending: EndedBy::Helper,
+            once: true,
         };
         // Without a thread the hold ends with the session.
         let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));

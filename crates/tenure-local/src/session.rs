@@ -489,4 +489,4 @@ fn unhex(text: &str) -> Option<Session> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
