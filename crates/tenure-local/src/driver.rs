@@ -31,7 +31,7 @@ use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::steal::Kill;
 use crate::turn::{Clocks, Position, Rest, Turn};
-use crate::wait::WaitPipe;
+use crate::wait::{WaitPipe, Way};
 use crate::{Error, LocalLock, LocalStore, Result, session};
 
 mod again;
@@ -143,6 +143,8 @@ struct Ahead {
 #[derive(Debug, Default)]
 struct Left {
     to_wake: Option<Mark>,
+    /// The way to it, if it is open already.
+    way: Option<Way>,
     dead: Vec<(Session, Option<Mark>)>,
 }
 
@@ -379,7 +381,10 @@ impl LocalClaim {
         let mut left = Left::default();
         let rest = self.turn(&mut left);
         while let Some(mark) = left.to_wake.take() {
-            if matches!(self.lock.store.wake(mark), Ok(false)) {
+            let store = &self.lock.store;
+            let way = left.way.take().filter(|way| way.leads_to(mark));
+            let woken = way.map_or_else(|| store.wake(mark), |way| store.wake_by(way));
+            if matches!(woken, Ok(false)) {
                 let _ = self.hand_on(mark, &mut left);
             }
         }
@@ -412,6 +417,7 @@ impl LocalClaim {
             reports: &mut self.reports,
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
+            way: &mut left.way,
             dead: &mut left.dead,
             verdicts: Vec::new(),
             unsynced: &mut self.unsynced,

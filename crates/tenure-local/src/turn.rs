@@ -14,7 +14,7 @@ use tenure_core::{
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::steal::Kill;
-use crate::wait::WaitPipe;
+use crate::wait::{WaitPipe, Way};
 use crate::{Error, LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
@@ -29,6 +29,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) pipe: &'a mut Option<WaitPipe>,
     /// Whom the last write made the holder, or left without the one it watched.
     pub(crate) to_wake: &'a mut Option<Mark>,
+    /// The way to the first in line, if it was found alive by that.
+    pub(crate) way: &'a mut Option<Way>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
     /// What was asked of sessions in this look.
@@ -216,7 +218,7 @@ impl Turn<'_> {
                         return Ok(Rest::Done);
                     }
                 }
-                Action::Write(write) => self.write(guard, stored, &write)?,
+                Action::Write(ref write) => self.write(guard, stored, write)?,
                 Action::Idle => return Ok(Rest::Done),
                 Action::Wait { until } if self.claim.state() == State::Contending => {
                     guard.complete(stored)?;
@@ -358,13 +360,36 @@ impl Turn<'_> {
             return Ok(*verdict);
         }
         let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
-        let verdict = match self.store.probe(session) {
+        let seen = if holds { None } else { self.verdict_by_pipe(session, record)? };
+        let verdict = match seen.map_or_else(|| self.store.probe(session), Ok) {
             // It runs. A waiter without its file is no reason to refuse everybody else.
             Err(Error::SessionLost { .. }) if !holds => Verdict::Alive,
             verdict => verdict?,
         };
         self.verdicts.push((session, verdict));
         Ok(verdict)
+    }
+
+    /// Who hands the lock over is about to open the waiter's pipe in any case. If it can be opened and
+    /// the waiter's process runs, that waiter lives, and its session need not be asked. Nobody counts
+    /// as dead because of a pipe.
+    fn verdict_by_pipe(&mut self, session: Session, record: &Record) -> Result<Option<Verdict>> {
+        if self.claim.state() != State::Ending {
+            return Ok(None);
+        }
+        let waiter = record.queue.iter().find(|waiter| waiter.session == session);
+        let Some(way) = waiter.and_then(|waiter| self.store.way_to(waiter.mark)) else {
+            return Ok(None);
+        };
+        Ok(match self.store.is_stopped(session)? {
+            Some(false) => {
+                *self.way = Some(way);
+                Some(Verdict::Alive)
+            }
+            Some(true) => Some(Verdict::Stopped),
+            // One that it forked may have its pipe.
+            None => None,
+        })
     }
 
     /// A dead holder's work may live on without the session: some programs close every descriptor

@@ -310,3 +310,45 @@ fn the_contender_that_a_forked_child_finds_begins_nothing() {
     assert!(LocalClaim::new(&lock, Patience::Forever).unwrap().step().is_err());
     assert_eq!(version().revision, since.revision + 1, "the release of what was inherited");
 }
+
+#[test]
+fn a_waiter_whose_pipe_is_read_is_not_asked_about_by_its_session() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let holder = acquired(&lock(&folder));
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    // Where a session's file should be, something that cannot be asked.
+    let sessions = folder.path().join("sessions");
+    let bytes = *waiter.session.session().as_bytes();
+    let file = sessions.join(bytes.map(|byte| format!("{byte:02x}")).concat());
+    std::fs::rename(&file, scratch.path().join("aside")).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(session::probe(&folder, waiter.session.session()).is_err());
+    released(holder);
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(scratch.path().join("aside"), &file).unwrap();
+}
+
+/// As one whose forked child lives on.
+#[test]
+fn a_dead_waiter_whose_pipe_somebody_reads_is_not_handed_the_lock() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let holder = acquired(&lock(&folder));
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    let mut file = lock_in(&folder, "l");
+    let mut guard = file.lock().unwrap().unwrap();
+    let mut record = guard.read().unwrap().record;
+    let mark = record.queue[0].mark;
+    let own = Identity::of(waiter.session.session());
+    record.queue[0].session = Identity { start: own.start - 1, ..own }.session();
+    guard.write(&record, false).unwrap();
+    drop(guard);
+    assert!(holder.lock.store.way_to(mark).is_some());
+    released(holder);
+    let record = file.peek().unwrap().unwrap().record;
+    assert_eq!((record.holder, record.queue.len()), (None, 0));
+}
