@@ -259,6 +259,7 @@ impl LocalClaim {
 
     /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
     /// to end. Gives the error back once it has lasted too long.
+    #[cold]
     fn look_later(&mut self, error: Error) -> Result<bool> {
         let Error::Busy { path, waited, .. } = error else { return Err(error) };
         let now = self.lock.store.now();
@@ -391,13 +392,14 @@ impl LocalClaim {
         self.dead.append(&mut left.dead);
         // Who has just taken the lock of a dead one begins its work first. If it is killed before it
         // has swept, others tidy up.
-        if self.claim.state() != State::Held {
+        if self.claim.state() != State::Held && !self.dead.is_empty() {
             self.sweep();
         }
         rest
     }
 
     /// Removes what the dead left.
+    #[cold]
     fn sweep(&mut self) {
         for (session, mark) in self.dead.drain(..) {
             self.lock.store.sweep(session, mark);
@@ -453,6 +455,7 @@ impl LocalClaim {
 
     /// Whom we made the holder was gone before it could be woken: hand the lock on. If it only was
     /// quicker than we, or has no pipe any more because it saw the record itself, nothing is done.
+    #[cold]
     fn hand_on(&mut self, mark: Mark, left: &mut Left) -> Result<()> {
         let config = Config { marks: self.lock.store.marks(), ..self.claim.config().clone() };
         let mut claim = Claim::new(config);

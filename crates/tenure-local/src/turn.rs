@@ -125,6 +125,7 @@ impl Turn<'_> {
     }
 
     /// There is no record: the first to take the lock creates it. `None`: somebody else did.
+    #[cold]
     fn absent(&mut self, file: &mut LockFile) -> Result<Option<Rest>> {
         let view = View::Absent { revision: 0 };
         let Clocks { now, wall } = self.read_clocks();
@@ -174,8 +175,12 @@ impl Turn<'_> {
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
         }
-        self.restamp(&mut guard, &mut stored)?;
-        self.sync_again(&mut guard, &mut stored)?;
+        if is_detached(&stored.record) {
+            self.restamp(&mut guard, &mut stored)?;
+        }
+        if *self.unsynced {
+            self.sync_again(&mut guard, &mut stored)?;
+        }
         if let Some(kill) = self.kill {
             kill.carry_out(self.store, self.name, &stored.record)?;
         }
@@ -270,7 +275,9 @@ impl Turn<'_> {
             *self.pipe = Some(self.store.pipe(waiter.mark)?);
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
-        self.note_dead(&stored.record, change);
+        if !self.is_usual(&stored.record, change) {
+            self.note_dead(&stored.record, change);
+        }
         let behind = behind(&stored.record, change);
         // A detached hold must survive a power cut, so what makes and what ends one must, too.
         let detached = is_detached(&stored.record);
@@ -289,6 +296,7 @@ impl Turn<'_> {
         Ok(Outcome::Done { version: stored.version, token })
     }
 
+    #[cold]
     fn note_unsynced(&mut self, error: &Error) {
         *self.unsynced |= matches!(error, Error::NotDurable { .. });
     }
@@ -296,15 +304,28 @@ impl Turn<'_> {
     /// What a failed sync left in the file can be read, but is not known to be on the disk, and a
     /// second sync would not tell: the kernel takes the page for written. So the record is written
     /// again, and synced, before the machine may find its mark in it.
+    #[cold]
     fn sync_again(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
-        if *self.unsynced {
-            stored.version = guard.write(&stored.record, true)?;
-            *self.unsynced = false;
-        }
+        stored.version = guard.write(&stored.record, true)?;
+        *self.unsynced = false;
         Ok(())
     }
 
+    /// Whether this change strikes out nobody, and ends at most the hold of this session.
+    fn is_usual(&self, record: &Record, change: &Change) -> bool {
+        match change {
+            Change::Take { ended, strike, .. } => ended.is_none() && strike.is_empty(),
+            Change::Release { strike, .. } => {
+                let own = |h: &Holder| h.session == self.session.session();
+                strike.is_empty() && record.holder.as_ref().is_none_or(own)
+            }
+            Change::Join { strike, .. } => strike.is_empty(),
+            Change::Leave { .. } | Change::Renew { .. } => true,
+        }
+    }
+
     /// Whom this change strikes out because their session is gone.
+    #[cold]
     fn note_dead(&mut self, record: &Record, change: &Change) {
         let strike = match change {
             Change::Take { ended, strike, .. } => {
@@ -331,6 +352,7 @@ impl Turn<'_> {
 
     /// A detached hold from another boot counts its full ttl anew from the first time it is seen in
     /// this one, and that is written down, so that short-lived contenders agree on it.
+    #[cold]
     fn restamp(&self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
         let clock = self.store.clock();
         let Some(holder) = &mut stored.record.holder else { return Ok(()) };
@@ -343,6 +365,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[cold]
     fn probe(&mut self, session: Session, record: &Record) -> Result<Probed> {
         Ok(match self.verdict(session, record)? {
             Verdict::Dead => Probed::Dead,
@@ -421,6 +444,7 @@ impl Turn<'_> {
     }
 
     /// Where this contender stands and whom it has to watch.
+    #[cold]
     fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
         let record = &stored.record;
         let place = self.claim.queued().and_then(|mark| record.place_of(mark));
