@@ -220,7 +220,9 @@ fn a_contender_is_used_again_and_nothing_of_its_last_hold_is() {
     let mut third = acquired(&lock);
     assert_eq!(std::ptr::from_ref(&*third), waited.0);
     let now = hold(&third);
-    assert!(now.0 != last.1.0 && now.0 != waited.1.0 && now.1 > waited.1.1 && waited.1.1 > last.1.1);
+    assert!(
+        now.0 != last.1.0 && now.0 != waited.1.0 && now.1 > waited.1.1 && waited.1.1 > last.1.1
+    );
     assert_eq!((third.patience, third.seen, third.quiet), (Patience::Forever, 0, 0));
     assert!(third.ahead.session.is_none() && third.ahead.end.is_none());
     assert!(third.wake_fds().next().is_none() && third.wake_after().is_none());
