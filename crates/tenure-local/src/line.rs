@@ -11,8 +11,8 @@
 //! ```
 //!
 //! **An entry that a slot refers to is never changed**, as long as that slot is the newest: newcomers
-//! are written behind the end, and when the region is full those who are left are written to another
-//! one. Slots that are older may refer to what is gone. Every entry has a checksum that continues the
+//! are written behind the end, and when that is the end of the region, all who are left are written
+//! to where it has room, or to a larger one. Slots that are older may refer to what is gone. Every entry has a checksum that continues the
 //! one ahead of it, so that what is read is the line that was written, from the first to the last.
 //!
 //! **No promise hangs on a line.** It names none who holds, and who finds itself missing joins again.
@@ -174,10 +174,9 @@ impl Line {
 
     /// Writes newcomers behind the others; `false`: there is no room.
     fn append(&mut self, file: &OwnedFd, place: Place<'_>, new: &[&Waiter]) -> Result<bool> {
-        let [region, _] = self.log.regions;
         let at = self.end();
         let bytes = self.extend(new);
-        if at + bytes.len() as u64 > region.offset + u64::from(region.capacity) {
+        if self.end() > self.log.region.end() {
             return Ok(false);
         }
         if !bytes.is_empty() {
@@ -212,18 +211,27 @@ impl Line {
         let mut line = Self::cleared(&self.log);
         line.log.line = Logged { before: fresh, last: fresh, ..Logged::default() };
         let bytes = line.extend(queue);
-        let [used, spare] = self.log.regions;
-        // Twice the room, so that as many can join before all are written again.
-        let region = if spare.capacity as usize >= 2 * bytes.len() {
-            sys::write_at(file, &bytes, spare.offset).map_err(place.fail("write"))?;
-            spare
+        if let Some(offset) = self.room_for(bytes.len() as u64) {
+            sys::write_at(file, &bytes, offset).map_err(place.fail("write"))?;
+            line.moved_to(offset);
         } else {
-            let capacity = (2 * bytes.len()).next_power_of_two().max(REGION);
-            image::grow(file, place, &bytes, capacity)?
-        };
-        line.moved_to(region.offset);
-        line.log.regions = [region, used];
+            // So that as many can join, and as many leave, before all are written again.
+            let capacity = (3 * bytes.len()).next_power_of_two().max(REGION);
+            line.log.region = image::grow(file, place, &bytes, capacity)?;
+            line.moved_to(line.log.region.offset);
+        }
         Ok(line)
+    }
+
+    /// Where the region has room for a whole line beside the one in it, before it or behind.
+    fn room_for(&self, len: u64) -> Option<u64> {
+        let Log { line, region } = &self.log;
+        let (start, end) = match line.count {
+            0 => (region.end(), region.end()),
+            _ => (line.at, line.end()),
+        };
+        let fits = |from: u64, to: u64| (len <= to - from && !self.log.is_none()).then_some(from);
+        fits(region.offset, start).or_else(|| fits(end, region.end()))
     }
 
     /// Entries that were put together as if at 0 stand at `offset`.

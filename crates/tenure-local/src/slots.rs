@@ -46,6 +46,13 @@ pub(crate) struct Area {
     pub(crate) capacity: u32,
 }
 
+impl Area {
+    /// The first byte behind it.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.capacity.into())
+    }
+}
+
 /// A slot's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header {

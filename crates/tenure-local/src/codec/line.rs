@@ -23,12 +23,12 @@ pub(crate) struct Logged {
     pub(crate) last: u64,
 }
 
-/// A file's log: who stands in it, and its regions.
+/// A file's log: who stands in it, and its region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Log {
     pub(crate) line: Logged,
-    /// Where the line stands, and where it can be written anew. Without capacity there is none.
-    pub(crate) regions: [Area; 2],
+    /// Where there is room for lines. Without capacity there is none.
+    pub(crate) region: Area,
 }
 
 impl Logged {
@@ -41,16 +41,18 @@ impl Logged {
 impl Log {
     /// Whether there is none, and never was.
     pub(crate) fn is_none(&self) -> bool {
-        self.regions[0].capacity == 0
+        self.region.capacity == 0
     }
 
     fn is_sane(&self) -> bool {
-        let Self { line, regions } = self;
-        let region = |r: &Area| r.capacity == 0 || r.offset >= FILE as u64;
-        let end = regions[0].offset.saturating_add(regions[0].capacity.into());
-        let within = line.at >= regions[0].offset && line.at.saturating_add(line.len as u64) <= end;
+        let Self { line, region } = self;
+        let behind = line.at.checked_add(line.len as u64);
+        let within = line.at >= region.offset && behind.is_some_and(|end| end <= region.end());
         let one_each = line.count <= line.len && line.len <= BODY_MAX;
-        !self.is_none() && regions.iter().all(region) && (line.count == 0 || within && one_each)
+        !self.is_none()
+            && region.offset >= FILE as u64
+            && region.offset.checked_add(region.capacity.into()).is_some()
+            && (line.count == 0 || within && one_each)
     }
 }
 
@@ -61,10 +63,8 @@ fn sum(before: u64, entry: &[u8]) -> u64 {
 
 impl Writer<'_> {
     pub(super) fn log(&mut self, log: &Log) {
-        for region in &log.regions {
-            self.number(region.offset);
-            self.number(region.capacity.into());
-        }
+        self.number(log.region.offset);
+        self.number(log.region.capacity.into());
         self.number(log.line.count as u64);
         if log.line.count > 0 {
             self.number(log.line.at);
@@ -86,11 +86,8 @@ impl Writer<'_> {
 
 impl Reader<'_> {
     pub(super) fn log(&mut self) -> Option<Log> {
-        let mut log = Log::default();
-        for region in &mut log.regions {
-            let offset = self.number()?;
-            *region = Area { offset, capacity: u32::try_from(self.number()?).ok()? };
-        }
+        let (offset, capacity) = (self.number()?, u32::try_from(self.number()?).ok()?);
+        let mut log = Log { line: Logged::default(), region: Area { offset, capacity } };
         let line = &mut log.line;
         line.count = usize::try_from(self.number()?).ok()?;
         if line.count > 0 {

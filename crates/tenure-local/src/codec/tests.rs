@@ -93,15 +93,14 @@ fn record() -> impl Strategy<Value = Record> {
 /// A log in which somebody stands, or nobody any more.
 fn log() -> impl Strategy<Value = Log> {
     let line = (0_usize..2_000, any::<u64>(), any::<u64>());
-    let regions = (3_072..u64::MAX / 2, 1_u32..1 << 24, 3_072..u64::MAX, any::<u32>());
-    (line, regions, any::<[u16; 2]>()).prop_map(|((count, before, last), regions, [skip, more])| {
-        let (offset, capacity, offset_b, capacity_b) = regions;
+    let region = (3_072..u64::MAX / 2, 1_u32..1 << 24);
+    (line, region, any::<[u16; 2]>()).prop_map(|((count, before, last), region, [skip, more])| {
+        let (offset, capacity) = region;
         let len = (count + usize::from(more)).min(capacity as usize);
         let skip = u64::from(skip).min(u64::from(capacity) - len as u64);
         let line = Logged { count: count.min(len), at: offset + skip, len, before, last };
         let line = if line.count == 0 { Logged::default() } else { line };
-        let regions = [Area { offset, capacity }, Area { offset: offset_b, capacity: capacity_b }];
-        Log { line, regions }
+        Log { line, region: Area { offset, capacity } }
     })
 }
 

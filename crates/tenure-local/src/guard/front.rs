@@ -46,6 +46,11 @@ impl Guard<'_> {
         self.known.bring_back(stored.version, stored.record);
     }
 
+    #[cfg(test)]
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
     /// Reads anew what a failed write may have changed, before another one. A record that lacks
     /// waiters cannot be written then: they are not known to be those of this reading.
     pub(super) fn read_again(&mut self) -> Result<()> {
