@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock};
 use tenure::Released;
 use tenure::blocking::{Attempt, Lock, connect};
 
@@ -157,6 +157,8 @@ enum Turn {
     Flock(File),
     /// Write 512 bytes and sync them, twice, as acquire and release do.
     Raw(File),
+    /// Make the system calls of an acquire and a release, and nothing else.
+    Calls(File),
 }
 
 impl Turn {
@@ -174,6 +176,7 @@ impl Turn {
             "durable" => Self::Lock(connect(place)?.lock(name).durable(true)),
             "flock" => Self::Flock(file(0)?),
             "raw" => Self::Raw(file(8_192)?),
+            "calls" => Self::Calls(file(8_192)?),
             _ => bail!("no such turn: {kind}"),
         })
     }
@@ -200,6 +203,12 @@ impl Turn {
                 write_synced(file, 4_608)?;
                 waited
             }
+            Self::Calls(file) => {
+                calls_of_a_change(file, 1_024)?;
+                let waited = start.elapsed();
+                calls_of_a_change(file, 2_048)?;
+                waited
+            }
         })
     }
 }
@@ -211,6 +220,16 @@ impl Turn {
 pub fn write_synced(file: &File, at: u64) -> Result<()> {
     file.write_all_at(&[at as u8; 512], at)?;
     Ok(rustix::fs::fdatasync(file)?)
+}
+
+/// What a durable change asks of the kernel, without whatever decides and encodes it.
+fn calls_of_a_change(file: &File, at: u64) -> Result<()> {
+    flock(file, FlockOperation::NonBlockingLockExclusive)?;
+    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
+    file.read_at(&mut [0; 4_096], 0)?;
+    file.write_all_at(&[at as u8; 704], at)?;
+    rustix::fs::fdatasync(file)?;
+    Ok(flock(file, FlockOperation::Unlock)?)
 }
 
 /// Takes turns for `time` from a line on: says how many, and the longest wait.

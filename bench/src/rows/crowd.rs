@@ -42,7 +42,8 @@ fn turns(place: &Place<'_>, kind: &str, count: usize, millis: u32, shared: bool)
     Ok(found)
 }
 
-/// Synced writes per second: an acquire and a release are one each.
+/// Synced writes per second: an acquire and a release are one each. For the most processes also
+/// what is left of them by the system calls of such a change alone, which no code around them beats.
 pub(super) fn parallel(place: &Place<'_>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for count in [8, 16, 32, 64] {
@@ -51,6 +52,12 @@ pub(super) fn parallel(place: &Place<'_>) -> Result<Vec<Line>> {
             interleave(place.rounds(10, 40), Stat::Median, rate("durable"), rate("raw"))?;
         let (what, goal) = (format!("{count} processes, synced writes"), Goal::AtLeast(0.8));
         lines.push(Line::ratio(place.row, what, Unit::PerSecond, &writes, Stat::Median, goal));
+    }
+    for count in [32, 64] {
+        let rate = |kind| move || Ok([2.0 * turns(place, kind, count, 500, false)?.per_second]);
+        let [calls] = interleave(place.rounds(10, 20), Stat::Median, rate("calls"), rate("raw"))?;
+        let what = format!("{count} processes, the system calls alone");
+        lines.push(Line::ratio(place.row, what, Unit::PerSecond, &calls, Stat::Median, Goal::None));
     }
     Ok(lines)
 }

@@ -184,3 +184,27 @@ fn who_gives_the_lock_back_needs_the_line_up_to_the_first_who_can_have_it() {
     d.cancel(at(2.0));
     assert!(!d.sees_enough(&head(&reg, 0)));
 }
+
+#[test]
+fn a_claim_rests_once_all_is_told_of_a_hold_without_an_end_or_of_its_end() {
+    let (mut reg, mut bound, mut timed) = (Register::default(), local(1), observed(2));
+    assert!(bound.rests(), "it wants nothing");
+    bound.acquire(Patience::Forever);
+    assert!(!bound.rests());
+    start(&mut bound, Patience::Forever, at(1.0), &mut reg);
+    assert!(bound.token().is_some() && bound.rests());
+    bound.release(at(2.0));
+    assert!(!bound.rests());
+    let write = match bound.poll(at(2.0), Default::default(), &reg.view()) {
+        Action::Write(write) => write,
+        other => panic!("{other:?}"),
+    };
+    let outcome = reg.write(&write);
+    bound.handle_written(at(2.0), write.attempt, outcome);
+    assert!(!bound.rests(), "that it is given back was not told");
+    assert!(matches!(bound.poll(at(2.0), Default::default(), &reg.view()), Action::Report(_)));
+    assert!(bound.rests());
+    let mut reg = Register::default();
+    start(&mut timed, Patience::Forever, at(1.0), &mut reg);
+    assert!(timed.token().is_some() && !timed.rests(), "it must be renewed");
+}

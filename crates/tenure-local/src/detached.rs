@@ -180,7 +180,7 @@ impl LocalLock {
     /// As [`renew_detached`](Self::renew_detached), and [`Error::Invalid`] while another
     /// process that takes the lock still runs.
     pub fn release_detached(self: &Arc<Self>, key: &HoldKey) -> Result<Kept> {
-        let own = self.store.session(&self.settings.id)?.session();
+        let own = self.store.session(&self.settings().id)?.session();
         loop {
             let mut file = self.file();
             let Some(mut guard) = file.lock()? else { return Ok(Kept::Lost(Cause::Deleted)) };

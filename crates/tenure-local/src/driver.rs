@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenure_core::{
@@ -26,13 +26,15 @@ use tenure_core::{
 
 use crate::guard::LockFile;
 use crate::image::PAGE;
+use crate::lock::Base;
 use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
 use crate::steal::Kill;
-use crate::turn::{Position, Rest, Turn};
-use crate::wait::WaitPipe;
+use crate::turn::{Clocks, Position, Rest, Turn};
+use crate::wait::{WaitPipe, Way};
 use crate::{Error, LocalLock, LocalStore, Result, session};
 
+mod again;
 mod other;
 
 /// The longest time between two looks of a waiter that nobody wakes.
@@ -76,7 +78,9 @@ pub enum Quick<T> {
 /// child does nothing while the process that made it runs.
 #[derive(Debug)]
 pub struct LocalClaim {
-    lock: Arc<LocalLock>,
+    lock: Arc<Base>,
+    /// What keeps it once it has ended.
+    home: Weak<LocalLock>,
     session: Arc<OwnSession>,
     claim: Claim,
     patience: Patience,
@@ -108,6 +112,8 @@ pub struct LocalClaim {
     /// Whom to end, under the guard, before the hold of somebody else is ended.
     kill: Option<Kill>,
     ending: EndedBy,
+    /// Whether it has a hold, or may have, that must not be taken for a later one.
+    once: bool,
 }
 
 /// Who ends this contender.
@@ -137,6 +143,8 @@ struct Ahead {
 #[derive(Debug, Default)]
 struct Left {
     to_wake: Option<Mark>,
+    /// The way to it, if it is open already.
+    way: Option<Way>,
     dead: Vec<(Session, Option<Mark>)>,
 }
 
@@ -150,7 +158,9 @@ impl LocalClaim {
     /// What the system says when this process's session cannot be opened; [`Error::Invalid`] in a
     /// forked child of the process that opened the store.
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Box<Self>> {
-        let mut claim = Self::idle(lock, lock.store.marks())?;
+        // Whose process it is the first step asks in any case.
+        let kept = lock.contender();
+        let mut claim = kept.map_or_else(|| Self::idle(lock, lock.store.marks()), Ok)?;
         claim.want(patience);
         Ok(claim)
     }
@@ -162,7 +172,7 @@ impl LocalClaim {
 
     /// One that wants nothing yet, with these marks for its attempts.
     fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Box<Self>> {
-        let settings = &lock.settings;
+        let settings = lock.settings();
         let session = lock.store.session(&settings.id)?;
         let claim = Claim::new(Config {
             id: settings.id.clone(),
@@ -178,7 +188,8 @@ impl LocalClaim {
             marks,
         });
         Ok(Box::new(Self {
-            lock: Arc::clone(lock),
+            lock: Arc::clone(&lock.base),
+            home: Arc::downgrade(lock),
             session,
             claim,
             patience: Patience::Forever,
@@ -198,6 +209,7 @@ impl LocalClaim {
             dead: Vec::new(),
             kill: None,
             ending: EndedBy::Caller,
+            once: false,
         }))
     }
 
@@ -231,10 +243,9 @@ impl LocalClaim {
         if self.reports.is_empty() && self.claim.state() == State::Contending && self.is_due()? {
             self.session.check_own()?;
             self.quick = quick;
-            let start = self.lock.store.now();
             let looked = self.look();
             self.quick = false;
-            let looked = looked.or_else(|e| self.look_later(start, e));
+            let looked = looked.or_else(|e| self.look_later(e));
             if !matches!(looked, Ok(true)) {
                 // What woke us is taken in and not dealt with: the next step looks in any case.
                 self.next_look = None;
@@ -248,10 +259,11 @@ impl LocalClaim {
 
     /// A busy guard is asked for again and again, but not in one go: whoever drives this may be told
     /// to end. Gives the error back once it has lasted too long.
-    fn look_later(&mut self, start: Time, error: Error) -> Result<bool> {
-        let Error::Busy { path, .. } = error else { return Err(error) };
+    #[cold]
+    fn look_later(&mut self, error: Error) -> Result<bool> {
+        let Error::Busy { path, waited, .. } = error else { return Err(error) };
         let now = self.lock.store.now();
-        let since = self.busy.take().unwrap_or(start);
+        let since = self.busy.take().unwrap_or(now.before(waited));
         let waited = now.since(since);
         if waited >= self.lock.store.folder().guard_wait() || self.is_past_patience(now) {
             return Err(Error::Busy { path, by: self.file().guard_owner(), waited });
@@ -370,20 +382,24 @@ impl LocalClaim {
         let mut left = Left::default();
         let rest = self.turn(&mut left);
         while let Some(mark) = left.to_wake.take() {
-            if matches!(self.lock.store.wake(mark), Ok(false)) {
+            let store = &self.lock.store;
+            let way = left.way.take().filter(|way| way.leads_to(mark));
+            let woken = way.map_or_else(|| store.wake(mark), |way| store.wake_by(way));
+            if matches!(woken, Ok(false)) {
                 let _ = self.hand_on(mark, &mut left);
             }
         }
         self.dead.append(&mut left.dead);
         // Who has just taken the lock of a dead one begins its work first. If it is killed before it
         // has swept, others tidy up.
-        if self.claim.state() != State::Held {
+        if self.claim.state() != State::Held && !self.dead.is_empty() {
             self.sweep();
         }
         rest
     }
 
     /// Removes what the dead left.
+    #[cold]
     fn sweep(&mut self) {
         for (session, mark) in self.dead.drain(..) {
             self.lock.store.sweep(session, mark);
@@ -391,9 +407,9 @@ impl LocalClaim {
     }
 
     fn turn(&mut self, left: &mut Left) -> Result<Rest> {
-        let now = self.lock.store.now();
-        let ending = self.orphans.is_none_or(|(since, _)| now.since(since) < ORPHANS);
-        let limit = self.guard_limit(now);
+        let store = &self.lock.store;
+        let ending = self.orphans.is_none_or(|(since, _)| store.now().since(since) < ORPHANS);
+        let limit = self.guard_limit();
         let mut turn = Turn {
             store: &self.lock.store,
             name: self.lock.name(),
@@ -403,6 +419,7 @@ impl LocalClaim {
             reports: &mut self.reports,
             pipe: &mut self.pipe,
             to_wake: &mut left.to_wake,
+            way: &mut left.way,
             dead: &mut left.dead,
             verdicts: Vec::new(),
             unsynced: &mut self.unsynced,
@@ -410,6 +427,7 @@ impl LocalClaim {
             limit,
             hold_back_for_orphans: ending,
             quick: self.quick,
+            clocks: Clocks::default(),
         };
         let rest = turn.take(self.file.get_or_insert_with(|| self.lock.file()))?;
         self.busy = None;
@@ -420,7 +438,7 @@ impl LocalClaim {
     }
 
     /// How long a busy guard is waited for: never past the limit of the one who waits.
-    fn guard_limit(&self, now: Time) -> Duration {
+    fn guard_limit(&self) -> Duration {
         let usual = self.lock.store.folder().guard_wait();
         match self.patience {
             _ if self.quick => QUICK_LIMIT,
@@ -428,13 +446,16 @@ impl LocalClaim {
             _ if self.ending == EndedBy::Cancel => CANCEL_LIMIT,
             _ if self.claim.state() != State::Contending => usual,
             _ if self.busy.is_some() => Duration::ZERO,
-            Patience::Until(limit) => limit.since(now).clamp(DROP_LIMIT, GUARD_SLICE),
+            Patience::Until(limit) => {
+                limit.since(self.lock.store.now()).clamp(DROP_LIMIT, GUARD_SLICE)
+            }
             _ => GUARD_SLICE,
         }
     }
 
     /// Whom we made the holder was gone before it could be woken: hand the lock on. If it only was
     /// quicker than we, or has no pipe any more because it saw the record itself, nothing is done.
+    #[cold]
     fn hand_on(&mut self, mark: Mark, left: &mut Left) -> Result<()> {
         let config = Config { marks: self.lock.store.marks(), ..self.claim.config().clone() };
         let mut claim = Claim::new(config);
@@ -545,6 +566,7 @@ impl LocalClaim {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn detach(&mut self, ttl: Duration) -> Result<Option<Report>> {
+        self.once = true;
         self.claim.detach(self.lock.store.now(), ttl);
         self.end()
     }
@@ -675,6 +697,7 @@ impl LocalClaim {
     fn leave_to_helper(&mut self) {
         let rest = Self {
             lock: Arc::clone(&self.lock),
+            home: Weak::new(),
             session: Arc::clone(&self.session),
             claim: self.claim.clone(),
             patience: self.patience,
@@ -694,6 +717,7 @@ impl LocalClaim {
             dead: std::mem::take(&mut self.dead),
             kill: None,
             ending: EndedBy::Helper,
+            once: true,
         };
         // Without a thread the hold ends with the session.
         let _ = std::thread::Builder::new().name("tenure-release".into()).spawn(|| drop(rest));

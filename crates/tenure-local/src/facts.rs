@@ -4,7 +4,6 @@
 //! pretend to run in another boot.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -56,17 +55,24 @@ impl Facts {
     /// The boot-time clock.
     #[must_use]
     pub fn now(&self) -> Time {
-        let t = clock_gettime(ClockId::Boottime);
-        let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
-        let nanos = u64::try_from(t.tv_nsec).unwrap_or(0);
+        let (seconds, nanos) = read(ClockId::Boottime);
         Time::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 
     /// The wall clock.
     #[must_use]
     pub fn wall(&self) -> Wall {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Wall::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        let (seconds, nanos) = read(ClockId::Realtime);
+        Wall::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
+    }
+}
+
+/// Seconds since the clock's epoch, none before it, and nanoseconds.
+fn read(clock: ClockId) -> (u64, u64) {
+    let t = clock_gettime(clock);
+    match (u64::try_from(t.tv_sec), u64::try_from(t.tv_nsec)) {
+        (Ok(seconds), Ok(nanos)) => (seconds, nanos),
+        _ => (0, 0),
     }
 }
 

@@ -305,6 +305,15 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
+/// Whether the session's process is stopped; `None` if it has ended, or cannot be seen from here.
+pub(crate) fn is_stopped(folder: &Folder, session: Session) -> Result<Option<bool>> {
+    Ok(match Identity::of(session).standing(folder)? {
+        Some(Standing::Running) => Some(false),
+        Some(Standing::Stopped) => Some(true),
+        Some(Standing::Gone) | None => None,
+    })
+}
+
 /// What its file says of a session.
 enum Look {
     Missing,
@@ -489,4 +498,4 @@ fn unhex(text: &str) -> Option<Session> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
 use crate::session::{self, About, OwnSession, Verdict};
-use crate::wait::{self, WaitPipe, Woken};
+use crate::wait::{self, WaitPipe, Way, Woken};
 use crate::{Clock, Folder, LockName, Result, group, process};
 
 /// How long the killed members of a group are waited for in one look. They end in microseconds
@@ -138,6 +138,21 @@ impl LocalStore {
     /// Wakes the waiter with this mark; whether it was there to be woken.
     pub(crate) fn wake(&self, mark: Mark) -> Result<bool> {
         Ok(wait::wake(&self.folder, mark)? == Woken::Yes)
+    }
+
+    /// The way to the waiter with this mark, if it is there.
+    pub(crate) fn way_to(&self, mark: Mark) -> Option<Way> {
+        Way::to(&self.folder, mark)
+    }
+
+    /// Wakes the waiter that this way leads to; whether it was there to be woken.
+    pub(crate) fn wake_by(&self, way: Way) -> Result<bool> {
+        Ok(way.wake(&self.folder)? == Woken::Yes)
+    }
+
+    /// Whether the session's process is stopped, if it can be seen from here that it runs.
+    pub(crate) fn is_stopped(&self, session: Session) -> Result<Option<bool>> {
+        session::is_stopped(&self.folder, session)
     }
 
     pub(crate) fn probe(&self, session: Session) -> Result<Verdict> {

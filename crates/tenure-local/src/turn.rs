@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tenure_core::{
     Action, Change, Claim, End, Holder, Mark, Outcome, Probed, Record, Report, Session, State,
-    Term, Time, Token, View, Write,
+    Term, Time, Token, View, Wall, Write,
 };
 
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::steal::Kill;
-use crate::wait::WaitPipe;
+use crate::wait::{WaitPipe, Way};
 use crate::{Error, LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
@@ -29,6 +29,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) pipe: &'a mut Option<WaitPipe>,
     /// Whom the last write made the holder, or left without the one it watched.
     pub(crate) to_wake: &'a mut Option<Mark>,
+    /// The way to the first in line, if it was found alive by that.
+    pub(crate) way: &'a mut Option<Way>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
     /// What was asked of sessions in this look.
@@ -43,6 +45,19 @@ pub(crate) struct Turn<'a> {
     pub(crate) hold_back_for_orphans: bool,
     /// Whether to leave to others what syncs or waits.
     pub(crate) quick: bool,
+    /// Both clocks, as they were read last.
+    pub(crate) clocks: Clocks,
+}
+
+/// What a look goes by. The clocks are read once the guard is there, so that what is written later
+/// is dated later, and again after whatever may have taken long and decides something. In between
+/// they are late by what a look takes, to the safe side: a hold looks younger than it is, and a limit
+/// seems further away, which the next look puts right. Nothing of this store ends by time while it
+/// is held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clocks {
+    now: Time,
+    wall: Wall,
 }
 
 /// How a look ended.
@@ -110,11 +125,12 @@ impl Turn<'_> {
     }
 
     /// There is no record: the first to take the lock creates it. `None`: somebody else did.
+    #[cold]
     fn absent(&mut self, file: &mut LockFile) -> Result<Option<Rest>> {
         let view = View::Absent { revision: 0 };
+        let Clocks { now, wall } = self.read_clocks();
         loop {
-            let now = self.store.now();
-            match self.claim.poll(now, self.store.wall(), &view) {
+            match self.claim.poll(now, wall, &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => self.claim.handle_probe(session, Probed::Dead),
                 Action::Report(report) => self.reports.push_back(report),
@@ -130,13 +146,16 @@ impl Turn<'_> {
             record.apply(&write.change, token);
             record
         });
-        let now = self.store.now();
+        // Its birth took a sync or two.
+        let Clocks { now, .. } = self.read_clocks();
         match created {
             Ok(Some((mut guard, record))) => {
-                let stored = guard.read()?;
+                let mut stored = guard.read()?;
                 let outcome = Outcome::Done { version: stored.version, token: record.last_token };
                 self.claim.handle_written(now, write.attempt, outcome);
-                self.poll(&mut guard, stored).map(Some)
+                let rest = self.poll(&mut guard, &mut stored)?;
+                guard.bring_back(stored);
+                Ok(Some(rest))
             }
             Ok(None) => {
                 self.claim.handle_written(now, write.attempt, Outcome::Conflict);
@@ -152,11 +171,16 @@ impl Turn<'_> {
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read_front(self.front())?;
+        self.read_clocks();
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
         }
-        self.restamp(&mut guard, &mut stored)?;
-        self.sync_again(&mut guard, &mut stored)?;
+        if is_detached(&stored.record) {
+            self.restamp(&mut guard, &mut stored)?;
+        }
+        if *self.unsynced {
+            self.sync_again(&mut guard, &mut stored)?;
+        }
         if let Some(kill) = self.kill {
             kill.carry_out(self.store, self.name, &stored.record)?;
         }
@@ -166,17 +190,19 @@ impl Turn<'_> {
                 return Ok(Rest::Waits(Position { held_back: true, ..position }));
             }
         }
-        self.poll(&mut guard, stored)
+        let rest = self.poll(&mut guard, &mut stored)?;
+        guard.bring_back(stored);
+        Ok(rest)
     }
 
-    fn poll(&mut self, guard: &mut Guard<'_>, mut stored: Stored) -> Result<Rest> {
-        let rest = loop {
+    fn poll(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<Rest> {
+        loop {
             if !guard.is_whole() && !self.claim.sees_enough(&stored.record) {
-                guard.complete(&mut stored)?;
+                guard.complete(stored)?;
             }
-            let now = self.store.now();
-            let view = self.view(now, &stored);
-            match self.claim.poll(now, self.store.wall(), &view) {
+            let Clocks { now, wall } = self.clocks;
+            let view = self.view(now, stored);
+            match self.claim.poll(now, wall, &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
                     let probed = self.probe(session, &stored.record)?;
@@ -186,23 +212,40 @@ impl Turn<'_> {
                     if probed == Probed::Dead {
                         self.end_work_of(session, &stored.record);
                     }
+                    self.read_clocks();
                     self.claim.handle_probe(session, probed);
                 }
-                Action::Report(report) => self.reports.push_back(report),
-                Action::Write(write) => self.write(guard, &mut stored, &write)?,
-                Action::Idle => break Rest::Done,
+                Action::Report(report) => {
+                    self.reports.push_back(report);
+                    // The usual end of a look.
+                    if self.claim.rests() {
+                        debug_assert!(self.asks_for_nothing(stored), "{:?}", self.claim);
+                        return Ok(Rest::Done);
+                    }
+                }
+                Action::Write(ref write) => self.write(guard, stored, write)?,
+                Action::Idle => return Ok(Rest::Done),
                 Action::Wait { until } if self.claim.state() == State::Contending => {
-                    guard.complete(&mut stored)?;
-                    break Rest::Waits(self.position(&stored, until)?);
+                    guard.complete(stored)?;
+                    return Ok(Rest::Waits(self.position(stored, until)?));
                 }
                 Action::Wait { until } if self.claim.state() == State::Ending => {
-                    break Rest::Later(until);
+                    return Ok(Rest::Later(until));
                 }
-                Action::Wait { .. } => break Rest::Done,
+                Action::Wait { .. } => return Ok(Rest::Done),
             }
-        };
-        guard.bring_back(stored);
-        Ok(rest)
+        }
+    }
+
+    fn asks_for_nothing(&self, stored: &Stored) -> bool {
+        let Clocks { now, wall } = self.clocks;
+        let next = self.claim.clone().poll(now, wall, &self.view(now, stored));
+        matches!(next, Action::Idle | Action::Wait { until: None })
+    }
+
+    fn read_clocks(&mut self) -> Clocks {
+        self.clocks = Clocks { now: self.store.now(), wall: self.store.wall() };
+        self.clocks
     }
 
     fn view<'s>(&self, now: Time, stored: &'s Stored) -> View<'s> {
@@ -212,7 +255,7 @@ impl Turn<'_> {
     }
 
     fn write(&mut self, guard: &mut Guard<'_>, stored: &mut Stored, write: &Write) -> Result<()> {
-        let now = self.store.now();
+        let now = self.clocks.now;
         let outcome = self.try_write(guard, stored, &write.change);
         let told = outcome.as_ref().map_or(Outcome::Unknown, |outcome| *outcome);
         if let Err(e) = &outcome {
@@ -232,7 +275,9 @@ impl Turn<'_> {
             *self.pipe = Some(self.store.pipe(waiter.mark)?);
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
-        self.note_dead(&stored.record, change);
+        if !self.is_usual(&stored.record, change) {
+            self.note_dead(&stored.record, change);
+        }
         let behind = behind(&stored.record, change);
         // A detached hold must survive a power cut, so what makes and what ends one must, too.
         let detached = is_detached(&stored.record);
@@ -251,6 +296,7 @@ impl Turn<'_> {
         Ok(Outcome::Done { version: stored.version, token })
     }
 
+    #[cold]
     fn note_unsynced(&mut self, error: &Error) {
         *self.unsynced |= matches!(error, Error::NotDurable { .. });
     }
@@ -258,15 +304,28 @@ impl Turn<'_> {
     /// What a failed sync left in the file can be read, but is not known to be on the disk, and a
     /// second sync would not tell: the kernel takes the page for written. So the record is written
     /// again, and synced, before the machine may find its mark in it.
+    #[cold]
     fn sync_again(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
-        if *self.unsynced {
-            stored.version = guard.write(&stored.record, true)?;
-            *self.unsynced = false;
-        }
+        stored.version = guard.write(&stored.record, true)?;
+        *self.unsynced = false;
         Ok(())
     }
 
+    /// Whether this change strikes out nobody, and ends at most the hold of this session.
+    fn is_usual(&self, record: &Record, change: &Change) -> bool {
+        match change {
+            Change::Take { ended, strike, .. } => ended.is_none() && strike.is_empty(),
+            Change::Release { strike, .. } => {
+                let own = |h: &Holder| h.session == self.session.session();
+                strike.is_empty() && record.holder.as_ref().is_none_or(own)
+            }
+            Change::Join { strike, .. } => strike.is_empty(),
+            Change::Leave { .. } | Change::Renew { .. } => true,
+        }
+    }
+
     /// Whom this change strikes out because their session is gone.
+    #[cold]
     fn note_dead(&mut self, record: &Record, change: &Change) {
         let strike = match change {
             Change::Take { ended, strike, .. } => {
@@ -293,6 +352,7 @@ impl Turn<'_> {
 
     /// A detached hold from another boot counts its full ttl anew from the first time it is seen in
     /// this one, and that is written down, so that short-lived contenders agree on it.
+    #[cold]
     fn restamp(&self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<()> {
         let clock = self.store.clock();
         let Some(holder) = &mut stored.record.holder else { return Ok(()) };
@@ -305,6 +365,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[cold]
     fn probe(&mut self, session: Session, record: &Record) -> Result<Probed> {
         Ok(match self.verdict(session, record)? {
             Verdict::Dead => Probed::Dead,
@@ -322,13 +383,36 @@ impl Turn<'_> {
             return Ok(*verdict);
         }
         let holds = record.holder.as_ref().is_some_and(|h| h.session == session);
-        let verdict = match self.store.probe(session) {
+        let seen = if holds { None } else { self.verdict_by_pipe(session, record)? };
+        let verdict = match seen.map_or_else(|| self.store.probe(session), Ok) {
             // It runs. A waiter without its file is no reason to refuse everybody else.
             Err(Error::SessionLost { .. }) if !holds => Verdict::Alive,
             verdict => verdict?,
         };
         self.verdicts.push((session, verdict));
         Ok(verdict)
+    }
+
+    /// Who hands the lock over is about to open the waiter's pipe in any case. If it can be opened and
+    /// the waiter's process runs, that waiter lives, and its session need not be asked. Nobody counts
+    /// as dead because of a pipe.
+    fn verdict_by_pipe(&mut self, session: Session, record: &Record) -> Result<Option<Verdict>> {
+        if self.claim.state() != State::Ending {
+            return Ok(None);
+        }
+        let waiter = record.queue.iter().find(|waiter| waiter.session == session);
+        let Some(way) = waiter.and_then(|waiter| self.store.way_to(waiter.mark)) else {
+            return Ok(None);
+        };
+        Ok(match self.store.is_stopped(session)? {
+            Some(false) => {
+                *self.way = Some(way);
+                Some(Verdict::Alive)
+            }
+            Some(true) => Some(Verdict::Stopped),
+            // One that it forked may have its pipe.
+            None => None,
+        })
     }
 
     /// A dead holder's work may live on without the session: some programs close every descriptor
@@ -360,6 +444,7 @@ impl Turn<'_> {
     }
 
     /// Where this contender stands and whom it has to watch.
+    #[cold]
     fn position(&mut self, stored: &Stored, until: Option<Time>) -> Result<Position> {
         let record = &stored.record;
         let place = self.claim.queued().and_then(|mark| record.place_of(mark));

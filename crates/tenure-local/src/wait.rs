@@ -124,15 +124,52 @@ impl Drop for WaitPipe {
 /// # Errors
 /// What the system says.
 pub fn wake(folder: &Folder, mark: Mark) -> Result<Woken> {
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let name = file_name(mark);
-    let file = match rustix::fs::openat(folder.dir(), name.as_str(), flags, Mode::empty()) {
-        Ok(file) => file,
+    match open(folder, &file_name(mark)) {
+        Ok(file) => write(&file, folder, mark),
         // No pipe, or nobody has it open.
-        Err(Errno::NOENT | Errno::NXIO) => return Ok(Woken::Gone),
-        Err(e) => return Err(Error::system("open", &path(folder, mark), e)),
-    };
-    match rustix::io::retry_on_intr(|| rustix::io::write(&file, b"!")) {
+        Err(Errno::NOENT | Errno::NXIO) => Ok(Woken::Gone),
+        Err(e) => Err(Error::system("open", &path(folder, mark), e)),
+    }
+}
+
+/// A waiter's pipe, opened before the waiter is to be woken. That it can be opened says that the
+/// waiter's process, or one that it forked, has not ended.
+#[derive(Debug)]
+pub(crate) struct Way {
+    file: OwnedFd,
+    mark: Mark,
+}
+
+impl Way {
+    /// The way to the waiter with this mark; `None` if there is none to be found.
+    pub(crate) fn to(folder: &Folder, mark: Mark) -> Option<Self> {
+        let file = open(folder, &file_name(mark)).ok()?;
+        Some(Self { file, mark })
+    }
+
+    pub(crate) fn leads_to(&self, mark: Mark) -> bool {
+        self.mark == mark
+    }
+
+    /// As [`wake`].
+    pub(crate) fn wake(self, folder: &Folder) -> Result<Woken> {
+        // Whoever it led to may have ended long ago, and a write would be answered by a signal.
+        let mut ends = [PollFd::new(&self.file, PollFlags::empty())];
+        if rustix::event::poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0) {
+            return Ok(Woken::Gone);
+        }
+        write(&self.file, folder, self.mark)
+    }
+}
+
+/// Opens a pipe to write to, if somebody has it open for reading.
+fn open(folder: &Folder, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(folder.dir(), name, flags, Mode::empty())
+}
+
+fn write(file: &OwnedFd, folder: &Folder, mark: Mark) -> Result<Woken> {
+    match rustix::io::retry_on_intr(|| rustix::io::write(file, b"!")) {
         // A full pipe holds wake-ups enough.
         Ok(_) | Err(Errno::AGAIN) => Ok(Woken::Yes),
         Err(Errno::PIPE) => Ok(Woken::Gone),
@@ -173,8 +210,7 @@ pub(crate) fn remove(folder: &Folder, mark: Mark) {
 /// hits one that is just being made.
 pub(crate) fn remove_unowned(folder: &Folder, name: &str) {
     let name = format!("wait/{name}");
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let opened = rustix::fs::openat(folder.dir(), name.as_str(), flags, Mode::empty());
+    let opened = open(folder, &name);
     if !matches!(opened, Err(Errno::NXIO)) {
         return;
     }
@@ -209,6 +245,21 @@ mod tests {
         assert!(pipe.drain() && !pipe.drain());
         drop(pipe);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
+    }
+
+    #[test]
+    fn a_way_that_was_open_before_its_waiter_ended_leads_nowhere() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let mark = Mark::from_u128(13);
+        assert!(Way::to(&folder, mark).is_none());
+        let pipe = WaitPipe::create(&folder, mark).unwrap();
+        let (first, second) = (Way::to(&folder, mark).unwrap(), Way::to(&folder, mark).unwrap());
+        assert!(first.leads_to(mark) && !first.leads_to(Mark::from_u128(14)));
+        assert_eq!(first.wake(&folder).unwrap(), Woken::Yes);
+        assert!(pipe.drain());
+        drop(pipe);
+        assert_eq!(second.wake(&folder).unwrap(), Woken::Gone);
     }
 
     #[test]

@@ -468,6 +468,19 @@ impl Claim {
         matches!(self.phase, Phase::Held(_)) && (late || self.deadline().is_none_or(|d| now < d))
     }
 
+    /// Whether the next [`poll`](Self::poll) asks for nothing, if nothing came in since the last one
+    /// and it is shown the same record: all is told, nothing is in doubt, and the claim has ended or
+    /// has a hold that does not end by time. Who knows need not poll to hear [`Action::Idle`], or to wait for ever.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let over = match &self.phase {
+            Phase::Idle | Phase::Ended => true,
+            Phase::Held(hold) => self.deadline_of(hold).is_none(),
+            Phase::Contending(_) | Phase::Ending(_) => false,
+        };
+        over && self.news.is_none() && self.attempts.none_pending()
+    }
+
     /// Whether it wants the lock only if it is free.
     #[must_use]
     pub const fn is_impatient(&self) -> bool {

@@ -17,6 +17,8 @@ impl LocalClaim {
     /// As [`new`](LocalClaim::new).
     pub fn with_key(lock: &Arc<LocalLock>, patience: Patience, key: &HoldKey) -> Result<Box<Self>> {
         let mut claim = Self::idle(lock, key.marks()?)?;
+        // Its marks stand for the one hold with this key.
+        claim.once = true;
         claim.want(patience);
         Ok(claim)
     }
@@ -30,10 +32,11 @@ impl LocalClaim {
         kill: Option<Kill>,
     ) -> Result<(Option<Report>, Option<Kill>)> {
         let mut claim = Self::idle(lock, lock.store.marks())?;
+        claim.once = true;
         claim.kill = kill;
         // A hold that is lost says nothing.
         if end == End::Released {
-            claim.claim.tag_end(lock.settings.tags.clone(), false);
+            claim.claim.tag_end(lock.settings().tags.clone(), false);
         }
         claim.claim.end_other(of, end, reason);
         let mut ended = claim.end();

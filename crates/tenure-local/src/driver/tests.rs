@@ -188,3 +188,169 @@ fn who_meets_a_busy_guard_has_its_pipe_before_it_has_the_guard() {
     drop((waiter, own));
     assert_eq!(pipes(), 0);
 }
+
+fn acquired(lock: &Arc<LocalLock>) -> Box<LocalClaim> {
+    let mut claim = LocalClaim::new(lock, Patience::Forever).unwrap();
+    assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
+    claim
+}
+
+fn released(mut claim: Box<LocalClaim>) {
+    assert_eq!(claim.release().unwrap(), Some(Report::Released { confirmed: true }));
+    claim.leave();
+}
+
+#[test]
+fn a_contender_is_used_again_and_nothing_of_its_last_hold_is() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let lock = lock(&folder);
+    let mut first = acquired(&lock);
+    let mut waiter = LocalClaim::new(&lock, Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    assert!(waiter.step().unwrap().is_none() && waiter.next_look.is_some());
+    first.tag_end(vec!["red".into()], false);
+    let hold = |claim: &LocalClaim| (claim.claim.mark().unwrap(), claim.token().unwrap());
+    let last = (std::ptr::from_ref(&*first), hold(&first));
+    released(first);
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    let waited = (std::ptr::from_ref(&*waiter), hold(&waiter));
+    released(waiter);
+    // Two have ended, and the lock keeps the later one.
+    let mut third = acquired(&lock);
+    assert_eq!(std::ptr::from_ref(&*third), waited.0);
+    let now = hold(&third);
+    assert!(
+        now.0 != last.1.0 && now.0 != waited.1.0 && now.1 > waited.1.1 && waited.1.1 > last.1.1
+    );
+    assert_eq!((third.patience, third.seen, third.quiet), (Patience::Forever, 0, 0));
+    assert!(third.ahead.session.is_none() && third.ahead.end.is_none());
+    assert!(third.wake_fds().next().is_none() && third.wake_after().is_none());
+    assert!(third.check().unwrap().is_none());
+    released(third);
+    let record = lock_in(&folder, "l").peek().unwrap().unwrap().record;
+    assert_eq!((&*record.tags[0], record.tags.len(), record.history.len()), ("red", 1, 3));
+}
+
+#[test]
+fn what_did_not_end_with_a_release_is_not_used_again() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let lock = lock(&folder);
+    let is_kept = || lock.contender().is_some();
+    released(acquired(&lock));
+    assert!(is_kept() && !is_kept());
+    // One whose hold lives on, and those whose holds others can know.
+    let mut claim = acquired(&lock);
+    claim.detach(Duration::from_nanos(1)).unwrap();
+    claim.leave();
+    assert!(!is_kept());
+    let key = lock.store.hold_key().unwrap();
+    let mut claim = LocalClaim::with_key(&lock, Patience::Forever, &key).unwrap();
+    while claim.token().is_none() {
+        claim.step().unwrap();
+    }
+    released(claim);
+    assert!(!is_kept());
+    // One that was cancelled, one that found the lock busy, and one that holds it.
+    let mut claim = acquired(&lock);
+    claim.cancel().unwrap();
+    claim.leave();
+    assert!(!is_kept());
+    let holder = acquired(&lock);
+    let mut passer = LocalClaim::new(&lock, Patience::Now).unwrap();
+    assert!(matches!(passer.step().unwrap(), Some(Report::Busy(_))));
+    holder.leave();
+    assert!(!is_kept());
+    assert!(lock_in(&folder, "l").peek().unwrap().unwrap().record.holder.is_none());
+    // One whose end the disk refused.
+    let mut claim = acquired(&lock);
+    record::fail(0, Errno::IO);
+    assert!(claim.release().is_err());
+    record::heal();
+    claim.leave();
+    assert!(!is_kept());
+}
+
+#[test]
+fn a_lock_that_keeps_a_contender_is_dropped_all_the_same() {
+    let scratch = Scratch::new();
+    let lock = lock(&scratch.open());
+    let store = Arc::downgrade(&lock.store);
+    released(acquired(&lock));
+    let held = acquired(&lock);
+    drop(lock);
+    assert!(store.upgrade().is_some());
+    released(held);
+    assert!(store.upgrade().is_none());
+}
+
+#[test]
+fn the_contender_that_a_forked_child_finds_begins_nothing() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let lock = lock(&folder);
+    released(acquired(&lock));
+    let mut owner = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+    let mut kept = lock.contender().unwrap();
+    kept.session = Arc::new(session::tests::copied_from(&folder, &owner));
+    lock.keep(kept);
+    let version = || lock_in(&folder, "l").peek().unwrap().unwrap().version;
+    let before = version();
+    let mut claim = LocalClaim::new(&lock, Patience::Forever).unwrap();
+    assert!(claim.step().unwrap_err().to_string().contains("opened by process"));
+    drop(claim);
+    // Nor does one whose parent is gone by then.
+    let mut claim = acquired(&lock);
+    let since = version();
+    assert_eq!(since.revision, before.revision + 1);
+    claim.session = Arc::new(session::tests::copied_from(&folder, &owner));
+    assert!(claim.release().is_err());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    released(claim);
+    assert!(LocalClaim::new(&lock, Patience::Forever).unwrap().step().is_err());
+    assert_eq!(version().revision, since.revision + 1, "the release of what was inherited");
+}
+
+#[test]
+fn a_waiter_whose_pipe_is_read_is_not_asked_about_by_its_session() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let holder = acquired(&lock(&folder));
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    // Where a session's file should be, something that cannot be asked.
+    let sessions = folder.path().join("sessions");
+    let bytes = *waiter.session.session().as_bytes();
+    let file = sessions.join(bytes.map(|byte| format!("{byte:02x}")).concat());
+    std::fs::rename(&file, scratch.path().join("aside")).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(session::probe(&folder, waiter.session.session()).is_err());
+    released(holder);
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(scratch.path().join("aside"), &file).unwrap();
+}
+
+/// As one whose forked child lives on.
+#[test]
+fn a_dead_waiter_whose_pipe_somebody_reads_is_not_handed_the_lock() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let holder = acquired(&lock(&folder));
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    let mut file = lock_in(&folder, "l");
+    let mut guard = file.lock().unwrap().unwrap();
+    let mut record = guard.read().unwrap().record;
+    let mark = record.queue[0].mark;
+    let own = Identity::of(waiter.session.session());
+    record.queue[0].session = Identity { start: own.start - 1, ..own }.session();
+    guard.write(&record, false).unwrap();
+    drop(guard);
+    assert!(holder.lock.store.way_to(mark).is_some());
+    released(holder);
+    let record = file.peek().unwrap().unwrap().record;
+    assert_eq!((record.holder, record.queue.len()), (None, 0));
+}

@@ -173,7 +173,7 @@ fn the_bytes_of_a_session_name_its_process() {
 }
 
 /// As a child that was forked without exec has it: the descriptor and the name, not the process.
-fn copied_from(folder: &Arc<Folder>, owner: &Child) -> OwnSession {
+pub(crate) fn copied_from(folder: &Arc<Folder>, owner: &Child) -> OwnSession {
     let pid = owner.id();
     let start = process::stat_of(pid).unwrap().unwrap().start;
     session_of(folder, Identity { pid, start, ..Identity::own(folder).unwrap() })

@@ -179,7 +179,11 @@ impl Guard {
     pub fn release(self) -> Result<Released, Error> {
         match self.kind {
             Kind::Local { lost: Some(cause), .. } => Ok(Released::Lost(cause)),
-            Kind::Local { mut claim, .. } => released(claim.release()?),
+            Kind::Local { mut claim, .. } => {
+                let report = claim.release()?;
+                claim.leave();
+                released(report)
+            }
             Kind::Remote(guard) => guard.release(None),
         }
     }

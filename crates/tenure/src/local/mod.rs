@@ -165,7 +165,10 @@ impl Held {
         // If the answer never comes, dropping this tells of an end that was not confirmed.
         let report = match leave {
             None => match claim.release_quickly()? {
-                Quick::Done(report) => report,
+                Quick::Done(report) => {
+                    claim.leave();
+                    report
+                }
                 Quick::TakesLong => aside(&self.shared, move || claim.release()).await??,
             },
             // What outlives its process is synced.
