@@ -396,7 +396,7 @@ fn a_line_longer_than_a_reader_takes_is_refused() {
 /// What a slot says of a line warrants no memory: only bytes that are there do.
 #[test]
 fn a_line_of_more_waiters_than_there_are_bytes_costs_nothing() {
-    let mut log = Log::default();
-    log.line = Logged { count: usize::MAX, len: BODY_MAX, ..Logged::default() };
+    let line = Logged { count: usize::MAX, len: BODY_MAX, ..Logged::default() };
+    let log = Log { line, ..Log::default() };
     assert!(Line::decode(log, usize::MAX, &[0; 64]).is_none());
 }
