@@ -478,7 +478,7 @@ fn file_name(session: Session) -> String {
     format!("sessions/{}", hex(session))
 }
 
-fn path(folder: &Folder, session: Session) -> PathBuf {
+pub(crate) fn path(folder: &Folder, session: Session) -> PathBuf {
     folder.path().join(file_name(session))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tenure_core::{Record, Session, Term, Token};
+use tenure_core::{Record, Session, Term, Token, Version};
 
 use crate::guard::{LockFile, Stored};
 use crate::list::{Listed, list};
@@ -40,6 +40,9 @@ pub struct ShownHolder {
     pub expired: bool,
 }
 
+/// How often a record that moves on is looked at again.
+const LOOKS: usize = 8;
+
 /// What was already found in this listing: many locks may name one session.
 type Known = HashMap<Session, ShownHolder>;
 
@@ -50,7 +53,7 @@ impl LocalStore {
     /// A record that cannot be read.
     pub fn show(&self, name: &LockName) -> Result<Shown> {
         let stored = LockFile::new(self.folder(), name.clone()).peek()?;
-        self.shown(name.as_str().to_owned(), stored, &mut Known::new())
+        self.settled(name.as_str().to_owned(), stored, &mut Known::new())
     }
 
     /// Every lock, sorted by name. A record that cannot be read is an error in its place.
@@ -61,7 +64,7 @@ impl LocalStore {
         let mut known = Known::new();
         let mut all = Vec::new();
         for Listed { name, stored } in list(self.folder())? {
-            all.push(stored.and_then(|stored| self.shown(name, Some(stored), &mut known)));
+            all.push(stored.and_then(|stored| self.settled(name, Some(stored), &mut known)));
         }
         Ok(all)
     }
@@ -77,6 +80,27 @@ impl LocalStore {
         let Some(h) = holder.filter(|h| h.term == Term::Session) else { return Ok(None) };
         let above = Identity::of(h.session).is_above(self.folder())?;
         Ok(above.then_some(h.token))
+    }
+
+    /// As [`shown`](Self::shown), but what is found of a process that has just been served, or has
+    /// just ended, is not said of a record that has moved on meanwhile.
+    fn settled(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
+        let mut stored = stored;
+        for _ in 0..LOOKS {
+            let (before, waiters) = (version(&stored), waiters(&stored));
+            let shown = self.shown(name.clone(), stored, known);
+            let gone = |s: &Shown| s.record.queue.len() < waiters || s.is_over();
+            let Ok(lock) = LockName::new(&name) else { return shown };
+            if shown.as_ref().is_ok_and(|shown| !gone(shown)) {
+                return shown;
+            }
+            stored = LockFile::new(self.folder(), lock).peek()?;
+            if version(&stored) == before {
+                return shown;
+            }
+            known.clear();
+        }
+        self.shown(name, stored, known)
     }
 
     fn shown(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
@@ -146,8 +170,26 @@ impl LocalStore {
     }
 }
 
+impl Shown {
+    /// Whether the holder's process has ended.
+    fn is_over(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.expired)
+    }
+}
+
+fn version(stored: &Option<Stored>) -> Option<Version> {
+    stored.as_ref().map(|stored| stored.version)
+}
+
+fn waiters(stored: &Option<Stored>) -> usize {
+    stored.as_ref().map_or(0, |stored| stored.record.queue.len())
+}
+
 /// The process of a session, for messages.
 #[must_use]
 pub fn pid_of(session: Session) -> Option<u32> {
     Some(Identity::of(session).pid).filter(|pid| *pid != 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,24 @@ fn one_who_ended_just_before_it_was_watched_is_looked_at_again_soon() {
     assert!(claim.wake_after().unwrap() > BACKSTOP / 2);
 }
 
+/// Who was served takes its session's file away before its process ends.
+#[test]
+fn a_waiter_outlives_the_session_file_of_the_one_ahead() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut claims: Vec<_> =
+        (0..3).map(|_| LocalClaim::new(&lock(&folder), Patience::Forever).unwrap()).collect();
+    claims.iter_mut().for_each(|claim| drop(claim.step().unwrap()));
+    let ahead = claims[1].session.session();
+    std::fs::remove_file(session::path(&folder, ahead)).unwrap();
+    let waiter = &mut claims[2];
+    assert!(waiter.ahead.session == ahead && waiter.ahead.end.is_some());
+    for quiet in 0..4 {
+        (waiter.quiet, waiter.next_look) = (quiet, Some(Time::ZERO));
+        assert_eq!(waiter.step().unwrap(), None, "{quiet}");
+    }
+}
+
 #[test]
 fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
     let scratch = Scratch::new();
