@@ -90,10 +90,10 @@ impl LocalStore {
             let (before, waiters) = (version(&stored), waiters(&stored));
             let shown = self.shown(name.clone(), stored, known);
             let gone = |s: &Shown| s.record.queue.len() < waiters || s.is_over();
-            let Ok(lock) = LockName::new(&name) else { return shown };
             if shown.as_ref().is_ok_and(|shown| !gone(shown)) {
                 return shown;
             }
+            let Ok(lock) = LockName::new(&name) else { return shown };
             stored = LockFile::new(self.folder(), lock).peek()?;
             if version(&stored) == before {
                 return shown;
