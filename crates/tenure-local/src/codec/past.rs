@@ -44,7 +44,7 @@ impl PastBytes {
         let Some(newest) = added else { return true };
         let mut r = Reader::new(&self.bytes);
         let Some(count) = r.count().filter(|n| *n <= HISTORY_MAX) else { return false };
-        if count == HISTORY_MAX && r.skip_past().is_none() {
+        if count == HISTORY_MAX && r.past().is_none() {
             return false;
         }
         let kept = self.bytes.len() - r.rest.len();
@@ -60,19 +60,4 @@ fn anew(history: &History) -> Vec<u8> {
     let mut bytes = Vec::new();
     Writer(&mut bytes).history(history);
     bytes
-}
-
-impl Reader<'_> {
-    /// As [`past`](Reader::past), but nothing is made of it.
-    fn skip_past(&mut self) -> Option<()> {
-        self.str()?;
-        for _ in 0..4 {
-            self.number()?;
-        }
-        // A reason follows where somebody took the hold away.
-        if self.byte()? == 3 {
-            self.str()?;
-        }
-        Some(())
-    }
 }
