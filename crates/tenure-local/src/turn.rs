@@ -275,9 +275,7 @@ impl Turn<'_> {
             *self.pipe = Some(self.store.pipe(waiter.mark)?);
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
-        if !self.is_usual(&stored.record, change) {
-            self.note_dead(&stored.record, change);
-        }
+        self.note_dead(&stored.record, change);
         let behind = behind(&stored.record, change);
         // A detached hold must survive a power cut, so what makes and what ends one must, too.
         let detached = is_detached(&stored.record);
@@ -311,21 +309,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Whether this change strikes out nobody, and ends at most the hold of this session.
-    fn is_usual(&self, record: &Record, change: &Change) -> bool {
-        match change {
-            Change::Take { ended, strike, .. } => ended.is_none() && strike.is_empty(),
-            Change::Release { strike, .. } => {
-                let own = |h: &Holder| h.session == self.session.session();
-                strike.is_empty() && record.holder.as_ref().is_none_or(own)
-            }
-            Change::Join { strike, .. } => strike.is_empty(),
-            Change::Leave { .. } | Change::Renew { .. } => true,
-        }
-    }
-
     /// Whom this change strikes out because their session is gone.
-    #[cold]
     fn note_dead(&mut self, record: &Record, change: &Change) {
         let strike = match change {
             Change::Take { ended, strike, .. } => {
