@@ -158,8 +158,8 @@ impl LocalLock {
             token: holder.token,
             term: ttl.map_or(holder.term, Term::after),
             session: holder.session,
-            renewed: self.store.wall(),
-            stamp: self.store.now(),
+            renewed: self.store().wall(),
+            stamp: self.store().now(),
         };
         let mut record = stored.record;
         record.apply(&change, Token::default());
@@ -167,7 +167,7 @@ impl LocalLock {
         drop(guard);
         if let Some(first) = record.queue.front().filter(|_| ttl.is_some()) {
             // It counted on another end. A wake-up that fails is made up for by its backstop.
-            let _ = self.store.wake(first.mark);
+            let _ = self.store().wake(first.mark);
         }
         self.give_back(file);
         Ok(Kept::Done { token: holder.token })
@@ -180,7 +180,7 @@ impl LocalLock {
     /// As [`renew_detached`](Self::renew_detached), and [`Error::Invalid`] while another
     /// process that takes the lock still runs.
     pub fn release_detached(self: &Arc<Self>, key: &HoldKey) -> Result<Kept> {
-        let own = self.store.session(&self.settings().id)?.session();
+        let own = self.store().session(&self.settings().id)?.session();
         loop {
             let mut file = self.file();
             let Some(mut guard) = file.lock()? else { return Ok(Kept::Lost(Cause::Deleted)) };
@@ -212,10 +212,10 @@ impl LocalLock {
             }
             Some(h) => h.clone(),
         };
-        let clock = self.store.clock();
+        let clock = self.store().clock();
         Ok(match holder.term {
             Term::Session if own == Some(holder.session) => Standing::Begun(holder.mark),
-            Term::Session => match self.store.probe(holder.session)? {
+            Term::Session => match self.store().probe(holder.session)? {
                 Verdict::Alive | Verdict::Stopped => {
                     let name = self.name();
                     return Err(Error::Invalid(format!(
@@ -227,7 +227,7 @@ impl LocalLock {
             _ if key.boot != clock.boot => Standing::Restarted(holder),
             Term::Ttl(ttl) => {
                 let same = stored.clock == clock;
-                let over = same && self.store.now().since(holder.stamp) >= ttl;
+                let over = same && self.store().now().since(holder.stamp) >= ttl;
                 if over { Standing::Expired(holder) } else { Standing::Held(holder) }
             }
             Term::Until(_) | Term::Forever => Standing::Held(holder),

@@ -160,7 +160,7 @@ impl LocalClaim {
     pub fn new(lock: &Arc<LocalLock>, patience: Patience) -> Result<Box<Self>> {
         // Whose process it is the first step asks in any case.
         let kept = lock.contender();
-        let mut claim = kept.map_or_else(|| Self::idle(lock, lock.store.marks()), Ok)?;
+        let mut claim = kept.map_or_else(|| Self::idle(lock, lock.store().marks()), Ok)?;
         claim.want(patience);
         Ok(claim)
     }
@@ -173,7 +173,7 @@ impl LocalClaim {
     /// One that wants nothing yet, with these marks for its attempts.
     fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Box<Self>> {
         let settings = lock.settings();
-        let session = lock.store.session(&settings.id)?;
+        let session = lock.store().session(&settings.id)?;
         let claim = Claim::new(Config {
             id: settings.id.clone(),
             session: session.session(),

@@ -23,7 +23,6 @@ pub struct Settings {
 /// A lock by name. Any number of contenders may be made for it.
 #[derive(Debug)]
 pub struct LocalLock {
-    pub(crate) store: Arc<LocalStore>,
     pub(crate) base: Arc<Base>,
     /// A contender that has ended, for the next one. It knows its lock by what is weak, and else has
     /// the base only: the lock is dropped whatever it keeps.
@@ -44,14 +43,14 @@ impl LocalLock {
     /// The lock `name` in `store`.
     #[must_use]
     pub fn new(store: Arc<LocalStore>, name: LockName, settings: Settings) -> Self {
-        let base = Base { store: Arc::clone(&store), settings, name, file: Mutex::new(None) };
-        Self { store, base: Arc::new(base), contender: Mutex::new(None) }
+        let base = Base { store, settings, name, file: Mutex::new(None) };
+        Self { base: Arc::new(base), contender: Mutex::new(None) }
     }
 
     /// The same lock with other settings.
     #[must_use]
     pub fn with(&self, settings: Settings) -> Self {
-        Self::new(Arc::clone(&self.store), self.name().clone(), settings)
+        Self::new(Arc::clone(self.store()), self.name().clone(), settings)
     }
 
     /// Its name.
@@ -69,7 +68,11 @@ impl LocalLock {
     /// The boot-time clock of its store.
     #[must_use]
     pub fn now(&self) -> Time {
-        self.store.now()
+        self.store().now()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<LocalStore> {
+        &self.base.store
     }
 
     /// One that has ended and wants nothing, if that can be had at once: in a forked child the mutex

@@ -25,7 +25,7 @@ fn lock(folder: &Arc<Folder>) -> Arc<LocalLock> {
 
 /// Takes the lock and leaves it behind for `ttl`.
 fn leave(lock: &Arc<LocalLock>, ttl: Duration) -> HoldKey {
-    let key = lock.store.hold_key().unwrap();
+    let key = lock.store().hold_key().unwrap();
     let mut claim = LocalClaim::with_key(lock, Patience::Now, &key).unwrap();
     assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
     assert_eq!(claim.detach(ttl).unwrap(), Some(Report::Released { confirmed: true }));
@@ -89,7 +89,7 @@ fn whoever_has_the_key_renews_and_releases() {
     assert_eq!(lock(&later).renew_detached(&key, Some(short)).unwrap(), done);
     assert_eq!(holder(&later).unwrap().term, Term::Ttl(short));
     assert!(!takes(&lock(&first)));
-    let other = lock(&later).store.hold_key().unwrap();
+    let other = lock(&later).store().hold_key().unwrap();
     let lost = Kept::Lost(Cause::Replaced { by: "me".into() });
     assert_eq!(lock(&later).renew_detached(&other, None).unwrap(), lost);
     assert_eq!(lock(&later).release_detached(&other).unwrap(), lost);
@@ -134,7 +134,7 @@ fn an_acquire_that_died_before_it_left_the_hold_is_undone() {
     let scratch = Scratch::new();
     let folder = scratch.open();
     let lock_of_dead = lock(&folder);
-    let key = lock_of_dead.store.hold_key().unwrap();
+    let key = lock_of_dead.store().hold_key().unwrap();
     let mut claim = LocalClaim::with_key(&lock_of_dead, Patience::Now, &key).unwrap();
     assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
     let error = lock(&scratch.open()).release_detached(&key).unwrap_err().to_string();
@@ -151,7 +151,7 @@ fn one_that_could_not_leave_its_hold_behind_gives_it_back_at_once() {
     let scratch = Scratch::new();
     let folder = scratch.open();
     let lock = lock(&folder);
-    let key = lock.store.hold_key().unwrap();
+    let key = lock.store().hold_key().unwrap();
     let mut claim = LocalClaim::with_key(&lock, Patience::Now, &key).unwrap();
     assert!(matches!(claim.step().unwrap(), Some(Report::Acquired { .. })));
     record::fail(0, Errno::IO);

@@ -31,7 +31,7 @@ impl LocalClaim {
         (end, reason): (End, Option<Text>),
         kill: Option<Kill>,
     ) -> Result<(Option<Report>, Option<Kill>)> {
-        let mut claim = Self::idle(lock, lock.store.marks())?;
+        let mut claim = Self::idle(lock, lock.store().marks())?;
         claim.once = true;
         claim.kill = kill;
         // A hold that is lost says nothing.

@@ -263,7 +263,7 @@ fn what_did_not_end_with_a_release_is_not_used_again() {
     claim.detach(Duration::from_nanos(1)).unwrap();
     claim.leave();
     assert!(!is_kept());
-    let key = lock.store.hold_key().unwrap();
+    let key = lock.store().hold_key().unwrap();
     let mut claim = LocalClaim::with_key(&lock, Patience::Forever, &key).unwrap();
     while claim.token().is_none() {
         claim.step().unwrap();
@@ -294,7 +294,7 @@ fn what_did_not_end_with_a_release_is_not_used_again() {
 fn a_lock_that_keeps_a_contender_is_dropped_all_the_same() {
     let scratch = Scratch::new();
     let lock = lock(&scratch.open());
-    let store = Arc::downgrade(&lock.store);
+    let store = Arc::downgrade(lock.store());
     released(acquired(&lock));
     let held = acquired(&lock);
     drop(lock);
@@ -339,9 +339,7 @@ fn a_waiter_whose_pipe_is_read_is_not_asked_about_by_its_session() {
     let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
     waiter.step().unwrap();
     // Where a session's file should be, something that cannot be asked.
-    let sessions = folder.path().join("sessions");
-    let bytes = *waiter.session.session().as_bytes();
-    let file = sessions.join(bytes.map(|byte| format!("{byte:02x}")).concat());
+    let file = session::path(&folder, waiter.session.session());
     std::fs::rename(&file, scratch.path().join("aside")).unwrap();
     std::fs::create_dir(&file).unwrap();
     assert!(session::probe(&folder, waiter.session.session()).is_err());

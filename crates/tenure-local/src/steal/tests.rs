@@ -14,14 +14,14 @@ fn lock(folder: &Arc<Folder>) -> Arc<LocalLock> {
 }
 
 fn seen(lock: &LocalLock) -> Target {
-    Target::of(&lock.store.show(lock.name()).unwrap()).unwrap()
+    Target::of(&lock.store().show(lock.name()).unwrap()).unwrap()
 }
 
 #[test]
 fn a_hold_that_was_renewed_or_passed_on_is_another_one() {
     let scratch = Scratch::new();
     let lock = lock(&scratch.open());
-    let key = lock.store.hold_key().unwrap();
+    let key = lock.store().hold_key().unwrap();
     let mut claim = LocalClaim::with_key(&lock, Patience::Now, &key).unwrap();
     claim.step().unwrap();
     let bound = seen(&lock);
@@ -36,11 +36,11 @@ fn a_hold_that_was_renewed_or_passed_on_is_another_one() {
     let now = seen(&lock);
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Freed { killed: Vec::new() });
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Changed(Cause::Freed));
-    let record = lock_in(lock.store.folder(), "l").peek().unwrap().unwrap().record;
+    let record = lock_in(lock.store().folder(), "l").peek().unwrap().unwrap().record;
     let past = record.history.iter().next_back().unwrap();
     assert_eq!((past.end, past.reason.as_deref()), (End::Stolen, Some("why")));
     assert!(record.holder.is_none());
-    lock_in(lock.store.folder(), "l").lock().unwrap().unwrap().delete().unwrap();
+    lock_in(lock.store().folder(), "l").lock().unwrap().unwrap().delete().unwrap();
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Changed(Cause::Deleted));
 }
 
@@ -68,7 +68,7 @@ fn a_number_from_another_boot_or_namespace_is_nobody() {
     let lock = lock(&scratch.open());
     let mut stranger = std::process::Command::new("sleep").arg("300").spawn().unwrap();
     let start = process::stat_of(stranger.id()).unwrap().unwrap().start;
-    let here = Identity::of(lock.store.session("me").unwrap().session());
+    let here = Identity::of(lock.store().session("me").unwrap().session());
     let numbers = Identity { pid: stranger.id(), start, ..here };
     let elsewhere = Clock { boot: here.clock.boot ^ 1, ..here.clock };
     for identity in [
@@ -76,11 +76,11 @@ fn a_number_from_another_boot_or_namespace_is_nobody() {
         Identity { pid_namespace: here.pid_namespace ^ 1, ..numbers },
     ] {
         let mut kill = Kill { of: Mark::from_u128(1), killed: Vec::new() };
-        kill.end_owner(&lock.store, identity.session());
+        kill.end_owner(lock.store(), identity.session());
         assert!(kill.killed.is_empty() && stranger.try_wait().unwrap().is_none(), "{identity:?}");
     }
     let mut kill = Kill { of: Mark::from_u128(1), killed: Vec::new() };
-    kill.end_owner(&lock.store, numbers.session());
+    kill.end_owner(lock.store(), numbers.session());
     assert_eq!(kill.killed, [stranger.id()]);
     stranger.wait().unwrap();
 }
