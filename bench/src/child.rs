@@ -222,7 +222,8 @@ pub fn write_synced(file: &File, at: u64) -> Result<()> {
     Ok(rustix::fs::fdatasync(file)?)
 }
 
-/// What a durable change asks of the kernel, without whatever decides and encodes it.
+/// What a durable change asks of the kernel, without whatever decides and encodes it; it writes as
+/// much as a header and a record that remembers its last holds.
 fn calls_of_a_change(file: &File, at: u64) -> Result<()> {
     flock(file, FlockOperation::NonBlockingLockExclusive)?;
     rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;

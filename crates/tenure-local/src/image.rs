@@ -92,9 +92,7 @@ impl Loaded {
         let line = Line::cleared(&about.log);
         Self { image, incarnation: about.incarnation, name, stored, line }
     }
-}
 
-impl Loaded {
     /// Reads the first `front` waiters, as far as they do not stand in the body.
     fn add_line(
         &mut self,

@@ -3,7 +3,8 @@
 //! ```text
 //!   folder ──> tokens                   where the store is; the floor of all fencing tokens
 //!     └─> guard ──> image ──> slots     one lock's file under its flock; its bytes
-//!     │                └────> codec
+//!     │                ├────> codec
+//!     │                └────> line      waiters who do not fit into a slot
 //!     ├─> session, wait                 who lives; waking waiters
 //!     ├─> list, freedom                 all locks at once; looking on at one
 //!     ├─> detached, steal, repair       holds of other processes; records that cannot be read

@@ -12,8 +12,9 @@
 //!
 //! **An entry that a slot refers to is never changed**, as long as that slot is the newest: newcomers
 //! are written behind the end, and when that is the end of the region, all who are left are written
-//! to where it has room, or to a larger one. Slots that are older may refer to what is gone. Every entry has a checksum that continues the
-//! one ahead of it, so that what is read is the line that was written, from the first to the last.
+//! to where it has room, or to a larger one. Slots that are older may refer to what is gone. Every
+//! entry has a checksum that continues the one ahead of it, so that what is read is the line that was
+//! written, from the first to the last.
 //!
 //! **No promise hangs on a line.** It names none who holds, and who finds itself missing joins again.
 //! So one that is not what was written, by damage or after a power cut, which no waiter outlives, is
@@ -34,8 +35,9 @@ const ONE: usize = 512;
 const FRONT: usize = 4;
 /// The smallest region.
 const REGION: usize = 16 << 10;
-/// How many times as long as its line a region is. So there is room beside the line, wherever it is, for
-/// all of it and for those in the body: on a full disk nobody can join, but who is served or leaves can.
+/// How many times as long as its line a region is. So there is room beside the line, wherever it is,
+/// for all of it and for those in the body: on a full disk nobody can join, but who is served or
+/// leaves finds room.
 const ROOM: usize = 4;
 
 /// What is known of the waiters in the log.
@@ -209,8 +211,8 @@ impl Line {
         bytes
     }
 
-    /// Writes all of `queue` where the newest slot refers to nothing. If somebody `joins`, the room that
-    /// the others may need is not used up.
+    /// Writes all of `queue` where the newest slot refers to nothing. If somebody `joins`, the room
+    /// that the others may need is not used up.
     fn anew(
         &self,
         file: &OwnedFd,

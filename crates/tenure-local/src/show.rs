@@ -84,8 +84,12 @@ impl LocalStore {
 
     /// As [`shown`](Self::shown), but what is found of a process that has just been served, or has
     /// just ended, is not said of a record that has moved on meanwhile.
-    fn settled(&self, name: String, stored: Option<Stored>, known: &mut Known) -> Result<Shown> {
-        let mut stored = stored;
+    fn settled(
+        &self,
+        name: String,
+        mut stored: Option<Stored>,
+        known: &mut Known,
+    ) -> Result<Shown> {
         for _ in 0..LOOKS {
             let (before, waiters) = (version(&stored), waiters(&stored));
             let shown = self.shown(name.clone(), stored, known);

@@ -30,6 +30,7 @@ pub(crate) const FILE: usize = SLOTS * SLOT;
 pub(crate) const BODY_MAX: usize = 16 << 20;
 /// The newest format known here: a line stands in a log. Slots without one are written as before it.
 pub(crate) const VERSION: u16 = 2;
+/// The format of slots that say nothing of a log.
 const PLAIN: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"tenure-l";

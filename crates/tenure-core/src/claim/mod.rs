@@ -470,7 +470,8 @@ impl Claim {
 
     /// Whether the next [`poll`](Self::poll) asks for nothing, if nothing came in since the last one
     /// and it is shown the same record: all is told, nothing is in doubt, and the claim has ended or
-    /// has a hold that does not end by time. Who knows need not poll to hear [`Action::Idle`], or to wait for ever.
+    /// has a hold that does not end by time. Who knows need not poll to hear [`Action::Idle`], or to
+    /// wait for ever.
     #[must_use]
     pub fn rests(&self) -> bool {
         let over = match &self.phase {
