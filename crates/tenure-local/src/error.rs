@@ -124,6 +124,7 @@ pub enum Error {
 
 impl Error {
     /// The kind of error that a system call's failure is.
+    #[cold]
     #[must_use]
     pub fn system(doing: &'static str, path: &Path, source: Errno) -> Self {
         let path = path.to_owned();

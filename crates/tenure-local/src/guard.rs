@@ -26,8 +26,8 @@ const SEQUENCE_JUMP: u64 = 1 << 32;
 /// What a lock's file says, and what must be known to judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The record.
-    pub record: Record,
+    /// The record, in a box, for it is passed on a lot.
+    pub record: Box<Record>,
     /// Which state of which file it is.
     pub version: Version,
     /// The clock the holder's stamp was read from. If it is not [`Folder::clock`], the stamp means
@@ -43,9 +43,10 @@ pub struct LockFile {
     folder: Arc<Folder>,
     name: LockName,
     opened: Option<Opened>,
-    scratch: Vec<u8>,
     buffers: Buffers,
     known: Known,
+    /// The headers that were read or written last; they mean nothing without `state`.
+    image: Image,
     /// What its guard knows.
     state: Option<State>,
 }
@@ -63,9 +64,9 @@ pub struct Guard<'a> {
     folder: &'a Folder,
     name: &'a LockName,
     opened: &'a mut Opened,
-    scratch: &'a mut Vec<u8>,
     buffers: &'a mut Buffers,
     known: &'a mut Known,
+    image: &'a mut Image,
     state: &'a mut Option<State>,
     /// Where waiters stand outside the slots, also those who are not in the record that was read.
     line: Line,
@@ -74,7 +75,6 @@ pub struct Guard<'a> {
 /// What was read under the guard, kept up with what was written since.
 #[derive(Debug)]
 struct State {
-    image: Image,
     incarnation: u64,
     last_token: Token,
     /// The holder's proof and stamp, to tell whether a write makes a new stamp.
@@ -96,9 +96,9 @@ impl LockFile {
             folder: Arc::clone(folder),
             name,
             opened: None,
-            scratch: Vec::new(),
             buffers: Buffers::default(),
             known: Known::default(),
+            image: Image::default(),
             state: None,
         }
     }
@@ -187,13 +187,14 @@ impl LockFile {
         let incarnation = facts::random_u64()?;
         let stamp = proof(&record);
         let clock = if stamp.is_some() { self.folder.clock() } else { Clock::default() };
-        self.scratch.clear();
-        codec::encode(incarnation, self.name.as_str(), clock, &record, &mut self.scratch);
-        let Some(image) = self.give_birth(&session.temp_name(), token)? else { return Ok(None) };
+        let mut body = Vec::new();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, &mut body);
+        let born = self.give_birth(&session.temp_name(), &body, token)?;
+        let Some(image) = born else { return Ok(None) };
+        self.image = image;
         let last_token = record.last_token;
         let (raised, fresh, entry_known) = (false, None, true);
-        let state =
-            State { image, incarnation, last_token, stamp, clock, raised, fresh, entry_known };
+        let state = State { incarnation, last_token, stamp, clock, raised, fresh, entry_known };
         let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
         // The lock may have been deleted, and the floor raised for it, between the reading of the
         // floor and the birth of this file: then this token was perhaps given before.
@@ -209,17 +210,17 @@ impl LockFile {
         Ok(Some((guard, record)))
     }
 
-    /// Writes a new file from the body in `scratch` under a temporary name, whole, locked and
+    /// Writes a new file from `body` under a temporary name, whole, locked and
     /// synced, and only then gives it its name.
-    fn give_birth(&mut self, temp: &str, token: Token) -> Result<Option<Image>> {
+    fn give_birth(&mut self, temp: &str, body: &[u8], token: Token) -> Result<Option<Image>> {
         let dir = self.folder.dir();
         let place = self.place();
         let file = self.folder.complete(|| sys::create(dir, temp)).map_err(place.fail("create"))?;
-        match Self::deliver(&self.folder, &file, temp, place, &self.scratch, token) {
+        match Self::deliver(&self.folder, &file, temp, place, body, token) {
             Ok(Some(image)) => {
                 if let Err(e) = sys::sync_dir(dir, "locks") {
                     sys::unlock(&file);
-                    return Err(place.not_durable()(e));
+                    return Err(place.not_durable(e));
                 }
                 self.opened = Some(Opened { file, known: token.get() });
                 Ok(Some(image))
@@ -269,15 +270,15 @@ impl LockFile {
     /// The guard, which the caller has.
     fn guard(&mut self, state: Option<State>) -> Option<Guard<'_>> {
         self.state = state;
-        let Self { folder, name, opened, scratch, buffers, known, state } = self;
+        let Self { folder, name, opened, buffers, known, image, state } = self;
         let line = Line::default();
         opened.as_mut().map(|opened| Guard {
             folder,
             name,
             opened,
-            scratch,
             buffers,
             known,
+            image,
             state,
             line,
         })
@@ -299,8 +300,8 @@ impl Guard<'_> {
     /// What the system says when the floor must be read or raised.
     pub fn next_token(&mut self) -> Result<Token> {
         let tokens = self.folder.tokens();
-        let state = self.mended()?;
-        let due = state.raised || state.image.header.floor_due;
+        let (image, state) = self.mended()?;
+        let due = state.raised || image.header.floor_due;
         let token = tokens.next(state.last_token, due)?;
         state.fresh = due.then_some(token).or(state.fresh);
         Ok(token)
@@ -312,7 +313,7 @@ impl Guard<'_> {
     /// After [`Error::NotDurable`] the record is there; after any other it is not.
     pub fn write(&mut self, record: &Record, synced: bool) -> Result<Version> {
         let (folder, place) = (self.folder, place(self.folder, self.name));
-        let state = self.mended()?;
+        let (image, state) = self.mended()?;
         let stamp = proof(record);
         // A stamp that is only carried along keeps its clock.
         let clock = match stamp {
@@ -320,7 +321,7 @@ impl Guard<'_> {
             Some(_) if stamp == state.stamp => state.clock,
             Some(_) => folder.clock(),
         };
-        let header = state.next_header(record.last_token, synced, folder.tokens().floor());
+        let header = state.next_header(image, record.last_token, synced, folder.tokens().floor());
         if header.synced && header.entry_due {
             sys::sync_dir(folder.dir(), "locks").map_err(place.fail("sync"))?;
             state.entry_known = true;
@@ -336,7 +337,7 @@ impl Guard<'_> {
             (state.stamp, state.clock, state.last_token) = (stamp, clock, record.last_token);
         }
         if header.synced {
-            sys::sync(&self.opened.file).map_err(place.not_durable())?;
+            sys::sync(&self.opened.file).map_err(|e| place.not_durable(e))?;
             self.opened.known = header.sequence;
         }
         Ok(Version { incarnation: incarnation.into(), revision: header.sequence })
@@ -348,11 +349,11 @@ impl Guard<'_> {
     /// What the system says.
     pub fn delete(mut self) -> Result<()> {
         let (folder, place) = (self.folder, place(self.folder, self.name));
-        let state = self.mended()?;
-        let used = state.image.header.sequence.max(state.last_token.get());
+        let (image, state) = self.mended()?;
+        let used = image.header.sequence.max(state.last_token.get());
         folder.tokens().raise_to(used.saturating_add(1))?;
         sys::remove(folder.dir(), place.file).map_err(place.fail("delete"))?;
-        sys::sync_dir(folder.dir(), "locks").map_err(place.not_durable())
+        sys::sync_dir(folder.dir(), "locks").map_err(|e| place.not_durable(e))
     }
 
     /// Replaces a record that cannot be read by `record`, whose tokens will be above all given so
@@ -371,38 +372,38 @@ impl Guard<'_> {
         record.last_token = record.last_token.max(Token::new(floor));
         let incarnation = facts::random_u64()?;
         let clock = if record.holder.is_some() { self.folder.clock() } else { Clock::default() };
-        self.scratch.clear();
-        codec::encode(incarnation, self.name.as_str(), clock, &record, self.scratch);
+        let mut body = Vec::new();
+        codec::encode(incarnation, self.name.as_str(), clock, &record, &mut body);
         let file = &self.opened.file;
         sys::truncate(file, 0).map_err(place.fail("truncate"))?;
-        image::write_new(file, place, self.scratch, floor)?;
-        sys::sync(file).map_err(place.not_durable())?;
+        image::write_new(file, place, &body, floor)?;
+        sys::sync(file).map_err(|e| place.not_durable(e))?;
         self.opened.known = floor;
         self.read().map(|stored| stored.version)
     }
 
     /// The state, read if need be, with the floor raised if damage was seen: what is lost may have
     /// given tokens.
-    fn mended(&mut self) -> Result<&mut State> {
+    fn mended(&mut self) -> Result<(&Image, &mut State)> {
         if self.state.is_none() {
             self.read_again()?;
         }
-        let raise = |state: &State| state.image.damaged && !state.raised;
-        if self.state.as_ref().is_some_and(raise) {
+        let damaged = self.image.damaged;
+        if damaged && self.state.as_ref().is_some_and(|state| !state.raised) {
             self.folder.tokens().raise()?;
         }
         let place = place(self.folder, self.name);
         let state = self.state.as_mut().ok_or_else(|| place.fail("read")(Errno::BADF))?;
-        state.raised = state.image.damaged;
-        Ok(state)
+        state.raised = damaged;
+        Ok((self.image, state))
     }
 
-    /// Writes the body in `scratch` into the slot that is due. Until that has worked the record
+    /// Writes the body that was encoded into the slot that is due. Until that has worked the record
     /// must be read again.
     fn put(&mut self, header: Header, about: About) -> Result<()> {
         let put = self.try_put(header);
         match &put {
-            Ok(true) => self.known.swap(self.scratch, about),
+            Ok(true) => self.known.written(about),
             Ok(false) => {}
             Err(_) => *self.state = None,
         }
@@ -413,19 +414,19 @@ impl Guard<'_> {
     fn try_put(&mut self, header: Header) -> Result<bool> {
         let place = place(self.folder, self.name);
         let Opened { file, known } = &mut *self.opened;
-        let state = self.state.as_mut().ok_or_else(|| place.fail("write")(Errno::BADF))?;
+        let image = &mut *self.image;
         let target = loop {
-            match slots::plan(&state.image.slots, state.image.newest, *known) {
+            match slots::plan(&image.slots, image.newest, *known) {
                 Plan::Write(target) => break target,
                 Plan::SyncFirst => {
                     sys::sync(file).map_err(place.fail("sync"))?;
-                    *known = state.image.header.sequence;
+                    *known = image.header.sequence;
                 }
             }
         };
-        let header = Header { durable: slots::durable(&state.image.slots, *known), ..header };
-        image::write_slot(file, place, &mut state.image, target, header, self.scratch)?;
-        Ok(state.image.header.is_inline())
+        let header = Header { durable: slots::durable(&image.slots, *known), ..header };
+        image::write_slot(file, place, image, target, header, self.known.bytes())?;
+        Ok(image.header.is_inline())
     }
 }
 
@@ -433,7 +434,6 @@ impl State {
     fn of(loaded: &Loaded) -> Self {
         let record = &loaded.stored.record;
         Self {
-            image: loaded.image,
             incarnation: loaded.incarnation,
             last_token: record.last_token,
             stamp: proof(record),
@@ -445,8 +445,8 @@ impl State {
     }
 
     /// The header of the next write, but for what depends on the slot it goes to.
-    fn next_header(&self, last_token: Token, synced: bool, floor: u64) -> Header {
-        let (last, damaged) = (&self.image.header, self.image.damaged);
+    fn next_header(&self, image: &Image, last_token: Token, synced: bool, floor: u64) -> Header {
+        let (last, damaged) = (&image.header, image.damaged);
         // What was lost may have been seen by others: its sequences are never used again.
         let sequence = if damaged {
             last.sequence.saturating_add(SEQUENCE_JUMP).max(floor)

@@ -5,6 +5,7 @@
 //! slot is written before the header that names it, and room for it is synced before that.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,14 +49,21 @@ impl<'a> Place<'a> {
 
     /// Turns a system error into ours.
     pub(crate) fn fail(self, doing: &'static str) -> impl FnOnce(Errno) -> Error + 'a {
-        move |e| Error::system(doing, &self.path(), e)
+        move |e| self.system(doing, e)
     }
 
-    pub(crate) fn not_durable(self) -> impl FnOnce(Errno) -> Error + 'a {
-        move |source| Error::NotDurable { path: self.path(), source }
+    #[cold]
+    fn system(&self, doing: &'static str, source: Errno) -> Error {
+        Error::system(doing, &self.path(), source)
+    }
+
+    #[cold]
+    pub(crate) fn not_durable(&self, source: Errno) -> Error {
+        Error::NotDurable { path: self.path(), source }
     }
 
     /// The record there cannot be used, and why.
+    #[cold]
     pub(crate) fn damaged(&self, problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
         let lock = self.lock.map_or_else(|| self.file.to_string_lossy(), Into::into).into_owned();
         Error::Damaged { lock, path: self.path(), problem: problem.into() }
@@ -63,7 +71,7 @@ impl<'a> Place<'a> {
 }
 
 /// The headers of a file, and which of its slots is the record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) slots: [Slot; SLOTS],
     /// Index of the newest whole slot.
@@ -72,12 +80,46 @@ pub(crate) struct Image {
     pub(crate) header: Header,
     /// Whether any slot is not whole.
     pub(crate) damaged: bool,
+    /// The bytes of the headers, if they are what `slots` says and nothing is damaged; else none
+    /// that a file has.
+    heads: [[u8; HEADER]; SLOTS],
 }
 
-/// What [`load`] found.
+impl Image {
+    /// Makes `newest`, which has this header, the record.
+    fn point_at(&mut self, newest: usize, header: Header) {
+        (self.newest, self.header) = (newest, header);
+        self.damaged = self.slots.contains(&Slot::Bad);
+    }
+
+    /// Whether the headers in `page` are those this image was made of, so that it needs no other.
+    fn is_in(&self, page: &[u8]) -> bool {
+        let mut heads = self.heads.iter().enumerate();
+        heads.all(|(i, head)| head_of(page, i) == Some(head)) && !self.damaged
+    }
+
+    /// It was made of `page`, unless that was not `whole`.
+    fn seen(&mut self, page: &[u8], whole: bool) {
+        for (i, head) in self.heads.iter_mut().enumerate() {
+            *head = head_of(page, i).filter(|_| whole).copied().unwrap_or([0; HEADER]);
+        }
+    }
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        let (slots, header, heads) = ([Slot::Bad; SLOTS], Header::default(), [[0; HEADER]; SLOTS]);
+        Self { slots, newest: 0, header, damaged: true, heads }
+    }
+}
+
+fn head_of(page: &[u8], slot: usize) -> Option<&[u8; HEADER]> {
+    page.get(slot * SLOT..).and_then(|slot| slot.first_chunk())
+}
+
+/// What [`load`] found beside the image.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) image: Image,
     pub(crate) incarnation: u64,
     pub(crate) name: String,
     pub(crate) stored: Stored,
@@ -86,104 +128,130 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn new(image: Image, about: About, record: Record, name: String) -> Self {
-        let (version, clock, damaged) = (about.version(), about.clock, image.damaged);
+    fn new(about: About, record: Box<Record>, name: String) -> Self {
+        let (version, clock, damaged) = (about.version(), about.clock, false);
         let stored = Stored { record, version, clock, damaged };
         let line = Line::cleared(&about.log);
-        Self { image, incarnation: about.incarnation, name, stored, line }
+        Self { incarnation: about.incarnation, name, stored, line }
     }
 
-    /// Reads the first `front` waiters, as far as they do not stand in the body.
+    /// Reads the first `front` waiters, as far as they do not stand in the body; whether they are
+    /// those who were written.
     fn add_line(
         &mut self,
         file: &OwnedFd,
         about: About,
         front: usize,
         bytes: &mut Vec<u8>,
-    ) -> rustix::io::Result<()> {
+    ) -> rustix::io::Result<bool> {
         if about.log.line.count == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let queue = &mut self.stored.record.queue;
-        match Line::read(file, about.log, front.saturating_sub(queue.len()), bytes)? {
-            Some((waiters, line)) => {
-                queue.extend(waiters);
-                self.line = line;
-            }
-            None => (self.image.damaged, self.stored.damaged) = (true, true),
-        }
-        Ok(())
+        let read = Line::read(file, about.log, front.saturating_sub(queue.len()), bytes)?;
+        let Some((waiters, line)) = read else { return Ok(false) };
+        queue.extend(waiters);
+        self.line = line;
+        Ok(true)
     }
 }
 
 /// What a file is read into.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    /// Its first page.
-    page: Vec<u8>,
     /// A body that is too long for it, or a line.
     long: Vec<u8>,
     /// The part of a body that the next one most likely has, too.
     pub(crate) past: PastBytes,
 }
 
-/// Reads the newest whole record of a file; what is `known` is not decoded again, and of a long line
-/// only the first `front` waiters are read.
+/// Reads the newest whole record of a file, and its headers into `image`; what is `known` is not
+/// decoded again, and of a long line only the first `front` waiters are read.
 pub(crate) fn load(
     file: &OwnedFd,
     place: Place<'_>,
     buffers: &mut Buffers,
     known: &mut Known,
     front: usize,
+    image: &mut Image,
 ) -> Result<Loaded> {
-    let Buffers { page, long, past } = buffers;
-    page.resize(PAGE, 0);
-    let n = first_page(file, page).map_err(place.fail("read"))?;
-    let page = &page[..n];
-    let mut slots = [Slot::Bad; SLOTS];
-    for (i, slot) in slots.iter_mut().enumerate() {
-        *slot = Slot::decode(page.get(i * SLOT..).unwrap_or_default());
-        if let Slot::Newer(found) = *slot {
-            return Err(Error::NewerFormat { path: place.path(), found, known: slots::VERSION });
+    let mut page = [MaybeUninit::uninit(); FILE];
+    let page = loop {
+        match rustix::io::pread(file, &mut page, 0) {
+            Ok((page, _)) => break &*page,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(place.fail("read")(e)),
         }
-    }
-    let image = |slots: [Slot; SLOTS], newest, header| Image {
-        slots,
-        newest,
-        header,
-        damaged: slots.contains(&Slot::Bad),
     };
-    for newest in slots::by_age(&slots) {
-        let Slot::Good(header) = slots[newest] else { continue };
-        let whole = inline(page, newest, &header);
-        if let Some((about, record)) = whole.and_then(|whole| known.take(whole)) {
-            return Ok(Loaded::new(image(slots, newest, header), about, record, String::new()));
-        }
-        let bytes = match whole {
-            Some(whole) => whole.get(HEADER..).unwrap_or_default(),
-            None => in_area(file, &header, long).map_err(place.fail("read"))?,
-        };
-        let body = header.fits(bytes).then(|| codec::decode(bytes, header.logged)).flatten();
-        let Some(body) = body else {
-            slots[newest] = Slot::Bad;
-            continue;
-        };
-        if let Some(lock) = place.lock.filter(|lock| *lock != body.name) {
-            let name = body.name;
-            return Err(place.damaged(format!("it is the record of {name:?}, not of {lock:?}")));
-        }
-        let (incarnation, sequence, clock) = (body.incarnation, header.sequence, body.clock);
-        let about = About { incarnation, sequence, clock, log: body.log };
-        if let Some(whole) = whole {
-            known.note(whole, about);
-        }
-        past.note(&body.record.history, body.past);
-        let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
-        let mut loaded = Loaded::new(image(slots, newest, header), about, body.record, name);
-        loaded.add_line(file, about, front, long).map_err(place.fail("read"))?;
-        return Ok(loaded);
+    if image.is_in(page)
+        && let Some(whole) = inline(page, image.newest, &image.header)
+        && let Some((about, record)) = known.take(whole)
+    {
+        return Ok(Loaded::new(about, record, String::new()));
     }
-    Err(place.damaged(if n == 0 { "the file is empty" } else { "no slot is whole" }))
+    let reader = Reader { file, place, buffers, known, front };
+    let loaded = reader.read(page, image);
+    image.seen(page, loaded.as_ref().is_ok_and(|loaded| !loaded.stored.damaged));
+    loaded
+}
+
+/// Who reads a page that is not known.
+struct Reader<'a> {
+    file: &'a OwnedFd,
+    place: Place<'a>,
+    buffers: &'a mut Buffers,
+    known: &'a mut Known,
+    front: usize,
+}
+
+impl Reader<'_> {
+    #[inline(never)]
+    fn read(self, page: &[u8], image: &mut Image) -> Result<Loaded> {
+        let place = self.place;
+        for (i, slot) in image.slots.iter_mut().enumerate() {
+            *slot = Slot::decode(page.get(i * SLOT..).unwrap_or_default());
+            if let Slot::Newer(found) = *slot {
+                return Err(Error::NewerFormat {
+                    path: place.path(),
+                    found,
+                    known: slots::VERSION,
+                });
+            }
+        }
+        let Buffers { long, past } = self.buffers;
+        for newest in slots::by_age(&image.slots) {
+            let Slot::Good(header) = image.slots[newest] else { continue };
+            let whole = inline(page, newest, &header);
+            let bytes = match whole {
+                Some(whole) => whole.get(HEADER..).unwrap_or_default(),
+                None => in_area(self.file, &header, long).map_err(place.fail("read"))?,
+            };
+            let body = header.fits(bytes).then(|| codec::decode(bytes, header.logged)).flatten();
+            let Some(body) = body else {
+                image.slots[newest] = Slot::Bad;
+                continue;
+            };
+            if let Some(lock) = place.lock.filter(|lock| *lock != body.name) {
+                let name = body.name;
+                return Err(place.damaged(format!("it is the record of {name:?}, not of {lock:?}")));
+            }
+            let (incarnation, sequence, clock) = (body.incarnation, header.sequence, body.clock);
+            let about = About { incarnation, sequence, clock, log: body.log };
+            if let Some(whole) = whole {
+                self.known.note(whole, about);
+            }
+            past.note(&body.record.history, body.past);
+            let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
+            image.point_at(newest, header);
+            let mut loaded = Loaded::new(about, body.record.into(), name);
+            let added = loaded.add_line(self.file, about, self.front, long);
+            image.damaged |= !added.map_err(place.fail("read"))?;
+            loaded.stored.damaged = image.damaged;
+            return Ok(loaded);
+        }
+        let problem = if page.is_empty() { "the file is empty" } else { "no slot is whole" };
+        Err(place.damaged(problem))
+    }
 }
 
 /// Reads the first page, in one call: a regular file is read short only at its end.
@@ -198,16 +266,16 @@ pub(crate) fn load_unguarded(
     place: Place<'_>,
     buffers: &mut Buffers,
 ) -> Result<Loaded> {
-    let known = &mut Known::default();
+    let (known, image) = (&mut Known::default(), &mut Image::default());
     for _ in 1..LOOKS {
-        match load(file, place, buffers, known, usize::MAX) {
-            Ok(loaded) if loaded.image.damaged => {}
+        match load(file, place, buffers, known, usize::MAX, image) {
+            Ok(loaded) if loaded.stored.damaged => {}
             Err(Error::Damaged { .. }) => {}
             result => return result,
         }
         std::thread::sleep(PAUSE);
     }
-    load(file, place, buffers, known, usize::MAX)
+    load(file, place, buffers, known, usize::MAX, image)
 }
 
 /// The slot's header and body, if the body stands in it.
@@ -257,7 +325,9 @@ pub(crate) fn write_new(
     }
     sys::write_at(file, &bytes, 0).map_err(place.fail("write"))?;
     let Slot::Good(header) = slots[0] else { return Err(place.damaged("no slot")) };
-    Ok(Image { slots, newest: 0, header, damaged: false })
+    let mut image = Image { slots, ..Image::default() };
+    image.point_at(0, header);
+    Ok(image)
 }
 
 /// Writes a body into slot `target` under a header that says what `meant` says. `whole` is the body
@@ -276,27 +346,32 @@ pub(crate) fn write_slot(
     check_length(body.len())?;
     let kept = image.slots[target].good().map(|h| h.area).unwrap_or_default();
     let mut header = Header { area: kept, ..meant.with_body(body) };
-    image.slots[target] = Slot::Bad;
-    let start = (target * SLOT) as u64;
-    if header.is_inline() {
-        *room = header.encode();
-        sys::write_at(file, whole, start).map_err(place.fail("write"))?;
-    } else {
-        if (header.area.capacity as usize) < body.len() {
-            header.area = grow(file, place, body, capacity_for(body))?;
-        } else {
-            sys::write_at(file, body, header.area.offset).map_err(place.fail("write"))?;
-        }
-        sys::write_at(file, &header.encode(), start).map_err(place.fail("write"))?;
+    (image.slots[target], image.heads[target], image.damaged) = (Slot::Bad, [0; HEADER], true);
+    if !header.is_inline() {
+        header.area = write_in_area(file, place, header.area, body)?;
     }
-    image.slots[target] = Slot::Good(header);
-    (image.newest, image.header) = (target, header);
-    image.damaged = image.slots.contains(&Slot::Bad);
+    let head = header.encode();
+    *room = head;
+    let bytes = if header.is_inline() { whole } else { &head[..] };
+    sys::write_at(file, bytes, (target * SLOT) as u64).map_err(place.fail("write"))?;
+    (image.slots[target], image.heads[target]) = (Slot::Good(header), head);
+    image.point_at(target, header);
     Ok(())
+}
+
+/// Writes a body to where its slot keeps long ones, or to a larger place.
+#[cold]
+fn write_in_area(file: &OwnedFd, place: Place<'_>, area: Area, body: &[u8]) -> Result<Area> {
+    if (area.capacity as usize) < body.len() {
+        return grow(file, place, body, capacity_for(body));
+    }
+    sys::write_at(file, body, area.offset).map_err(place.fail("write"))?;
+    Ok(area)
 }
 
 /// Makes a new area at the end of the file, with `body` in it. It is written to its full length
 /// and synced, so that a full disk is noticed now and not when a holder wants to release.
+#[cold]
 pub(crate) fn grow(file: &OwnedFd, place: Place<'_>, body: &[u8], capacity: usize) -> Result<Area> {
     let stat = sys::stat(file).map_err(place.fail("read"))?;
     let end = u64::try_from(stat.st_size).unwrap_or(0).max(PAGE as u64);

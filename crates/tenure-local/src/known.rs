@@ -5,9 +5,10 @@
 //! only for bytes that are, one by one, those it was decoded from or encoded to.**
 //!
 //! So it can never be trusted over the file:
-//! - No reading is saved, only decoding. A reader has the guard, has read the first page anew, has
-//!   checked all headers in it and chosen the newest slot; the bytes of that slot are what is
-//!   compared. Whatever another process wrote, deleted or damaged meanwhile is in that page.
+//! - No reading is saved, only decoding. A reader has the guard, has read the first page anew, and has
+//!   found in it, byte by byte, the headers of all slots that it chose the newest of; the bytes of that
+//!   slot are what is compared here. Whatever another process wrote, deleted or damaged meanwhile is in
+//!   that page.
 //! - The bytes begin with the header: sequence, checksum of the body, and what is durable; and the
 //!   body names the incarnation of the file. No two writes that worked make the same bytes, even of
 //!   the same record, and those of a file that was deleted and born again differ too. So the version that is
@@ -16,8 +17,9 @@
 //!   name. Equal bytes mean an equal record, however old the first look is, also in a forked child.
 //! - Bytes outside the page, of a long record, are never known, and neither is a record some of whose
 //!   waiters stand there.
-//! - The record is away from here while somebody works with it. Who fails does not bring it back,
-//!   so a write that failed halfway leaves nothing to be found.
+//! - The record is away from here while somebody works with it. Who fails does not bring it back, and
+//!   who is about to write forgets the bytes first, so a write that failed halfway leaves nothing to
+//!   be found.
 
 use tenure_core::{Record, Version};
 
@@ -28,11 +30,12 @@ use crate::{Clock, codec};
 /// One slot's bytes and their meaning.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// A header and its body.
+    /// A header and its body; also where the next ones are put together.
     bytes: Vec<u8>,
-    about: About,
+    /// Nothing while the bytes are not known to stand in the file.
+    about: Option<About>,
     /// The record, unless it was given out.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 /// What the bytes say beside the record.
@@ -53,30 +56,40 @@ impl About {
 
 impl Known {
     /// The record, if it is what `bytes` say. It is given out once, until it is brought back.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<(About, Record)> {
-        if self.record.is_none() || self.bytes != bytes {
-            return None;
-        }
-        self.record.take().map(|record| (self.about, record))
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<(About, Box<Record>)> {
+        let about = self.about.filter(|_| self.record.is_some() && self.bytes == bytes)?;
+        self.record.take().map(|record| (about, record))
     }
 
     /// These bytes were decoded, to a record that was given out.
     pub(crate) fn note(&mut self, bytes: &[u8], about: About) {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
-        (self.about, self.record) = (about, None);
+        let known = self.forget();
+        known.clear();
+        known.extend_from_slice(bytes);
+        self.about = Some(about);
     }
 
-    /// A record was encoded to `bytes`; they are exchanged for a buffer to write the next one in.
-    pub(crate) fn swap(&mut self, bytes: &mut Vec<u8>, about: About) {
-        std::mem::swap(&mut self.bytes, bytes);
-        (self.about, self.record) = (about, None);
+    /// Forgets the bytes, and gives out where to put others.
+    pub(crate) fn forget(&mut self) -> &mut Vec<u8> {
+        (self.about, self.record) = (None, None);
+        &mut self.bytes
+    }
+
+    /// The bytes that were put there last, to be written.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// They stand in the file.
+    pub(crate) fn written(&mut self, about: About) {
+        self.about = Some(about);
     }
 
     /// Brings the record of `version` back, as it was read or written.
-    pub(crate) fn bring_back(&mut self, version: Version, record: Record) {
-        if self.about.version() == version && self.about.log.line.count == 0 {
-            debug_assert_eq!(self.decoded().as_ref(), Some(&record), "not what these bytes say");
+    pub(crate) fn bring_back(&mut self, version: Version, record: Box<Record>) {
+        let is_of = |about: About| about.version() == version && about.log.line.count == 0;
+        if self.about.is_some_and(is_of) {
+            debug_assert_eq!(self.decoded().as_ref(), Some(&*record), "not what these bytes say");
             self.record = Some(record);
         }
     }
@@ -84,7 +97,7 @@ impl Known {
     /// Makes the record another than the bytes say, to show who takes it from here.
     #[cfg(test)]
     pub(crate) fn forge(&mut self, record: Record) {
-        self.record = Some(record);
+        self.record = Some(record.into());
     }
 
     fn decoded(&self) -> Option<Record> {
@@ -100,7 +113,7 @@ mod tests {
     #[test]
     fn a_record_is_given_out_for_its_own_bytes_only_and_once() {
         let (mut known, mut bytes) = (Known::default(), vec![0; HEADER]);
-        let record = Record { next_ticket: 7, ..Record::default() };
+        let record = Box::new(Record { next_ticket: 7, ..Record::default() });
         codec::encode(1, "l", Clock::default(), &record, &mut bytes);
         let about = |sequence| About { incarnation: 1, sequence, ..About::default() };
         known.note(&bytes, about(1));
@@ -116,9 +129,16 @@ mod tests {
         assert!(known.take(&bytes[..bytes.len() - 1]).is_none());
         assert_eq!(known.take(&bytes), Some((about(1), record.clone())));
         assert!(known.take(&bytes).is_none(), "given out twice");
-        known.bring_back(about(1).version(), record);
-        known.swap(&mut bytes.clone(), about(3));
+        known.bring_back(about(1).version(), record.clone());
+        known.forget();
+        assert!(known.take(&bytes).is_none(), "about to be written");
+        known.bring_back(about(1).version(), record.clone());
+        assert!(known.take(&bytes).is_none(), "perhaps not written");
+        known.written(about(3));
+        known.bring_back(about(1).version(), record.clone());
         assert!(known.take(&bytes).is_none(), "written since");
+        known.bring_back(about(3).version(), record);
+        assert!(known.take(&bytes).is_some());
     }
 
     #[test]
@@ -129,6 +149,6 @@ mod tests {
         let mut known = Known::default();
         known.note(&bytes, About::default());
         let record = Record { next_ticket: 7, ..Record::default() };
-        known.bring_back(About::default().version(), record);
+        known.bring_back(About::default().version(), record.into());
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tenure_core::{Record, Term, Token, Wall};
 
 use crate::guard::LockFile;
-use crate::image::{self, Buffers, Place};
+use crate::image::{self, Buffers, Image, Place};
 use crate::known::Known;
 use crate::list::list;
 use crate::lockwait::lock_exclusive;
@@ -140,7 +140,8 @@ impl LocalStore {
         let Ok(name) = name else { return Ok(true) };
         let folder = self.folder().path().join("locks");
         let place = Place { folder: &folder, file: &name, lock: None };
-        match image::load(file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX) {
+        let (buffers, known) = (&mut Buffers::default(), &mut Known::default());
+        match image::load(file, place, buffers, known, usize::MAX, &mut Image::default()) {
             Ok(loaded) => {
                 Ok(LockName::new(&loaded.name).map_or(true, |is| is.file_name() != name.as_bytes()))
             }

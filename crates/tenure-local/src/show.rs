@@ -120,7 +120,7 @@ impl LocalStore {
             Some(h) if h.term == Term::Session => Some(self.bound(h.session, known)?),
             Some(h) => Some(self.detached(h, &stored)),
         };
-        let mut record = stored.record;
+        let mut record = *stored.record;
         // Those who were killed while they waited stand there until somebody comes to their place.
         record.queue.retain(|w| !matches!(self.probe(w.session), Ok(Verdict::Dead)));
         Ok(Shown { name, record, holder, foreign_stamp })

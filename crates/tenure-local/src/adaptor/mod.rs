@@ -296,7 +296,7 @@ fn convert_stored(folder: &Folder, stored: guard::Stored) -> Stored {
     let guard::Stored { record, version, clock, .. } = stored;
     let holder = record.holder.as_ref().filter(|_| clock == folder.clock());
     let age = holder.map(|h| folder.now().since(h.stamp));
-    Stored { record: Arc::new(record), version, age, origin: Origin::default() }
+    Stored { record: Arc::from(record), version, age, origin: Origin::default() }
 }
 
 /// Why a request failed.

@@ -108,7 +108,7 @@ impl Author {
         record.queue = self.line(stored.record.queue);
         let result = guard.write(&record, synced).map(|version| {
             // So that a process that goes on meets what it knows, also after others were killed.
-            guard.bring_back(Stored { record: record.clone(), version, ..stored });
+            guard.bring_back(Stored { record: record.clone().into(), version, ..stored });
         });
         self.note(name, Some(record), synced, began, result)
     }

@@ -22,7 +22,7 @@ impl Guard<'_> {
         let file = &self.opened.file;
         // If it fails, where the others stand is not known: no write follows on that.
         *self.state = None;
-        let loaded = image::load(file, place, self.buffers, self.known, front)?;
+        let loaded = image::load(file, place, self.buffers, self.known, front, self.image)?;
         *self.state = Some(State::of(&loaded));
         self.line = loaded.line;
         Ok(loaded.stored)
@@ -60,7 +60,7 @@ impl Guard<'_> {
         self.read().map(drop)
     }
 
-    /// Puts the body of `record` into `scratch`, behind room for a header; returns where those waiters
+    /// Puts the body of `record` where it is written from, behind room for a header; returns where those waiters
     /// stand that are not in it.
     pub(super) fn encode(
         &mut self,
@@ -69,26 +69,48 @@ impl Guard<'_> {
         record: &Record,
         sequence: u64,
     ) -> Result<Line> {
-        let (name, past) = (self.name.as_str(), &mut self.buffers.past);
-        let mut encode = |line: Line, front| {
-            self.scratch.clear();
-            self.scratch.resize(HEADER, 0);
-            let frame = Frame { incarnation, name, clock, front, log: line.log() };
-            codec::encode_in(&frame, past, record, self.scratch);
-            (line, self.scratch.len())
-        };
         let queue = &record.queue;
         if self.line.is_seen() && queue.len() <= WAITERS {
-            let (line, len) = encode(Line::cleared(self.line.log()), queue.len());
+            let line = Line::cleared(self.line.log());
+            let len = self.encode_front(incarnation, clock, record, queue.len(), &line);
             if len <= SLOT || queue.is_empty() {
                 return Ok(line);
             }
         }
-        let queue: Vec<&Waiter> = queue.iter().collect();
+        self.encode_line(incarnation, clock, record, sequence)
+    }
+
+    #[cold]
+    fn encode_line(
+        &mut self,
+        incarnation: u64,
+        clock: Clock,
+        record: &Record,
+        sequence: u64,
+    ) -> Result<Line> {
+        let queue: Vec<&Waiter> = record.queue.iter().collect();
         let fresh = incarnation.wrapping_add(sequence);
         let place = place(self.folder, self.name);
         let split = self.line.write(&self.opened.file, place, &queue, fresh)?;
-        Ok(encode(split.line, split.front).0)
+        self.encode_front(incarnation, clock, record, split.front, &split.line);
+        Ok(split.line)
+    }
+
+    /// Encodes `record` with its first `front` waiters in the body; how long it is with a header.
+    fn encode_front(
+        &mut self,
+        incarnation: u64,
+        clock: Clock,
+        record: &Record,
+        front: usize,
+        line: &Line,
+    ) -> usize {
+        let bytes = self.known.forget();
+        bytes.clear();
+        bytes.resize(HEADER, 0);
+        let frame = Frame { incarnation, name: self.name.as_str(), clock, front, log: line.log() };
+        codec::encode_in(&frame, &mut self.buffers.past, record, bytes);
+        bytes.len()
     }
 }
 

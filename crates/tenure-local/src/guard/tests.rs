@@ -24,7 +24,7 @@ fn a_record_is_created_read_changed_and_deleted() {
     let make = |token| held(token, session.session(), Term::Session);
     let (mut guard, record) = lock.create(&session, make).unwrap().unwrap();
     let first = record.last_token;
-    assert_eq!(guard.read().unwrap().record, record);
+    assert_eq!(*guard.read().unwrap().record, record);
     let mut token = first;
     for synced in [false, false, true, false, true, true, false] {
         let before = guard.read().unwrap();
@@ -37,7 +37,7 @@ fn a_record_is_created_read_changed_and_deleted() {
         assert!(version.revision > before.version.revision);
         assert_eq!(version.incarnation, before.version.incarnation);
         let after = guard.read().unwrap();
-        assert_eq!((after.record, after.version), (record, version));
+        assert_eq!((after.record, after.version), (record.into(), version));
     }
     drop(guard);
     let old = lock.peek().unwrap().unwrap().version;
@@ -63,7 +63,7 @@ fn long_records_come_and_go() {
         let mut guard = lock.lock().unwrap().unwrap();
         guard.write(&record, len % 2 == 0).unwrap();
         drop(guard);
-        assert_eq!(lock_in(&folder, "long").peek().unwrap().unwrap().record, record, "{len}");
+        assert_eq!(*lock_in(&folder, "long").peek().unwrap().unwrap().record, record, "{len}");
     }
     let size = fs::metadata(folder.path().join("locks/long")).unwrap().len();
     assert!(size < 2_000_000, "{size}");
@@ -165,7 +165,7 @@ fn a_creator_overtaken_by_a_whole_life_of_the_lock_gets_a_later_token() {
     let (guard, record) = lock.create(&session, make).unwrap().unwrap();
     drop(guard);
     assert!(record.last_token > overtaken.unwrap());
-    assert_eq!(lock.peek().unwrap().unwrap().record, record);
+    assert_eq!(*lock.peek().unwrap().unwrap().record, record);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn write(lock: &mut LockFile, record: &Record, synced: bool) {
     let token = stored.record.last_token;
     let record = Record { last_token: token, ..record.clone() };
     let version = guard.write(&record, synced).unwrap();
-    guard.bring_back(Stored { record, version, ..stored });
+    guard.bring_back(Stored { record: record.into(), version, ..stored });
 }
 
 fn forged() -> Record {
@@ -94,7 +94,7 @@ fn forged() -> Record {
 fn trusts(lock: &mut LockFile) -> bool {
     lock.known.forge(forged());
     let mut guard = lock.lock().unwrap().unwrap();
-    guard.read().is_ok_and(|stored| stored.record == forged())
+    guard.read().is_ok_and(|stored| *stored.record == forged())
 }
 
 #[test]
@@ -163,6 +163,29 @@ fn damage_is_seen_through_what_is_known() {
         fs::write(is.path(), damage).unwrap();
         assert!(!trusts(&mut is.a));
         assert!(matches!(afresh(&is.folder), Err(Error::Damaged { .. })));
+    }
+}
+
+#[test]
+fn a_slot_of_a_newer_format_is_refused_beside_a_record_that_is_known() {
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    (0..3).for_each(|_| write(&mut is.a, &record, false));
+    let before = read(&mut is.a);
+    let bytes = fs::read(is.path()).unwrap();
+    for slot in 0..3_usize {
+        let mut newer = bytes.clone();
+        let head = &mut newer[slot * 1024..][..slots::HEADER];
+        head[8] = 3;
+        let sum = twox_hash::XxHash3_64::oneshot(&head[..56]);
+        head[56..].copy_from_slice(&sum.to_le_bytes());
+        fs::write(is.path(), &newer).unwrap();
+        for _ in 0..2 {
+            let read = is.a.lock().unwrap().unwrap().read();
+            assert!(matches!(read, Err(Error::NewerFormat { found: 3, .. })), "slot {slot}");
+        }
+        fs::write(is.path(), &bytes).unwrap();
+        assert_eq!(read(&mut is.a), before);
     }
 }
 

@@ -50,8 +50,11 @@ impl Sample {
     }
 
     fn load(&self) -> Result<Loaded> {
-        let place = Place { folder: Path::new("/store"), file: c"locks/l", lock: Some("l") };
-        load(&self.file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX)
+        self.load_into(&mut Image::default())
+    }
+
+    fn load_into(&self, image: &mut Image) -> Result<Loaded> {
+        load_as(&self.file, Some("l"), image)
     }
 
     /// Checks what is read from the file as it is now; whether it could be read.
@@ -59,9 +62,9 @@ impl Sample {
         match self.load() {
             Ok(loaded) => {
                 let record = loaded.stored.record;
-                let age = self.records.iter().rev().position(|r| *r == record);
+                let age = self.records.iter().rev().position(|r| *r == *record);
                 let age = age.unwrap_or_else(|| panic!("{what}: {record:?}"));
-                assert!(age == 0 || loaded.image.damaged, "{what}: {age} behind, unnoticed");
+                assert!(age == 0 || loaded.stored.damaged, "{what}: {age} behind, unnoticed");
                 true
             }
             Err(Error::Damaged { .. }) => false,
@@ -79,11 +82,16 @@ impl Sample {
     }
 }
 
+fn load_as(file: &OwnedFd, lock: Option<&str>, image: &mut Image) -> Result<Loaded> {
+    let place = Place { folder: Path::new("/store"), file: c"locks/l", lock };
+    load(file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX, image)
+}
+
 #[test]
 fn any_flipped_bit_is_survived() {
     for size in [20, 700, 1_500] {
         let sample = Sample::new(size);
-        assert!(sample.check("as written") && !sample.load().unwrap().image.damaged);
+        assert!(sample.check("as written") && !sample.load().unwrap().stored.damaged);
         for at in 0..sample.bytes.len() {
             for bit in 0..8 {
                 let what = format!("bit {bit} of byte {at}, size {size}");
@@ -145,11 +153,8 @@ fn an_exchange_of_slots_is_harmless() {
 #[test]
 fn a_record_of_another_lock_is_refused() {
     let sample = Sample::new(10);
-    let place = Place { folder: Path::new("/store"), file: c"locks/m", lock: Some("m") };
-    let text =
-        load(&sample.file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX)
-            .unwrap_err()
-            .to_string();
+    let mut image = Image::default();
+    let text = load_as(&sample.file, Some("m"), &mut image).unwrap_err().to_string();
     assert!(text.contains(r#"it is the record of "l", not of "m""#), "{text}");
 }
 
@@ -169,12 +174,13 @@ fn a_newer_format_is_refused_but_a_flipped_version_is_damage() {
 #[test]
 fn a_body_too_long_is_refused_before_anything_is_written() {
     let sample = Sample::new(10);
-    let mut image = sample.load().unwrap().image;
+    let mut image = Image::default();
+    sample.load_into(&mut image).unwrap();
     let place = Place { folder: Path::new("/store"), file: c"locks/l", lock: Some("l") };
     let mut whole = vec![0; HEADER + BODY_MAX + 1];
     let error = write_slot(&sample.file, place, &mut image, 0, Header::default(), &mut whole);
     assert!(error.unwrap_err().to_string().contains("use fewer waiters or tags"));
-    assert!(sample.check("untouched") && !sample.load().unwrap().image.damaged);
+    assert!(sample.check("untouched") && !sample.load().unwrap().stored.damaged);
 }
 
 /// The bytes of a file as `FORMAT.md` puts them, written here without any code of this crate.
@@ -220,12 +226,10 @@ fn the_bytes_are_those_of_the_description() {
     let path = scratch.path().join("l");
     fs::write(&path, &bytes).unwrap();
     let file: OwnedFd = File::options().read(true).write(true).open(&path).unwrap().into();
-    let place = Place { folder: scratch.path(), file: c"l", lock: Some("l") };
-    let loaded =
-        load(&file, place, &mut Buffers::default(), &mut Known::default(), usize::MAX).unwrap();
+    let loaded = load_as(&file, Some("l"), &mut Image::default()).unwrap();
     let term = Term::Ttl(Duration::from_secs(60));
     let held = held(Token::new(300), tenure_core::Session::from_bytes(session), term);
-    assert_eq!(loaded.stored.record, Record { tags: vec!["t".into()], ..held });
+    assert_eq!(*loaded.stored.record, Record { tags: vec!["t".into()], ..held });
     assert_eq!(loaded.stored.version.revision, 1_000);
     let clock = crate::Clock { boot: 7, time_namespace: 8 };
     assert_eq!(loaded.stored.clock, clock);
@@ -237,6 +241,7 @@ fn the_bytes_are_those_of_the_description() {
     let new =
         File::options().read(true).write(true).create_new(true).open(path.with_extension("n"));
     let new = new.unwrap().into();
+    let place = Place { folder: scratch.path(), file: c"l", lock: Some("l") };
     let mut image = write_new(&new, place, &encoded, 1_000).unwrap();
     assert_eq!(fs::read(path.with_extension("n")).unwrap(), bytes);
     let header = Header { sequence: 1_001, durable: 1_000, floor_due: true, ..Header::default() };

@@ -74,7 +74,7 @@ impl Lines {
         change(&mut self.record.queue);
         guard.write(&stored.record, synced).unwrap();
         guard.complete(&mut stored).unwrap();
-        assert_eq!(stored.record, self.record);
+        assert_eq!(*stored.record, self.record);
         guard.bring_back(stored);
     }
 
@@ -127,7 +127,7 @@ fn whoever_joins_leaves_or_is_served_the_others_stand_as_they_did() {
                 _ => {}
             }
             let (read, is) = (lines.read(), &lines.record);
-            assert_eq!((&read.record, read.damaged), (is, false), "seed {seed}, step {step}");
+            assert_eq!((&*read.record, read.damaged), (is, false), "seed {seed}, step {step}");
         }
     }
 }
@@ -181,9 +181,9 @@ fn a_damaged_line_is_an_empty_one_and_damage() {
         let read = lines.read();
         if read.damaged {
             noticed += 1;
-            assert_eq!(read.record, Record { queue: VecDeque::new(), ..lines.record.clone() });
+            assert_eq!(*read.record, Record { queue: VecDeque::new(), ..lines.record.clone() });
         } else {
-            assert_eq!(read.record, lines.record, "{at}");
+            assert_eq!(*read.record, lines.record, "{at}");
         }
         // Who looks at the head alone sees the first one, or nobody.
         let mut other = lock_in(&lines.folder, "l");
@@ -192,7 +192,7 @@ fn a_damaged_line_is_an_empty_one_and_damage() {
         file.write_all_at(&bytes[at..=at], at as u64).unwrap();
     }
     assert!(noticed >= 30 * 80, "{noticed}");
-    assert_eq!(lines.read().record, lines.record);
+    assert_eq!(*lines.read().record, lines.record);
     drop(lines.scratch);
 }
 
@@ -243,7 +243,7 @@ fn who_has_not_seen_the_line_does_not_join_it() {
     let refused = guard.write(&record, false).unwrap_err();
     assert!(refused.to_string().contains("cannot write"), "{refused}");
     drop(guard);
-    assert_eq!(lines.read().record, lines.record);
+    assert_eq!(*lines.read().record, lines.record);
 }
 
 /// What is written to a full disk is not in the line, and what was there still is.
@@ -263,11 +263,11 @@ fn a_line_survives_writes_that_fail() {
             let read = lines.read().record;
             let expected = if written.is_ok() { &longer } else { &lines.record };
             let there = matches!(written, Err(Error::NotDurable { .. })) && read == longer;
-            assert!(there || read == *expected, "{fails} {count}");
+            assert!(there || *read == *expected, "{fails} {count}");
             // The next one is not misled by what was begun.
-            lines.record = read;
+            lines.record = *read;
             lines.join();
-            assert_eq!(lines.read().record, lines.record);
+            assert_eq!(*lines.read().record, lines.record);
         }
     }
 }
@@ -291,7 +291,7 @@ fn a_line_that_no_slot_refers_to_yet_changes_nothing() {
         record::heal();
         drop(guard);
         let read = lines.read();
-        assert_eq!((&read.record, read.damaged), (&lines.record, false), "round {round}");
+        assert_eq!((&*read.record, read.damaged), (&lines.record, false), "round {round}");
         lines.join();
         // Who leaves from the middle moves the line to another place in its region.
         let at = if round % 7 == 0 { 20 } else { 0 };
@@ -377,13 +377,13 @@ fn a_line_longer_than_a_reader_takes_is_refused() {
             let mut longer = guard.read().unwrap().record;
             longer.queue.push_back(large(n));
             match guard.write(&longer, false) {
-                Ok(_) => lines.record = longer,
+                Ok(_) => lines.record = *longer,
                 Err(Error::Invalid(_)) => refused = true,
                 Err(e) => panic!("{e}"),
             }
             drop(guard);
             let read = lines.read();
-            assert!(!read.damaged && read.record == lines.record, "{joined}, {n}");
+            assert!(!read.damaged && *read.record == lines.record, "{joined}, {n}");
         }
         assert!(refused && lines.record.queue.len() >= 3 + joined as usize);
         // Who leaves and who is served still can.

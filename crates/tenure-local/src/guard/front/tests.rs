@@ -52,11 +52,11 @@ fn what_a_look_does_not_see_is_written_again_and_can_be_had() {
     }
     guard.write(&stored.record, false).unwrap();
     guard.write(&stored.record, true).unwrap();
-    assert_eq!(lock_in(&folder, "l").peek().unwrap().unwrap().record, whole);
+    assert_eq!(*lock_in(&folder, "l").peek().unwrap().unwrap().record, whole);
     guard.complete(&mut stored).unwrap();
-    assert_eq!(stored.record, whole);
+    assert_eq!(*stored.record, whole);
     guard.write(&stored.record, false).unwrap();
-    assert_eq!(guard.read().unwrap().record, whole);
+    assert_eq!(*guard.read().unwrap().record, whole);
     // A short record is read whole, and so is one that became short.
     stored.record.queue.truncate(3);
     guard.write(&stored.record, false).unwrap();
@@ -75,10 +75,10 @@ fn refuses_after(goes_wrong: impl FnOnce(&mut Guard<'_>, &Record, &Path)) {
     let head = guard.read_front(1).unwrap().record;
     goes_wrong(&mut guard, &head, &folder.path().join("locks/l"));
     assert!(guard.write(&head, false).is_err());
-    assert_eq!(guard.read().unwrap().record, whole);
+    assert_eq!(*guard.read().unwrap().record, whole);
     guard.write(&whole, false).unwrap();
     drop(guard);
-    assert_eq!(file.peek().unwrap().unwrap().record, whole);
+    assert_eq!(*file.peek().unwrap().unwrap().record, whole);
 }
 
 #[test]
