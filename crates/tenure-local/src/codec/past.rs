@@ -5,7 +5,7 @@
 //! that they are of. **They are used for that very history alone**: the one in memory whose bytes
 //! they are, which nothing changes while it is kept here, or the one that was made by adding to it.
 
-use tenure_core::{HISTORY_MAX, History};
+use tenure_core::{HISTORY_MAX, History, Past};
 
 use super::{Reader, Writer};
 
@@ -14,6 +14,8 @@ use super::{Reader, Writer};
 pub(crate) struct PastBytes {
     of: History,
     bytes: Vec<u8>,
+    /// How long each of them is, in bytes that were put together here.
+    lens: Vec<usize>,
 }
 
 impl PastBytes {
@@ -21,6 +23,7 @@ impl PastBytes {
     pub(crate) fn note(&mut self, history: &History, bytes: &[u8]) {
         self.of = history.clone();
         self.bytes.clear();
+        self.lens.clear();
         // Of more than a history has only the last are its own. Nobody writes more.
         if Reader::new(bytes).count().is_some_and(|n| n <= HISTORY_MAX) {
             self.bytes.extend_from_slice(bytes);
@@ -30,29 +33,42 @@ impl PastBytes {
     /// The bytes of `history`.
     pub(super) fn of(&mut self, history: &History) -> &[u8] {
         if self.bytes.is_empty() || !self.follow(history) {
-            self.bytes.clear();
-            Writer(&mut self.bytes).history(history);
+            self.begin(history);
         }
         self.of = history.clone();
         debug_assert_eq!(self.bytes, anew(history), "the bytes of another history");
         &self.bytes
     }
 
+    #[cold]
+    fn begin(&mut self, history: &History) {
+        self.lens.clear();
+        self.bytes.clear();
+        self.bytes.push(0);
+        history.iter().for_each(|past| self.add(past));
+    }
+
     /// Makes the bytes those of `history`, where that takes little.
     fn follow(&mut self, history: &History) -> bool {
         let Some(added) = history.added_to(&self.of) else { return false };
         let Some(newest) = added else { return true };
-        let mut r = Reader::new(&self.bytes);
-        let Some(count) = r.count().filter(|n| *n <= HISTORY_MAX) else { return false };
-        if count == HISTORY_MAX && r.past().is_none() {
+        // How many there are: a number of one byte.
+        if self.bytes.first() != Some(&(self.lens.len() as u8)) {
             return false;
         }
-        let kept = self.bytes.len() - r.rest.len();
-        let mut number = Vec::with_capacity(1);
-        Writer(&mut number).number((count + 1).min(HISTORY_MAX) as u64);
-        self.bytes.splice(..kept, number);
-        Writer(&mut self.bytes).past(newest);
+        if self.lens.len() == HISTORY_MAX {
+            let oldest = self.lens.remove(0);
+            self.bytes.drain(1..=oldest);
+        }
+        self.add(newest);
         true
+    }
+
+    fn add(&mut self, newest: &Past) {
+        let before = self.bytes.len();
+        Writer(&mut self.bytes).past(newest);
+        self.lens.push(self.bytes.len() - before);
+        self.bytes[0] = self.lens.len() as u8;
     }
 }
 
