@@ -598,7 +598,9 @@ impl LocalClaim {
         if let Some(pipe) = self.pipe.take() {
             self.lock.store.keep(pipe);
         }
-        Ok(self.reports.drain(..).next_back())
+        let last = self.reports.pop_back();
+        self.reports.clear();
+        Ok(last)
     }
 
     /// Wants nothing any more, whatever became of it.

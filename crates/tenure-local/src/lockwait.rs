@@ -25,10 +25,15 @@ pub(crate) fn lock_exclusive(
     wait: Duration,
     path: impl Fn() -> PathBuf,
 ) -> Result<()> {
-    let attempt = || sys::try_lock(file, false).map_err(|e| Error::system("lock", &path(), e));
-    if attempt()? {
-        return Ok(());
+    match sys::try_lock(file, false) {
+        Ok(true) => Ok(()),
+        Ok(false) => lock_busy(file, wait, path),
+        Err(e) => Err(Error::system("lock", &path(), e)),
     }
+}
+
+#[cold]
+fn lock_busy(file: &OwnedFd, wait: Duration, path: impl Fn() -> PathBuf) -> Result<()> {
     if wait.is_zero() {
         return Err(Error::Busy { path: path(), by: String::new(), waited: wait });
     }
@@ -36,7 +41,7 @@ pub(crate) fn lock_exclusive(
     let mut pause = PAUSE_MIN;
     loop {
         std::thread::sleep(pause);
-        if attempt()? {
+        if sys::try_lock(file, false).map_err(|e| Error::system("lock", &path(), e))? {
             return Ok(());
         }
         let waited = start.elapsed();

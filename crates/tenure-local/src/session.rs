@@ -180,9 +180,11 @@ impl OwnSession {
     /// Whether this process may act for the session: see [`Ownership`].
     pub(crate) fn ownership(&self) -> Ownership {
         let identity = Identity::of(self.session);
-        if std::process::id() == identity.pid {
-            return Ownership::Own;
-        }
+        if std::process::id() == identity.pid { Ownership::Own } else { Self::forked(identity) }
+    }
+
+    #[cold]
+    fn forked(identity: Identity) -> Ownership {
         match process::standing(identity.pid, identity.start) {
             Ok(Standing::Gone) => Ownership::Heir,
             // One that cannot be looked at is not taken for gone.

@@ -100,6 +100,7 @@ pub(crate) enum Plan {
 
 impl Header {
     /// The same header over `body`.
+    #[inline]
     pub(crate) fn with_body(self, body: &[u8]) -> Self {
         // Callers have checked the length; a longer one would never be read back.
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);

@@ -97,17 +97,35 @@ impl Tokens {
     /// The next token after `last`. `fresh` asks for the floor on the disk, not the one read
     /// earlier.
     pub(crate) fn next(&self, last: Token, fresh: bool) -> Result<Token> {
+        match self.next_known(last) {
+            Ok(token) if !fresh => Ok(token),
+            _ => self.next_from_disk(last, fresh),
+        }
+    }
+
+    /// The next token by what this process knows; if none is left, the one that would be next.
+    fn next_known(&self, last: Token) -> std::result::Result<Token, u64> {
+        let floor = self.floor.load(Ordering::Relaxed);
+        let token = last.get().saturating_add(1).max(floor);
+        let left = token < self.high.load(Ordering::Relaxed);
+        if left { Ok(Token::new(token)) } else { Err(token) }
+    }
+
+    #[cold]
+    fn next_from_disk(&self, last: Token, fresh: bool) -> Result<Token> {
         if fresh && !self.load()? {
             self.raise_if(Raise::Above(0), |_, sound| !sound)?;
         }
         loop {
-            let floor = self.floor.load(Ordering::Relaxed);
-            let token = last.get().saturating_add(1).max(floor);
-            if token < self.high.load(Ordering::Relaxed) {
-                return Ok(Token::new(token));
+            match self.next_known(last) {
+                Ok(token) => return Ok(token),
+                // Afterwards the high water is above it, or there was an error: this loop ends.
+                Err(token) => {
+                    self.raise_if(Raise::Above(token), |level, sound| {
+                        !sound || level.high <= token
+                    })?;
+                }
             }
-            // Afterwards the high water is above it, or there was an error: this loop ends.
-            self.raise_if(Raise::Above(token), |level, sound| !sound || level.high <= token)?;
         }
     }
 

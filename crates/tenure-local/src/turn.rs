@@ -205,15 +205,9 @@ impl Turn<'_> {
             match self.claim.poll(now, wall, &view) {
                 Action::Read => self.claim.handle_read(now, &view),
                 Action::Probe(session) => {
-                    let probed = self.probe(session, &stored.record)?;
-                    if probed == Probed::Dead && self.quick {
+                    if !self.answer_probe(session, &stored.record)? {
                         return Ok(Rest::TakesLong);
                     }
-                    if probed == Probed::Dead {
-                        self.end_work_of(session, &stored.record);
-                    }
-                    self.read_clocks();
-                    self.claim.handle_probe(session, probed);
                 }
                 Action::Report(report) => {
                     self.reports.push_back(report);
@@ -225,16 +219,41 @@ impl Turn<'_> {
                 }
                 Action::Write(ref write) => self.write(guard, stored, write)?,
                 Action::Idle => return Ok(Rest::Done),
-                Action::Wait { until } if self.claim.state() == State::Contending => {
-                    guard.complete(stored)?;
-                    return Ok(Rest::Waits(self.position(stored, until)?));
-                }
-                Action::Wait { until } if self.claim.state() == State::Ending => {
-                    return Ok(Rest::Later(until));
-                }
-                Action::Wait { .. } => return Ok(Rest::Done),
+                Action::Wait { until } => return self.wait(guard, stored, until),
             }
         }
+    }
+
+    #[cold]
+    fn wait(
+        &mut self,
+        guard: &mut Guard<'_>,
+        stored: &mut Stored,
+        until: Option<Time>,
+    ) -> Result<Rest> {
+        Ok(match self.claim.state() {
+            State::Contending => {
+                guard.complete(stored)?;
+                Rest::Waits(self.position(stored, until)?)
+            }
+            State::Ending => Rest::Later(until),
+            State::Held | State::Idle | State::Ended => Rest::Done,
+        })
+    }
+
+    /// Asks about a session, and ends the work of a dead one; `false`: that would take too long.
+    #[cold]
+    fn answer_probe(&mut self, session: Session, record: &Record) -> Result<bool> {
+        let probed = self.probe(session, record)?;
+        if probed == Probed::Dead && self.quick {
+            return Ok(false);
+        }
+        if probed == Probed::Dead {
+            self.end_work_of(session, record);
+        }
+        self.read_clocks();
+        self.claim.handle_probe(session, probed);
+        Ok(true)
     }
 
     fn asks_for_nothing(&self, stored: &Stored) -> bool {
@@ -243,6 +262,7 @@ impl Turn<'_> {
         matches!(next, Action::Idle | Action::Wait { until: None })
     }
 
+    #[inline]
     fn read_clocks(&mut self) -> Clocks {
         self.clocks = Clocks { now: self.store.now(), wall: self.store.wall() };
         self.clocks
@@ -349,7 +369,6 @@ impl Turn<'_> {
         Ok(())
     }
 
-    #[cold]
     fn probe(&mut self, session: Session, record: &Record) -> Result<Probed> {
         Ok(match self.verdict(session, record)? {
             Verdict::Dead => Probed::Dead,

@@ -79,6 +79,7 @@ impl Claim {
     }
 
     /// Waits until the store may be asked to write again, or tells that the limit came first.
+    #[cold]
     fn rest(&mut self, now: Time) -> Action {
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
         if w.out_of_time(now) {
@@ -143,6 +144,7 @@ impl Claim {
     /// A holder's key under our own session that we know nothing of: a write landed after we gave it
     /// up, or the hold was lost and the key lived on. It would stand in our own way for as long as
     /// the session lives; and its token may have been used. It is taken out.
+    #[cold]
     fn clear_own(&mut self, now: Time, wall: Wall, view: &View<'_>) -> Action {
         let View::Is { record, version, .. } = view else { return Action::Read };
         let Some(holder) = &record.holder else { return Action::Read };
@@ -222,6 +224,7 @@ impl Claim {
         joined(self.config.tags.clone(), record)
     }
 
+    #[cold]
     fn blocked(
         &mut self,
         now: Time,
@@ -275,6 +278,7 @@ impl Claim {
     }
 
     /// Leaves the line if we stand in it, then reports.
+    #[cold]
     fn withdraw(&mut self, now: Time, view: &View<'_>, report: Report) -> Action {
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
         let queued = w.joined.map(|(mark, _)| mark).filter(|mark| place(view, *mark).is_some());
@@ -301,6 +305,7 @@ impl Claim {
 
     /// Tells a user whose time is over at once; whoever drives us goes on polling until what is
     /// left of the attempt is undone.
+    #[cold]
     fn give_up(&mut self, now: Time, report: Report) -> Action {
         self.cancel(now);
         Action::Report(report)
@@ -343,9 +348,16 @@ impl Claim {
     }
 
     fn obstacle(&self, now: Time, wall: Wall, view: &View<'_>) -> Obstacle {
-        let View::Is { record, .. } = view else {
-            return Obstacle::None { ended: None, strike: Vec::new() };
-        };
+        match view {
+            View::Is { record, .. } if record.holder.is_some() || !record.queue.is_empty() => {
+                self.obstacle_in(now, wall, record)
+            }
+            _ => Obstacle::None { ended: None, strike: Vec::new() },
+        }
+    }
+
+    #[cold]
+    fn obstacle_in(&self, now: Time, wall: Wall, record: &Record) -> Obstacle {
         let mut ended = None;
         if let Some(holder) = &record.holder {
             match self.holder_gone(now, wall, holder) {

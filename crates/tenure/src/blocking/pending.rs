@@ -90,12 +90,7 @@ impl Pending {
         let step = match &mut self.kind {
             Kind::Over => return Ok(None),
             Kind::Local(claim) => poll_local(claim)?,
-            Kind::Remote(pending) => pending.poll()?.map(|told| match told {
-                Told::Waiting(waiting) => Polled::Step(Step::Waiting(waiting)),
-                Told::Acquired(guard) => Polled::Step(Step::Acquired(Guard::remote(guard))),
-                Told::Busy(by) => Polled::Step(Step::Busy(by)),
-                Told::TimedOut(by) => Polled::Step(Step::TimedOut(by)),
-            }),
+            Kind::Remote(pending) => poll_remote(pending)?.map(Polled::Step),
         };
         let step = match step {
             None => return Ok(None),
@@ -189,22 +184,44 @@ enum Polled {
 
 fn poll_local(claim: &mut LocalClaim) -> Result<Option<Polled>, Error> {
     loop {
-        let Some(report) = claim.step()? else { return Ok(None) };
-        return Ok(Some(Polled::Step(match report {
-            Report::Acquired { .. } => return Ok(Some(Polled::Acquired)),
-            Report::Waiting { place, ticket, by } => {
-                Step::Waiting(Waiting { place, ticket, held_by: held_by(claim, *by) })
+        match claim.step()? {
+            None => return Ok(None),
+            Some(Report::Acquired { .. }) => return Ok(Some(Polled::Acquired)),
+            Some(report) => {
+                if let Some(step) = local_step(claim, report)? {
+                    return Ok(Some(Polled::Step(step)));
+                }
             }
-            Report::Busy(by) => Step::Busy(held_by(claim, *by)),
-            Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, *by)),
-            Report::TimedOut(None) => {
-                let text = "the limit passed before the store had answered".to_owned();
-                return Err(Error::Unavailable(text, None));
-            }
-            // The rest are news of a hold, and there is none.
-            _ => continue,
-        })));
+        }
     }
+}
+
+/// What there is to tell of one that does not hold the lock.
+#[cold]
+fn local_step(claim: &LocalClaim, report: Report) -> Result<Option<Step>, Error> {
+    Ok(Some(match report {
+        Report::Waiting { place, ticket, by } => {
+            Step::Waiting(Waiting { place, ticket, held_by: held_by(claim, *by) })
+        }
+        Report::Busy(by) => Step::Busy(held_by(claim, *by)),
+        Report::TimedOut(Some(by)) => Step::TimedOut(held_by(claim, *by)),
+        Report::TimedOut(None) => {
+            let text = "the limit passed before the store had answered".to_owned();
+            return Err(Error::Unavailable(text, None));
+        }
+        // The rest are news of a hold, and there is none.
+        _ => return Ok(None),
+    }))
+}
+
+#[cold]
+fn poll_remote(pending: &mut RemotePending) -> Result<Option<Step>, Error> {
+    Ok(pending.poll()?.map(|told| match told {
+        Told::Waiting(waiting) => Step::Waiting(waiting),
+        Told::Acquired(guard) => Step::Acquired(Guard::remote(guard)),
+        Told::Busy(by) => Step::Busy(by),
+        Told::TimedOut(by) => Step::TimedOut(by),
+    }))
 }
 
 /// How long `want` is on the clock of this lock's store.

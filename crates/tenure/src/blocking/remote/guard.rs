@@ -96,6 +96,7 @@ impl RemoteGuard {
         self.post.fd()
     }
 
+    #[cold]
     pub(in crate::blocking) fn release(
         mut self,
         leave: Option<Duration>,
