@@ -415,16 +415,17 @@ impl Guard<'_> {
         let place = place(self.folder, self.name);
         let Opened { file, known } = &mut *self.opened;
         let image = &mut *self.image;
-        let target = loop {
-            match slots::plan(&image.slots, image.newest, *known) {
-                Plan::Write(target) => break target,
+        let (target, durable) = loop {
+            let durable = slots::durable(&image.slots, *known);
+            match slots::plan(&image.slots, image.newest, durable) {
+                Plan::Write(target) => break (target, durable),
                 Plan::SyncFirst => {
                     sys::sync(file).map_err(place.fail("sync"))?;
                     *known = image.header.sequence;
                 }
             }
         };
-        let header = Header { durable: slots::durable(&image.slots, *known), ..header };
+        let header = Header { durable, ..header };
         image::write_slot(file, place, image, target, header, self.known.bytes())?;
         Ok(image.header.is_inline())
     }

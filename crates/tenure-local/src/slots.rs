@@ -192,13 +192,12 @@ pub(crate) fn by_age(slots: &[Slot; SLOTS]) -> impl Iterator<Item = usize> + use
     order.into_iter().filter(|(sequence, _)| sequence.is_some()).map(|(_, i)| i)
 }
 
-/// Where a write may go while `newest` is what readers use and `known` is the newest sequence that
-/// the caller knows to be durable.
+/// Where a write may go while `newest` is what readers use and `durable` is the newest sequence that
+/// is [known to be](durable()).
 ///
 /// A slot that was to be synced but is not known to be may hold what was acknowledged, so it is
 /// protected like the anchor until the file has been synced again.
-pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, known: u64) -> Plan {
-    let durable = durable(slots, known);
+pub(crate) fn plan(slots: &[Slot; SLOTS], newest: usize, durable: u64) -> Plan {
     let is = |i: usize, sequence| slots[i].good().is_some_and(|h| h.sequence == sequence);
     let anchor =
         if is(newest, durable) { Some(newest) } else { (0..SLOTS).find(|i| is(*i, durable)) };

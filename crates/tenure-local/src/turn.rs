@@ -349,6 +349,13 @@ impl Turn<'_> {
             Change::Join { strike, .. } => strike,
             Change::Leave { .. } | Change::Renew { .. } => return,
         };
+        if !strike.is_empty() {
+            self.note_struck(record, strike);
+        }
+    }
+
+    #[cold]
+    fn note_struck(&mut self, record: &Record, strike: &[Mark]) {
         let struck = record.queue.iter().filter(|w| strike.contains(&w.mark));
         let others = struck.filter(|w| w.session != self.session.session());
         self.dead.extend(others.map(|w| (w.session, Some(w.mark))));

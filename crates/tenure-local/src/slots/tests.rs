@@ -39,7 +39,7 @@ impl File {
             self.known = 0;
         }
         let target = loop {
-            match plan(&self.slots, self.newest, self.known) {
+            match plan(&self.slots, self.newest, durable(&self.slots, self.known)) {
                 Plan::Write(target) => break target,
                 Plan::SyncFirst => self.sync(),
             }
@@ -92,7 +92,7 @@ fn no_history_of_writes_endangers_what_was_acknowledged() {
 fn one_who_goes_on_is_never_made_to_sync() {
     let mut file = File::born();
     for n in 0..20 {
-        let plan = plan(&file.slots, file.newest, file.known);
+        let plan = plan(&file.slots, file.newest, durable(&file.slots, file.known));
         assert!(matches!(plan, Plan::Write(_)), "before write {n}");
         file.write(n % 7 == 3, true);
     }
@@ -105,7 +105,7 @@ fn a_bad_slot_is_written_first() {
         (0..3).for_each(|_| file.write(false, true));
         file.slots[bad] = Slot::Bad;
         let newest = by_age(&file.slots).next().unwrap();
-        assert_eq!(plan(&file.slots, newest, 0), Plan::Write(bad));
+        assert_eq!(plan(&file.slots, newest, durable(&file.slots, 0)), Plan::Write(bad));
     }
 }
 
