@@ -6,14 +6,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock};
+use rustix::fs::{AtFlags, FlockOperation, OFlags, StatxFlags, flock};
 use tenure::Released;
 use tenure::blocking::{Attempt, Lock, connect};
 
@@ -166,6 +166,8 @@ impl Turn {
         let file = |size| -> Result<File> {
             let path = Path::new(place).join(name);
             let mut options = OpenOptions::new();
+            // As the store opens its files: else a read after a write changes the inode.
+            options.custom_flags(OFlags::NOATIME.bits().cast_signed());
             let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
             file.write_all_at(&vec![0; size], 0)?;
             file.sync_all()?;

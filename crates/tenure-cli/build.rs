@@ -7,6 +7,8 @@
 //!   binding the shared one costs a fifth of `tenure run L -- true`. What such a program must not do
 //!   is ask the name service switch, which loads plugins: `ARCHITECTURE.md` says how hosts are
 //!   found instead.
+//! * With what is marked cold apart from the rest, so that fewer pages are touched. GNU ld does so by
+//!   itself, lld when it is told; another linker says that it does not know the option, and goes on.
 //!
 //! It stands here and not in RUSTFLAGS so that `cargo install` gets it too. Elsewhere, and where
 //! the compiler does not bring the libraries, the linker's default stays.
@@ -35,6 +37,7 @@ fn main() {
         return;
     }
     println!("cargo::rustc-link-arg-bins=-no-pie");
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
     let asked = target("CARGO_CFG_TARGET_FEATURE").split(',').any(|f| f == "crt-static");
     if let Some(folder) = (!asked).then(static_libraries).flatten() {
         println!("cargo::rustc-link-arg-bins=-static");
