@@ -80,9 +80,9 @@ pub(crate) struct Image {
     pub(crate) header: Header,
     /// Whether any slot is not whole.
     pub(crate) damaged: bool,
-    /// The bytes of the headers, if they are what `slots` says and nothing is damaged; else none
-    /// that a file has.
-    heads: [[u8; HEADER]; SLOTS],
+    /// The bytes of the headers, where they are known to be what `slots` says and not damaged. No
+    /// bytes may stand for those that are not known: damage may be any, also zeros.
+    heads: [Option<[u8; HEADER]>; SLOTS],
 }
 
 impl Image {
@@ -95,20 +95,20 @@ impl Image {
     /// Whether the headers in `page` are those this image was made of, so that it needs no other.
     fn is_in(&self, page: &[u8]) -> bool {
         let mut heads = self.heads.iter().enumerate();
-        heads.all(|(i, head)| head_of(page, i) == Some(head)) && !self.damaged
+        heads.all(|(i, head)| head.is_some() && head_of(page, i) == head.as_ref()) && !self.damaged
     }
 
     /// It was made of `page`, unless that was not `whole`.
     fn seen(&mut self, page: &[u8], whole: bool) {
         for (i, head) in self.heads.iter_mut().enumerate() {
-            *head = head_of(page, i).filter(|_| whole).copied().unwrap_or([0; HEADER]);
+            *head = head_of(page, i).filter(|_| whole).copied();
         }
     }
 }
 
 impl Default for Image {
     fn default() -> Self {
-        let (slots, header, heads) = ([Slot::Bad; SLOTS], Header::default(), [[0; HEADER]; SLOTS]);
+        let (slots, header, heads) = ([Slot::Bad; SLOTS], Header::default(), [None; SLOTS]);
         Self { slots, newest: 0, header, damaged: true, heads }
     }
 }
@@ -346,7 +346,7 @@ pub(crate) fn write_slot(
     check_length(body.len())?;
     let kept = image.slots[target].good().map(|h| h.area).unwrap_or_default();
     let mut header = Header { area: kept, ..meant.with_body(body) };
-    (image.slots[target], image.heads[target], image.damaged) = (Slot::Bad, [0; HEADER], true);
+    (image.slots[target], image.heads[target], image.damaged) = (Slot::Bad, None, true);
     if !header.is_inline() {
         header.area = write_in_area(file, place, header.area, body)?;
     }
@@ -354,7 +354,7 @@ pub(crate) fn write_slot(
     *room = head;
     let bytes = if header.is_inline() { whole } else { &head[..] };
     sys::write_at(file, bytes, (target * SLOT) as u64).map_err(place.fail("write"))?;
-    (image.slots[target], image.heads[target]) = (Slot::Good(header), head);
+    (image.slots[target], image.heads[target]) = (Slot::Good(header), Some(head));
     image.point_at(target, header);
     Ok(())
 }

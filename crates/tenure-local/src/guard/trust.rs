@@ -166,6 +166,37 @@ fn damage_is_seen_through_what_is_known() {
     }
 }
 
+/// Who has mended a slot knows no more headers than the one it wrote, and takes no zeros for the rest.
+#[test]
+fn slots_of_zeros_are_damage_also_beside_one_that_was_just_mended() {
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    (0..3).for_each(|_| write(&mut is.a, &record, false));
+    is.garble((is.newest() + 1024) % 3072, 1);
+    write(&mut is.a, &record, false);
+    let mended = is.newest();
+    // What others write goes to the other slots, and is lost.
+    let mut given = Vec::new();
+    for _ in 0..2 {
+        let mut guard = is.b.lock().unwrap().unwrap();
+        guard.read().unwrap();
+        let token = guard.next_token().unwrap();
+        given.push(token);
+        guard.write(&Record { last_token: token, ..record.clone() }, false).unwrap();
+    }
+    let file = fs::File::options().write(true).open(is.path()).unwrap();
+    for slot in [0, 1024, 2048].into_iter().filter(|slot| *slot != mended) {
+        file.write_all_at(&[0; 1024], slot).unwrap();
+    }
+    let fresh = afresh(&is.folder).unwrap();
+    let mut guard = is.a.lock().unwrap().unwrap();
+    let read = guard.read().unwrap();
+    let token = guard.next_token().unwrap();
+    assert!(given.iter().all(|before| token > *before), "{token:?} was given before: {given:?}");
+    assert!(read.damaged);
+    assert_eq!(read, fresh);
+}
+
 #[test]
 fn a_slot_of_a_newer_format_is_refused_beside_a_record_that_is_known() {
     let mut is = Handles::new();
