@@ -97,30 +97,29 @@ pub(crate) struct Position {
 impl Turn<'_> {
     /// Polls the machine until it waits.
     pub(crate) fn take(&mut self, file: &mut LockFile) -> Result<Rest> {
-        if self.may_join() {
-            match file.lock_within(Duration::ZERO) {
+        let mut may_join = self.may_join();
+        loop {
+            let limit = if may_join { Duration::ZERO } else { self.limit };
+            let absent = match file.lock_within(limit) {
                 Ok(Some(guard)) => return self.present(guard),
+                Ok(None) => true,
                 // Where others are at it there will be a line to join. Making a file takes longer
                 // than all the rest of that, so it is made now and not while they wait for the guard.
-                Err(Error::Busy { .. }) => self.store.prepare_pipe(),
-                Err(e) => return Err(e),
-                Ok(None) => {}
-            }
-        }
-        loop {
-            match file.lock_within(self.limit) {
-                Ok(Some(guard)) => return self.present(guard),
+                Err(Error::Busy { .. }) if may_join => {
+                    self.store.prepare_pipe();
+                    false
+                }
                 Err(Error::Busy { .. }) if self.quick => return Ok(Rest::TakesLong),
                 Err(e) => return Err(e),
-                Ok(None) => {}
-            }
+            };
             // A new lock raises the token floor, with a sync.
-            if self.quick {
+            if absent && self.quick {
                 return Ok(Rest::TakesLong);
             }
-            if let Some(rest) = self.absent(file)? {
+            if absent && let Some(rest) = self.absent(file)? {
                 return Ok(rest);
             }
+            may_join = false;
         }
     }
 
