@@ -171,6 +171,7 @@ impl LocalClaim {
     }
 
     /// One that wants nothing yet, with these marks for its attempts.
+    #[cold]
     fn idle(lock: &Arc<LocalLock>, marks: Marks) -> Result<Box<Self>> {
         let settings = lock.settings();
         let session = lock.store().session(&settings.id)?;

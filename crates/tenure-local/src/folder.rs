@@ -79,6 +79,7 @@ impl Folder {
     /// # Errors
     /// As [`Folder::open`].
     #[doc(hidden)]
+    #[cold]
     pub fn open_as(path: Option<&Path>, facts: Facts, guard_wait: Duration) -> Result<Arc<Self>> {
         let path = given_or_default(path)?;
         let (dir, made) = open_dir(&path)?;

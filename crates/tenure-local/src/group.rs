@@ -42,6 +42,7 @@ pub enum GroupEnd {
 ///
 /// Waits until the members have ended, but not longer than `patience`.
 #[must_use]
+#[cold]
 pub fn end_group(
     folder: &Folder,
     session: Session,
@@ -136,6 +137,7 @@ fn is_open_in(pid: &str, wanted: (u64, u64)) -> bool {
 }
 
 /// The living members of a group that can be seen, except ourselves.
+#[cold]
 pub(crate) fn members_of(group: u32) -> Result<Vec<(u32, Stat)>> {
     let unreadable = |e: std::io::Error| {
         let errno = e.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);

@@ -62,6 +62,7 @@ pub(crate) fn pause_after(waited: Duration) -> Duration {
 ///
 /// **For the last word only**: while `/proc/locks` is read nobody on the machine can lock any file,
 /// and the kernel makes them wait for milliseconds.
+#[cold]
 pub(crate) fn owner(file: &OwnedFd) -> String {
     let unknown = || "a process that is not visible from here".to_owned();
     let (Ok(stat), Ok(locks)) = (sys::stat(file), try_read_proc("/proc/locks")) else {

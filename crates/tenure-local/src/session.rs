@@ -150,6 +150,7 @@ impl OwnSession {
     ///
     /// # Errors
     /// What the system says.
+    #[cold]
     pub fn create(folder: &Arc<Folder>, about: &About) -> Result<Self> {
         loop {
             let session = Identity::own(folder)?.session();

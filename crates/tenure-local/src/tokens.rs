@@ -165,6 +165,7 @@ impl Tokens {
         result
     }
 
+    #[cold]
     fn raise_locked(&self, how: Raise, due: impl Fn(&Level, bool) -> bool) -> Result<()> {
         let (found, sound) = self.read()?;
         // Another process may have done it while this one waited for the lock.
