@@ -25,10 +25,10 @@ use tenure_core::{
 };
 
 use crate::guard::LockFile;
-use crate::image::PAGE;
 use crate::lock::Base;
 use crate::lockwait::pause_after;
 use crate::session::{OwnSession, Ownership, Verdict};
+use crate::slots::FILE;
 use crate::steal::Kill;
 use crate::turn::{Clocks, Position, Rest, Turn};
 use crate::wait::{WaitPipe, Way};
@@ -95,8 +95,8 @@ pub struct LocalClaim {
     until: Option<Time>,
     /// The record's revision at the last look.
     seen: u64,
-    /// The file's first page in that revision, once it was needed.
-    page: Box<[u8]>,
+    /// The file's slots in that revision, once they were needed.
+    slots: Box<[u8]>,
     /// Whether a write of this claim is in the file of which a sync failed.
     unsynced: bool,
     /// How many backstops passed without a close look.
@@ -201,7 +201,7 @@ impl LocalClaim {
             next_look: None,
             until: None,
             seen: 0,
-            page: Box::default(),
+            slots: Box::default(),
             unsynced: false,
             quiet: 0,
             busy: None,
@@ -322,17 +322,17 @@ impl LocalClaim {
         if !stands {
             return Ok(false);
         }
-        let mut page = [0; PAGE];
-        let Some(n) = self.file().first_page(&mut page)? else { return Ok(false) };
-        if page[..n] == *self.page {
+        let mut slots = [0; FILE];
+        let Some(n) = self.file().raw_slots(&mut slots)? else { return Ok(false) };
+        if slots[..n] == *self.slots {
             return Ok(true);
         }
-        // Every write changes this page. It was read before the record: if that is no newer than
-        // what was last seen, the page is not, either.
+        // Every write changes them. They were read before the record: if that is no newer than
+        // what was last seen, they are not, either.
         let seen = self.seen;
         let same = self.file().peek()?.is_some_and(|stored| stored.version.revision == seen);
         if same {
-            self.page = page[..n].into();
+            self.slots = slots[..n].into();
         }
         Ok(same)
     }
@@ -713,7 +713,7 @@ impl LocalClaim {
             next_look: None,
             until: None,
             seen: 0,
-            page: Box::default(),
+            slots: Box::default(),
             unsynced: self.unsynced,
             quiet: 0,
             busy: None,

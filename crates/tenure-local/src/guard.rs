@@ -12,12 +12,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tenure_core::{Mark, Record, Time, Token, Version};
 
-use crate::image::{self, Buffers, Image, Loaded, PAGE, Place};
+use crate::image::{self, Buffers, Image, Loaded, Place};
 use crate::known::{About, Known};
 use crate::line::Line;
 use crate::lockwait::{lock_exclusive, owner};
 use crate::session::OwnSession;
-use crate::slots::{self, Header, Plan};
+use crate::slots::{self, FILE, Header, Plan};
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
 /// How far sequences jump when a newer record may have been lost.
@@ -125,13 +125,13 @@ impl LockFile {
         }
     }
 
-    /// Reads the first page as it is; `None` if there is no record.
-    pub(crate) fn first_page(&mut self, page: &mut [u8; PAGE]) -> Result<Option<usize>> {
+    /// Reads the slots as they are, and how long they are; `None` if there is no record.
+    pub(crate) fn raw_slots(&mut self, slots: &mut [u8; FILE]) -> Result<Option<usize>> {
         let Some((opened, place)) = self.open()? else { return Ok(None) };
         if is_unlinked(&opened.file, place)? {
             return Ok(None);
         }
-        image::first_page(&opened.file, page).map(Some).map_err(place.fail("read"))
+        image::raw_slots(&opened.file, slots).map(Some).map_err(place.fail("read"))
     }
 
     /// Takes the guard; `None` if there is no record yet: [`create`](Self::create) one.

@@ -20,9 +20,8 @@ use crate::line::Line;
 use crate::slots::{self, Area, BODY_MAX, FILE, HEADER, Header, SLOT, SLOTS, Slot};
 use crate::{Error, Result, codec, sys};
 
-/// How much one read asks for: a whole page, so that a small record takes one system call. All
-/// headers are in it, so no write leaves it as it was.
-pub(crate) const PAGE: usize = 4096;
+/// What stands outside the slots begins at multiples of this.
+const PAGE: usize = 4096;
 /// The smallest area for a long body.
 const AREA_MIN: usize = 4096;
 
@@ -254,13 +253,14 @@ impl Reader<'_> {
     }
 }
 
-/// Reads the first page, in one call: a regular file is read short only at its end.
-pub(crate) fn first_page(file: &OwnedFd, page: &mut [u8]) -> rustix::io::Result<usize> {
-    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut page[..], 0))
+/// Reads the slots as they are, in one call: a regular file is read short only at its end. All
+/// headers are in them, so no write leaves them as they were.
+pub(crate) fn raw_slots(file: &OwnedFd, slots: &mut [u8; FILE]) -> rustix::io::Result<usize> {
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut slots[..], 0))
 }
 
-/// Reads the newest whole record without the guard, while others may be writing: a record that is just being written
-/// looks damaged for a moment, so it looks again before it believes that.
+/// Reads the newest whole record without the guard, while others may be writing: a record that is
+/// just being written looks damaged for a moment, so it looks again before it believes that.
 pub(crate) fn load_unguarded(
     file: &OwnedFd,
     place: Place<'_>,

@@ -64,6 +64,7 @@ impl PastBytes {
         true
     }
 
+    /// Adds one behind the others, where their number stands as one byte.
     fn add(&mut self, newest: &Past) {
         let before = self.bytes.len();
         Writer(&mut self.bytes).past(newest);

@@ -48,13 +48,13 @@ impl LocalClaim {
             next_look,
             until,
             seen,
-            page,
+            slots,
             quiet,
             busy,
             orphans,
             quick,
         } = self;
-        (*patience, *ahead, *page) = (Patience::Forever, Ahead::default(), Box::default());
+        (*patience, *ahead, *slots) = (Patience::Forever, Ahead::default(), Box::default());
         (*next_look, *until, *busy, *orphans) = (None, None, None, None);
         (*seen, *quiet, *quick) = (0, 0, false);
     }

@@ -7,7 +7,7 @@ use tenure_core::{Record, Waiter};
 
 use super::{Guard, State, Stored, place};
 use crate::codec::Frame;
-use crate::line::Line;
+use crate::line::{Line, Split};
 use crate::slots::{HEADER, SLOT};
 use crate::{Clock, Result, codec, image, line};
 
@@ -60,8 +60,8 @@ impl Guard<'_> {
         self.read().map(drop)
     }
 
-    /// Puts the body of `record` where it is written from, behind room for a header; returns where those waiters
-    /// stand that are not in it.
+    /// Puts the body of `record` where it is written from, behind room for a header; returns where
+    /// those waiters stand that are not in it.
     pub(super) fn encode(
         &mut self,
         incarnation: u64,
@@ -77,23 +77,15 @@ impl Guard<'_> {
                 return Ok(line);
             }
         }
-        self.encode_line(incarnation, clock, record, sequence)
+        let Split { front, line } = self.write_line(record, incarnation.wrapping_add(sequence))?;
+        self.encode_front(incarnation, clock, record, front, &line);
+        Ok(line)
     }
 
     #[cold]
-    fn encode_line(
-        &mut self,
-        incarnation: u64,
-        clock: Clock,
-        record: &Record,
-        sequence: u64,
-    ) -> Result<Line> {
+    fn write_line(&self, record: &Record, fresh: u64) -> Result<Split> {
         let queue: Vec<&Waiter> = record.queue.iter().collect();
-        let fresh = incarnation.wrapping_add(sequence);
-        let place = place(self.folder, self.name);
-        let split = self.line.write(&self.opened.file, place, &queue, fresh)?;
-        self.encode_front(incarnation, clock, record, split.front, &split.line);
-        Ok(split.line)
+        self.line.write(&self.opened.file, place(self.folder, self.name), &queue, fresh)
     }
 
     /// Encodes `record` with its first `front` waiters in the body; how long it is with a header.
