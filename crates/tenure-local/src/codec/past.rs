@@ -64,7 +64,7 @@ impl PastBytes {
         true
     }
 
-    /// Adds one behind the others, where their number stands as one byte.
+    /// Adds one behind the others. Their number is a byte, the first one.
     fn add(&mut self, newest: &Past) {
         let before = self.bytes.len();
         Writer(&mut self.bytes).past(newest);

@@ -24,6 +24,10 @@ impl Guard<'_> {
         *self.state = None;
         let loaded = image::load(file, place, self.buffers, self.known, front, self.image)?;
         *self.state = Some(State::of(&loaded));
+        // An older copy was put in its place: what was synced is not what is there.
+        if self.image.header.sequence < self.opened.known {
+            self.opened.known = 0;
+        }
         self.line = loaded.line;
         Ok(loaded.stored)
     }

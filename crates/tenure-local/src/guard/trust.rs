@@ -234,6 +234,22 @@ fn a_restored_copy_is_read_as_it_is() {
 }
 
 #[test]
+fn what_was_synced_before_an_older_copy_was_restored_is_not_durable() {
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    (0..3).for_each(|_| write(&mut is.a, &record, true));
+    let copy = fs::read(is.path()).unwrap();
+    let restored = read(&mut is.a).version.revision;
+    write(&mut is.a, &record, true);
+    fs::write(is.path(), copy).unwrap();
+    write(&mut is.a, &record, false);
+    let bytes = fs::read(is.path()).unwrap();
+    let head = *slots::Slot::decode(&bytes[is.newest() as usize..]).good().unwrap();
+    assert!(!head.synced && head.sequence > restored);
+    assert!(head.durable <= restored, "{head:?} says that itself is durable");
+}
+
+#[test]
 fn who_fails_leaves_nothing_that_is_known() {
     let mut is = Handles::new();
     for after in 0..3 {
