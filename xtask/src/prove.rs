@@ -63,7 +63,7 @@ pub(crate) fn prove(args: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    run(tuned(command.args(rest)))
+    run(command.args(rest))
 }
 
 /// The program of the test kit.
@@ -71,11 +71,6 @@ const KIT: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure-testkit", "
 
 /// The program that runs the async client.
 const DRIVER: [&str; 6] = ["run", "--quiet", "--release", "-p", "tenure", "--example=schedules"];
-
-/// Inlining over the crates makes the searches a tenth faster.
-fn tuned(command: &mut Command) -> &mut Command {
-    command.env("CARGO_PROFILE_RELEASE_LTO", "fat")
-}
 
 /// What CI runs of it: as many runs as take some seconds, always the same ones.
 pub(crate) fn share() -> Result<(), String> {
@@ -87,7 +82,7 @@ pub(crate) fn share() -> Result<(), String> {
     driver.args(DRIVER).args(["--", "--runs", "20000"]);
     let mut kube = cargo();
     kube.args(DRIVER).args(["--", "--store", "kube", "--runs", "200"]);
-    for command in [tuned(&mut simulate), tuned(&mut museum), &mut driver, &mut kube] {
+    for command in [&mut simulate, &mut museum, &mut driver, &mut kube] {
         println!("\n$ {}", shown(command));
         let status = command.status().map_err(|e| format!("`{}`: {e}", shown(command)))?;
         if !status.success() {
