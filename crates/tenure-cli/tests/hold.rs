@@ -168,12 +168,13 @@ fn who_waits_leaves_the_line_when_told_to() {
 #[test]
 fn a_waiter_is_woken_when_the_ttl_runs_out() {
     let bench = Bench::new();
-    acquire(&bench, "700ms");
+    acquire(&bench, "1100ms");
     let start = Instant::now();
     let next = bench.run(&["run", "-q", "x", "-c", "echo ran"]);
     let waited = start.elapsed();
     assert_eq!(next.stdout, "ran\n");
-    assert!(waited < Duration::from_millis(950), "it waited for {waited:?}");
+    // Who is not woken looks after each second; the rest is room for a disk that takes its time.
+    assert!(waited < Duration::from_millis(1_950), "it waited for {waited:?}");
     let shown = bench.show("x");
     assert_eq!(
         (&shown["history"][1]["id"], &shown["history"][1]["end"]),
