@@ -13,8 +13,7 @@ use tenure::{Client, EventKind, Guard, Released, connect};
 use tenure_kube::{Format, Object};
 use tokio::time::{sleep, timeout};
 
-/// Long enough for a server that stands still for a while, as it does on a busy disk.
-const TTL: Duration = Duration::from_secs(6);
+const TTL: Duration = Duration::from_secs(3);
 
 /// A namespace of its own.
 struct Place {
@@ -136,8 +135,8 @@ async fn a_standby_sends_nothing_but_its_watch_until_the_holder_is_silent() {
     sleep(Duration::from_secs(1)).await;
     let sent = seen.take();
     assert_eq!((sent.len(), watches(&sent)), (2, 1), "{sent:#?}");
-    // The holder renews every two seconds.
-    sleep(TTL * 2 + Duration::from_secs(1)).await;
+    // The holder renews each second.
+    sleep(Duration::from_secs(7)).await;
     assert!(!waiting.is_finished(), "two hold it");
     assert_eq!(seen.take(), Vec::<String>::new());
     give_back(guard).await;
@@ -180,8 +179,8 @@ async fn to_take_to_renew_and_to_give_back_is_one_request_each() {
     }
     let (client, seen) = tapped(place.admin(), &place.name).await;
     let guard = take(&client, "renewed").await;
-    sleep(TTL + Duration::from_secs(1)).await;
-    assert_eq!(methods(&seen.take()), ["POST", "WATCH", "PUT", "PUT", "PUT"], "three in a ttl");
+    sleep(Duration::from_millis(3_500)).await;
+    assert_eq!(methods(&seen.take()), ["POST", "WATCH", "PUT", "PUT", "PUT"], "each second");
     give_back(guard).await;
 }
 
