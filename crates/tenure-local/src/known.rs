@@ -5,17 +5,17 @@
 //! only for bytes that are, one by one, those it was decoded from or encoded to.**
 //!
 //! So it can never be trusted over the file:
-//! - No reading is saved, only decoding. A reader has the guard, has read the first page anew, and has
-//!   found in it, byte by byte, the headers of all slots that it chose the newest of; the bytes of that
+//! - No reading is saved, only decoding. A reader has the guard, has read the slots anew, and has
+//!   found in them, byte by byte, the headers of all slots that it chose the newest of; the bytes of that
 //!   slot are what is compared here. Whatever another process wrote, deleted or damaged meanwhile is in
-//!   that page.
+//!   what was read.
 //! - The bytes begin with the header: sequence, checksum of the body, and what is durable; and the
 //!   body names the incarnation of the file. No two writes that worked make the same bytes, even of
 //!   the same record, and those of a file that was deleted and born again differ too. So the version that is
-//!   given out is the version in the page.
+//!   given out is the version in the file.
 //! - Decoding is a function of these bytes and of the lock's name, and one `Known` belongs to one
 //!   name. Equal bytes mean an equal record, however old the first look is, also in a forked child.
-//! - Bytes outside the page, of a long record, are never known, and neither is a record some of whose
+//! - Bytes outside the slots, of a long record, are never known, and neither is a record some of whose
 //!   waiters stand there.
 //! - The record is away from here while somebody works with it. Who fails does not bring it back, and
 //!   who is about to write forgets the bytes first, so a write that failed halfway leaves nothing to

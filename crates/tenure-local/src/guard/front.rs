@@ -24,7 +24,7 @@ impl Guard<'_> {
         *self.state = None;
         let loaded = image::load(file, place, self.buffers, self.known, front, self.image)?;
         *self.state = Some(State::of(&loaded));
-        // An older copy was put in its place: what was synced is not what is there.
+        // What was synced is not there any more: an older copy is, or that slot is damaged.
         if self.image.header.sequence < self.opened.known {
             self.opened.known = 0;
         }
