@@ -32,9 +32,7 @@ pub fn main(args: &[String]) -> Result<()> {
         ["kube-turns", url, name] => kube_turns(url, name),
         ["kube-hold", url, name, seconds] => kube_hold(url, name, seconds.parse()?),
         ["reader"] => reader(),
-        ["churn", kind, place, name, millis] => {
-            churn(Turn::open(kind, place, name)?, Duration::from_millis(millis.parse()?))
-        }
+        ["churn", kind, place, name] => churn(&Turn::open(kind, place, name)?),
         ["hold", url, count] => hold(url, count.parse()?),
         ["phases", url, durable, count] => phases(url, durable == "durable", count.parse()?),
         ["prey", url, dir, seed] => prey(url, Path::new(dir), seed.parse()?),
@@ -235,20 +233,25 @@ fn calls_of_a_change(file: &File, at: u64) -> Result<()> {
     Ok(flock(file, FlockOperation::Unlock)?)
 }
 
-/// Takes turns for `time` from a line on: says how many, and the longest wait.
-fn churn(turn: Turn, time: Duration) -> Result<()> {
+/// For every line, which says from when to when by the clock that all processes share, takes turns:
+/// says how many per second, and the longest wait.
+fn churn(turn: &Turn) -> Result<()> {
     turn.take()?;
     say("ready")?;
-    std::io::stdin().lock().read_line(&mut String::new())?;
-    let start = Instant::now();
-    let (mut turns, mut worst) = (0_u64, Duration::ZERO);
-    while start.elapsed() < time {
-        worst = worst.max(turn.take()?);
-        turns += 1;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (start, end) = line.split_once(' ').context("from when to when?")?;
+        let (start, end): (f64, f64) = (start.parse()?, end.parse()?);
+        std::thread::sleep(Duration::from_secs_f64((start - now_us()).max(0.0) / 1e6));
+        let (mut turns, mut worst) = (0_u64, Duration::ZERO);
+        while now_us() < end {
+            worst = worst.max(turn.take()?);
+            turns += 1;
+        }
+        say(turns as f64 / (now_us() - start) * 1e6)?;
+        say(worst.as_secs_f64() * 1e6)?;
     }
-    let seconds = start.elapsed().as_secs_f64();
-    say(turns as f64 / seconds)?;
-    say(worst.as_secs_f64() * 1e6)
+    Ok(())
 }
 
 /// Holds so many locks until its input ends.

@@ -1,14 +1,19 @@
 //! Many processes at once: on locks of their own, and on one.
 //!
-//! All processes of a round are started and ready before the first may begin.
+//! All processes of a row are started and ready before the first may begin.
 
 use anyhow::Result;
 
 use super::Place;
-use crate::pairs::interleave;
-use crate::proc::Running;
+use crate::pairs::{Rounds, Trio, interleave};
+use crate::proc::{Running, now_us};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
+
+/// Processes that take turns of one kind whenever they are told to, and sleep in between. They are
+/// started once for all rounds, so that a round is turns alone and can be short: what the machine
+/// does meanwhile then falls on all kinds of it alike.
+struct Crew(Vec<Running>);
 
 /// What a round of turns came to.
 struct Turns {
@@ -16,30 +21,37 @@ struct Turns {
     worst_us: f64,
 }
 
-/// Lets `count` processes take turns of `kind` for so long, each on its own lock or all on one.
-fn turns(place: &Place<'_>, kind: &str, count: usize, millis: u32, shared: bool) -> Result<Turns> {
-    let durable_or_plain = matches!(kind, "plain" | "durable");
-    let at = if durable_or_plain { place.url.clone() } else { place.dir.display().to_string() };
-    let mut all = (0..count)
-        .map(|i| {
+impl Crew {
+    /// Starts `count` processes, each on its own lock or all on one.
+    fn start(place: &Place<'_>, kind: &str, count: usize, shared: bool) -> Result<Self> {
+        let is_lock = matches!(kind, "plain" | "durable");
+        let at = if is_lock { place.url.clone() } else { place.dir.display().to_string() };
+        let child = |i| {
             let name = if shared { format!("{kind}-all") } else { format!("{kind}-{i}") };
-            let args = ["churn", kind, &at, &name, &millis.to_string()];
-            Running::talking(&mut place.child(&args))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    for child in &mut all {
-        child.hear()?;
+            Running::talking(&mut place.child(&["churn", kind, &at, &name]))
+        };
+        let mut all = (0..count).map(child).collect::<Result<Vec<_>>>()?;
+        for child in &mut all {
+            child.hear()?;
+        }
+        Ok(Self(all))
     }
-    for child in &mut all {
-        child.tell("go")?;
+
+    /// Lets all of them take turns for so long, and all in the same time: who starts while others
+    /// do not yet, or goes on when others have ended, would have more of the machine.
+    fn work(&mut self, millis: u32) -> Result<Turns> {
+        let start = now_us() + 20_000.0;
+        let end = start + f64::from(millis) * 1e3;
+        for child in &mut self.0 {
+            child.tell(&format!("{start} {end}"))?;
+        }
+        let mut found = Turns { per_second: 0.0, worst_us: 0.0 };
+        for child in &mut self.0 {
+            found.per_second += child.hear_number()?;
+            found.worst_us = found.worst_us.max(child.hear_number()?);
+        }
+        Ok(found)
     }
-    let mut found = Turns { per_second: 0.0, worst_us: 0.0 };
-    for mut child in all {
-        found.per_second += child.hear_number()?;
-        found.worst_us = found.worst_us.max(child.hear_number()?);
-        child.finish()?;
-    }
-    Ok(found)
 }
 
 /// Synced writes per second: an acquire and a release are one each. For the most processes also
@@ -47,30 +59,38 @@ fn turns(place: &Place<'_>, kind: &str, count: usize, millis: u32, shared: bool)
 pub(super) fn parallel(place: &Place<'_>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for count in [8, 16, 32, 64] {
-        let rate = |kind| move || Ok([2.0 * turns(place, kind, count, 500, false)?.per_second]);
-        let [writes] =
-            interleave(place.rounds(10, 40), Stat::Median, rate("durable"), rate("raw"))?;
+        let writes = rates(place, "durable", count, place.rounds(50, 300))?;
         let (what, goal) = (format!("{count} processes, synced writes"), Goal::AtLeast(0.8));
         lines.push(Line::ratio(place.row, what, Unit::PerSecond, &writes, Stat::Median, goal));
     }
     for count in [32, 64] {
-        let rate = |kind| move || Ok([2.0 * turns(place, kind, count, 500, false)?.per_second]);
-        let [calls] = interleave(place.rounds(10, 20), Stat::Median, rate("calls"), rate("raw"))?;
+        let calls = rates(place, "calls", count, place.rounds(50, 100))?;
         let what = format!("{count} processes, the system calls alone");
         lines.push(Line::ratio(place.row, what, Unit::PerSecond, &calls, Stat::Median, Goal::None));
     }
     Ok(lines)
 }
 
+/// Writes per second of `count` processes that do `kind`, beside as many that only write and sync.
+fn rates(place: &Place<'_>, kind: &str, count: usize, rounds: Rounds) -> Result<Trio> {
+    let mut subject = Crew::start(place, kind, count, false)?;
+    let mut peer = Crew::start(place, "raw", count, false)?;
+    let rate = |crew: &mut Crew| Ok([2.0 * crew.work(200)?.per_second]);
+    let [found] = interleave(rounds, Stat::Median, || rate(&mut subject), || rate(&mut peer))?;
+    Ok(found)
+}
+
 /// The longest that any of 64 waited for its turn; flock(2) beside it.
 pub(super) fn one_lock(place: &Place<'_>) -> Result<Vec<Line>> {
-    let arm = |kind| {
-        move || {
-            let found = turns(place, kind, 64, 1_000, true)?;
-            Ok([found.worst_us, found.per_second])
-        }
-    };
-    let [worst, rate] = interleave(place.rounds(10, 10), Stat::Median, arm("plain"), arm("flock"))?;
+    let mut subject = Crew::start(place, "plain", 64, true)?;
+    let mut peer = Crew::start(place, "flock", 64, true)?;
+    let found = |crew: &mut Crew| crew.work(1_000).map(|turns| [turns.worst_us, turns.per_second]);
+    let [worst, rate] = interleave(
+        place.rounds(10, 10),
+        Stat::Median,
+        || found(&mut subject),
+        || found(&mut peer),
+    )?;
     let peer = Some(worst.peer.as_slice());
     let goal = Goal::AtMost(150_000.0);
     Ok(vec![
