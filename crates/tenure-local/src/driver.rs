@@ -96,7 +96,7 @@ pub struct LocalClaim {
     /// The record's revision at the last look.
     seen: u64,
     /// The file's slots in that revision, once they were needed.
-    slots: Box<[u8]>,
+    slots: Option<Box<[u8]>>,
     /// Whether a write of this claim is in the file of which a sync failed.
     unsynced: bool,
     /// How many backstops passed without a close look.
@@ -201,7 +201,7 @@ impl LocalClaim {
             next_look: None,
             until: None,
             seen: 0,
-            slots: Box::default(),
+            slots: None,
             unsynced: false,
             quiet: 0,
             busy: None,
@@ -324,7 +324,7 @@ impl LocalClaim {
         }
         let mut slots = [0; FILE];
         let Some(n) = self.file().raw_slots(&mut slots)? else { return Ok(false) };
-        if slots[..n] == *self.slots {
+        if self.slots.as_deref() == Some(&slots[..n]) {
             return Ok(true);
         }
         // Every write changes them. They were read before the record: if that is no newer than
@@ -332,7 +332,7 @@ impl LocalClaim {
         let seen = self.seen;
         let same = self.file().peek()?.is_some_and(|stored| stored.version.revision == seen);
         if same {
-            self.slots = slots[..n].into();
+            self.slots = Some(slots[..n].into());
         }
         Ok(same)
     }
@@ -713,7 +713,7 @@ impl LocalClaim {
             next_look: None,
             until: None,
             seen: 0,
-            slots: Box::default(),
+            slots: None,
             unsynced: self.unsynced,
             quiet: 0,
             busy: None,

@@ -54,7 +54,7 @@ impl LocalClaim {
             orphans,
             quick,
         } = self;
-        (*patience, *ahead, *slots) = (Patience::Forever, Ahead::default(), Box::default());
+        (*patience, *ahead, *slots) = (Patience::Forever, Ahead::default(), None);
         (*next_look, *until, *busy, *orphans) = (None, None, None, None);
         (*seen, *quiet, *quick) = (0, 0, false);
     }

@@ -49,6 +49,26 @@ fn a_waiter_outlives_the_session_file_of_the_one_ahead() {
     }
 }
 
+/// Nobody had asked what its slots are, and an empty file has none.
+#[test]
+fn a_file_that_lost_its_bytes_is_not_taken_for_one_where_nothing_was_written() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    let path = folder.path().join("locks/l");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    waiter.next_look = Some(Time::ZERO);
+    assert!(matches!(waiter.step(), Err(Error::Damaged { .. })));
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(waiter.step().unwrap(), None);
+    holder.release().unwrap();
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+}
+
 #[test]
 fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
     let scratch = Scratch::new();
