@@ -1,4 +1,5 @@
-//! Links the command so that it starts quickly: `run` is paid by every cron job.
+//! Links the command so that it starts quickly: `run` is paid by every cron job. The bench is linked by the
+//! same script.
 //!
 //! * As a fixed-position executable. A position-independent one has every pointer in its tables
 //!   patched at each start: with all backends linked some 22,700 relocations, more than the rest of

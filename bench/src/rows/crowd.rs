@@ -1,6 +1,6 @@
 //! Many processes at once: on locks of their own, and on one.
 //!
-//! All processes of a row are started and ready before the first may begin.
+//! All processes of a comparison are started and ready before the first may begin.
 
 use anyhow::Result;
 
@@ -10,10 +10,21 @@ use crate::proc::{Running, now_us};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
 
-/// Processes that take turns of one kind whenever they are told to, and sleep in between. They are
-/// started once for all rounds, so that a round is turns alone and can be short: what the machine
-/// does meanwhile then falls on all kinds of it alike.
-struct Crew(Vec<Running>);
+/// Rounds after which a crew is replaced by a new one: how a process lies in memory is chance, and
+/// should not be the same for all rounds.
+const SHIFT: usize = 25;
+
+/// Processes that take turns of one kind whenever they are told to, and sleep in between. They live
+/// through many rounds, so that a round is turns alone and can be short: what the machine does
+/// meanwhile then falls on all kinds of it alike.
+struct Crew<'a> {
+    place: &'a Place<'a>,
+    kind: &'static str,
+    count: usize,
+    shared: bool,
+    all: Vec<Running>,
+    worked: usize,
+}
 
 /// What a round of turns came to.
 struct Turns {
@@ -21,36 +32,53 @@ struct Turns {
     worst_us: f64,
 }
 
-impl Crew {
-    /// Starts `count` processes, each on its own lock or all on one.
-    fn start(place: &Place<'_>, kind: &str, count: usize, shared: bool) -> Result<Self> {
+impl<'a> Crew<'a> {
+    /// `count` processes, each on its own lock or all on one.
+    fn start(place: &'a Place<'a>, kind: &'static str, count: usize, shared: bool) -> Result<Self> {
+        let mut crew = Self { place, kind, count, shared, all: Vec::new(), worked: 0 };
+        crew.all = crew.shift()?;
+        Ok(crew)
+    }
+
+    fn shift(&self) -> Result<Vec<Running>> {
+        let Self { place, kind, shared, .. } = *self;
         let is_lock = matches!(kind, "plain" | "durable");
         let at = if is_lock { place.url.clone() } else { place.dir.display().to_string() };
         let child = |i| {
             let name = if shared { format!("{kind}-all") } else { format!("{kind}-{i}") };
             Running::talking(&mut place.child(&["churn", kind, &at, &name]))
         };
-        let mut all = (0..count).map(child).collect::<Result<Vec<_>>>()?;
+        let mut all = (0..self.count).map(child).collect::<Result<Vec<_>>>()?;
         for child in &mut all {
             child.hear()?;
         }
-        Ok(Self(all))
+        Ok(all)
     }
 
     /// Lets all of them take turns for so long, and all in the same time: who starts while others
     /// do not yet, or goes on when others have ended, would have more of the machine.
     fn work(&mut self, millis: u32) -> Result<Turns> {
+        if self.worked == SHIFT {
+            self.finish()?;
+            (self.all, self.worked) = (self.shift()?, 0);
+        }
+        self.worked += 1;
         let start = now_us() + 20_000.0;
         let end = start + f64::from(millis) * 1e3;
-        for child in &mut self.0 {
+        for child in &mut self.all {
             child.tell(&format!("{start} {end}"))?;
         }
         let mut found = Turns { per_second: 0.0, worst_us: 0.0 };
-        for child in &mut self.0 {
+        for child in &mut self.all {
             found.per_second += child.hear_number()?;
             found.worst_us = found.worst_us.max(child.hear_number()?);
         }
         Ok(found)
+    }
+
+    /// Lets them end, each well.
+    fn finish(&mut self) -> Result<()> {
+        self.all.drain(..).try_for_each(Running::finish)
     }
 }
 
@@ -72,11 +100,13 @@ pub(super) fn parallel(place: &Place<'_>) -> Result<Vec<Line>> {
 }
 
 /// Writes per second of `count` processes that do `kind`, beside as many that only write and sync.
-fn rates(place: &Place<'_>, kind: &str, count: usize, rounds: Rounds) -> Result<Trio> {
+fn rates(place: &Place<'_>, kind: &'static str, count: usize, rounds: Rounds) -> Result<Trio> {
     let mut subject = Crew::start(place, kind, count, false)?;
     let mut peer = Crew::start(place, "raw", count, false)?;
-    let rate = |crew: &mut Crew| Ok([2.0 * crew.work(200)?.per_second]);
+    let rate = |crew: &mut Crew<'_>| Ok([2.0 * crew.work(200)?.per_second]);
     let [found] = interleave(rounds, Stat::Median, || rate(&mut subject), || rate(&mut peer))?;
+    subject.finish()?;
+    peer.finish()?;
     Ok(found)
 }
 
@@ -84,13 +114,16 @@ fn rates(place: &Place<'_>, kind: &str, count: usize, rounds: Rounds) -> Result<
 pub(super) fn one_lock(place: &Place<'_>) -> Result<Vec<Line>> {
     let mut subject = Crew::start(place, "plain", 64, true)?;
     let mut peer = Crew::start(place, "flock", 64, true)?;
-    let found = |crew: &mut Crew| crew.work(1_000).map(|turns| [turns.worst_us, turns.per_second]);
+    let found =
+        |crew: &mut Crew<'_>| crew.work(1_000).map(|turns| [turns.worst_us, turns.per_second]);
     let [worst, rate] = interleave(
         place.rounds(10, 10),
         Stat::Median,
         || found(&mut subject),
         || found(&mut peer),
     )?;
+    subject.finish()?;
+    peer.finish()?;
     let peer = Some(worst.peer.as_slice());
     let goal = Goal::AtMost(150_000.0);
     Ok(vec![

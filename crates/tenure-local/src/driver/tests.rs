@@ -61,6 +61,7 @@ fn a_file_that_lost_its_bytes_is_not_taken_for_one_where_nothing_was_written() {
     let path = folder.path().join("locks/l");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, "").unwrap();
+    assert!(waiter.slots.is_none() && waiter.ahead.holds && waiter.ahead.end.is_some());
     waiter.next_look = Some(Time::ZERO);
     assert!(matches!(waiter.step(), Err(Error::Damaged { .. })));
     std::fs::write(&path, whole).unwrap();
