@@ -17,6 +17,15 @@ fn lock(folder: &Arc<crate::Folder>) -> Arc<LocalLock> {
     Arc::new(LocalLock::new(store, LockName::new("l").unwrap(), settings))
 }
 
+/// Who holds the lock, and who is next.
+fn held_and_waited_for(folder: &Arc<crate::Folder>) -> (Box<LocalClaim>, Box<LocalClaim>) {
+    let mut holder = LocalClaim::new(&lock(folder), Patience::Forever).unwrap();
+    holder.step().unwrap();
+    let mut waiter = LocalClaim::new(&lock(folder), Patience::Forever).unwrap();
+    waiter.step().unwrap();
+    (holder, waiter)
+}
+
 #[test]
 fn one_who_ended_just_before_it_was_watched_is_looked_at_again_soon() {
     let scratch = Scratch::new();
@@ -54,10 +63,7 @@ fn a_waiter_outlives_the_session_file_of_the_one_ahead() {
 fn a_file_that_lost_its_bytes_is_not_taken_for_one_where_nothing_was_written() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (mut holder, mut waiter) = held_and_waited_for(&folder);
     let path = folder.path().join("locks/l");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, "").unwrap();
@@ -90,10 +96,7 @@ fn a_drop_after_a_refused_release_returns_at_once_and_is_made_good() {
 fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_that_lives_on() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (holder, waiter) = held_and_waited_for(&folder);
     record::fail(0, Errno::IO);
     drop((waiter, holder));
     record::heal();
@@ -113,10 +116,7 @@ fn what_a_refusing_disk_kept_in_the_record_ends_with_the_session_of_a_process_th
 fn a_holder_that_dropped_its_session_and_runs_on_is_noticed_at_the_second_look() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (holder, mut waiter) = held_and_waited_for(&folder);
     rustix::fs::flock(holder.session_fd(), rustix::fs::FlockOperation::Unlock).unwrap();
     let start = Instant::now();
     while !matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })) {
@@ -129,10 +129,7 @@ fn a_holder_that_dropped_its_session_and_runs_on_is_noticed_at_the_second_look()
 fn a_wake_up_that_met_a_busy_guard_is_not_forgotten() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (mut holder, mut waiter) = held_and_waited_for(&folder);
     assert!(waiter.step().unwrap().is_none());
     holder.release().unwrap();
     let mut file = lock_in(&folder, "l");
@@ -146,10 +143,7 @@ fn a_wake_up_that_met_a_busy_guard_is_not_forgotten() {
 fn a_wake_up_that_met_an_error_is_not_forgotten() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (mut holder, mut waiter) = held_and_waited_for(&folder);
     assert!(waiter.step().unwrap().is_none());
     holder.release().unwrap();
     let path = folder.path().join("locks/l");
@@ -164,10 +158,7 @@ fn a_wake_up_that_met_an_error_is_not_forgotten() {
 fn a_release_is_done_even_if_the_next_one_cannot_be_woken() {
     let scratch = Scratch::new();
     let folder = scratch.open();
-    let mut holder = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    holder.step().unwrap();
-    let mut waiter = LocalClaim::new(&lock(&folder), Patience::Forever).unwrap();
-    waiter.step().unwrap();
+    let (mut holder, mut waiter) = held_and_waited_for(&folder);
     let pipes = folder.path().join("wait");
     let pipe = std::fs::read_dir(&pipes).unwrap().next().unwrap().unwrap().path();
     std::fs::remove_file(&pipe).unwrap();
