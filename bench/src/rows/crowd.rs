@@ -1,6 +1,6 @@
 //! Many processes at once: on locks of their own, and on one.
 //!
-//! All processes of a comparison are started and ready before the first may begin.
+//! All processes of a crew are started and ready before the first may begin.
 
 use anyhow::Result;
 
@@ -10,8 +10,8 @@ use crate::proc::{Running, now_us};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
 
-/// Rounds after which a crew is replaced by a new one: how a process lies in memory is chance, and
-/// should not be the same for all rounds.
+/// How often a crew works before a new one takes its place: how a process lies in memory is chance,
+/// and should not be the same for all rounds.
 const SHIFT: usize = 25;
 
 /// Processes that take turns of one kind whenever they are told to, and sleep in between. They live
@@ -33,34 +33,29 @@ struct Turns {
 }
 
 impl<'a> Crew<'a> {
-    /// `count` processes, each on its own lock or all on one.
-    fn start(place: &'a Place<'a>, kind: &'static str, count: usize, shared: bool) -> Result<Self> {
-        let mut crew = Self { place, kind, count, shared, all: Vec::new(), worked: 0 };
-        crew.all = crew.shift()?;
-        Ok(crew)
+    /// A crew of `count`, each on its own lock or all on one. It is started when it has to work.
+    fn new(place: &'a Place<'a>, kind: &'static str, count: usize, shared: bool) -> Self {
+        Self { place, kind, count, shared, all: Vec::new(), worked: 0 }
     }
 
-    fn shift(&self) -> Result<Vec<Running>> {
+    /// Starts new processes in place of those there are.
+    fn replace(&mut self) -> Result<()> {
+        self.finish()?;
         let Self { place, kind, shared, .. } = *self;
         let is_lock = matches!(kind, "plain" | "durable");
         let at = if is_lock { place.url.clone() } else { place.dir.display().to_string() };
-        let child = |i| {
+        for i in 0..self.count {
             let name = if shared { format!("{kind}-all") } else { format!("{kind}-{i}") };
-            Running::talking(&mut place.child(&["churn", kind, &at, &name]))
-        };
-        let mut all = (0..self.count).map(child).collect::<Result<Vec<_>>>()?;
-        for child in &mut all {
-            child.hear()?;
+            self.all.push(Running::talking(&mut place.child(&["churn", kind, &at, &name]))?);
         }
-        Ok(all)
+        self.all.iter_mut().try_for_each(|child| child.hear().map(drop))
     }
 
     /// Lets all of them take turns for so long, and all in the same time: who starts while others
     /// do not yet, or goes on when others have ended, would have more of the machine.
     fn work(&mut self, millis: u32) -> Result<Turns> {
-        if self.worked == SHIFT {
-            self.finish()?;
-            (self.all, self.worked) = (self.shift()?, 0);
+        if self.worked.is_multiple_of(SHIFT) {
+            self.replace()?;
         }
         self.worked += 1;
         let start = now_us() + 20_000.0;
@@ -101,8 +96,8 @@ pub(super) fn parallel(place: &Place<'_>) -> Result<Vec<Line>> {
 
 /// Writes per second of `count` processes that do `kind`, beside as many that only write and sync.
 fn rates(place: &Place<'_>, kind: &'static str, count: usize, rounds: Rounds) -> Result<Trio> {
-    let mut subject = Crew::start(place, kind, count, false)?;
-    let mut peer = Crew::start(place, "raw", count, false)?;
+    let mut subject = Crew::new(place, kind, count, false);
+    let mut peer = Crew::new(place, "raw", count, false);
     let rate = |crew: &mut Crew<'_>| Ok([2.0 * crew.work(200)?.per_second]);
     let [found] = interleave(rounds, Stat::Median, || rate(&mut subject), || rate(&mut peer))?;
     subject.finish()?;
@@ -112,8 +107,8 @@ fn rates(place: &Place<'_>, kind: &'static str, count: usize, rounds: Rounds) ->
 
 /// The longest that any of 64 waited for its turn; flock(2) beside it.
 pub(super) fn one_lock(place: &Place<'_>) -> Result<Vec<Line>> {
-    let mut subject = Crew::start(place, "plain", 64, true)?;
-    let mut peer = Crew::start(place, "flock", 64, true)?;
+    let mut subject = Crew::new(place, "plain", 64, true);
+    let mut peer = Crew::new(place, "flock", 64, true);
     let found =
         |crew: &mut Crew<'_>| crew.work(1_000).map(|turns| [turns.worst_us, turns.per_second]);
     let [worst, rate] = interleave(
