@@ -8,7 +8,7 @@
 //!             └────> report <── machine   lines of a table; where it was measured
 //! ```
 //!
-//! **Every ratio stands beside the peer's ratio to itself from the same rounds**, and every figure
+//! **Every ratio stands beside the peer's ratio to itself from the same rounds**, and every table
 //! in `docs/bench.md` is this program's output as printed.
 
 #![cfg(target_os = "linux")]
