@@ -42,8 +42,9 @@ impl History {
         if let Shared::Together(all) = &mut self.0
             && let Some(all) = Arc::get_mut(all)
         {
-            let too_many = (all.len() + 1).saturating_sub(HISTORY_MAX);
-            all.drain(..too_many);
+            if all.len() >= HISTORY_MAX {
+                all.pop_front();
+            }
             all.push_back(past);
             return;
         }

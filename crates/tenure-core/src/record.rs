@@ -215,6 +215,7 @@ impl Change {
 impl Record {
     /// Carries out `change`. `token` is the token of the hold that begins with it, where the store
     /// knows it beforehand; others fill it in when they read the record.
+    #[inline]
     pub fn apply(&mut self, change: &Change, token: Token) {
         match change {
             Change::Take { holder, ended, strike, tags } => {
@@ -257,10 +258,16 @@ impl Record {
         self.queue.iter().position(|w| w.mark == mark)
     }
 
+    #[inline]
     fn strike(&mut self, marks: &[Mark]) {
         if !marks.is_empty() {
-            self.queue.retain(|w| !marks.contains(&w.mark));
+            self.strike_out(marks);
         }
+    }
+
+    #[cold]
+    fn strike_out(&mut self, marks: &[Mark]) {
+        self.queue.retain(|w| !marks.contains(&w.mark));
     }
 
     fn begin_hold(&mut self, holder: Holder) {
@@ -297,11 +304,17 @@ impl Record {
 
     /// What a hold says of its lock stands in place of what earlier ones said: tags that are only
     /// ever added would be those of no hold, and grow without an end.
+    #[inline]
     fn label(&mut self, tags: &[Text]) {
         if !tags.is_empty() {
-            self.tags = tags.to_vec();
-            self.tags.sort_unstable();
-            self.tags.dedup();
+            self.relabel(tags);
         }
+    }
+
+    #[cold]
+    fn relabel(&mut self, tags: &[Text]) {
+        self.tags = tags.to_vec();
+        self.tags.sort_unstable();
+        self.tags.dedup();
     }
 }

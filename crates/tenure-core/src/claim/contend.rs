@@ -532,14 +532,18 @@ const TAGS_MAX: usize = 256;
 
 /// These tags and those of the record, or only those if all together were too many; none: nothing
 /// is said of tags.
-pub(super) fn joined(mut tags: Vec<Text>, with: Option<&Record>) -> Vec<Text> {
-    if let (Some(record), false) = (with, tags.is_empty()) {
-        tags.extend(record.tags.iter().cloned());
-        tags.sort_unstable();
-        tags.dedup();
-        if tags.len() > TAGS_MAX {
-            tags.clone_from(&record.tags);
-        }
+#[inline]
+pub(super) fn joined(tags: Vec<Text>, with: Option<&Record>) -> Vec<Text> {
+    match with {
+        Some(record) if !tags.is_empty() => with_others(tags, &record.tags),
+        _ => tags,
     }
-    tags
+}
+
+#[cold]
+fn with_others(mut tags: Vec<Text>, others: &[Text]) -> Vec<Text> {
+    tags.extend(others.iter().cloned());
+    tags.sort_unstable();
+    tags.dedup();
+    if tags.len() > TAGS_MAX { others.to_vec() } else { tags }
 }

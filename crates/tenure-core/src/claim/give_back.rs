@@ -51,30 +51,31 @@ impl Claim {
         version: Version,
         ending: Ending,
     ) -> Action {
-        let of = ending.mark;
-        let change = if let Goal::Remainder(term) = ending.goal {
+        let Ending { mark: of, token, .. } = ending;
+        if let Goal::Remainder(term) = ending.goal {
             let mark = self.config.marks.draw();
             // The session stays as the name of who wrote it; the term says that it decides nothing.
-            let session = self.config.session;
-            let token = ending.token;
-            Change::Renew { of, mark, token, term, session, renewed: wall, stamp: now }
-        } else {
-            match self.next_in_line(record) {
-                Err(session) => return Action::Probe(session),
-                Ok((next, strike)) => {
-                    let mark = self.config.marks.draw();
-                    let Parting { end, reason, tags, add } = self.parting(ending.goal);
-                    let tags = joined(tags, add.then_some(record));
-                    let (at, stamp) = (wall, now);
-                    Change::Release { of, end, reason, mark, next, strike, at, stamp, tags }
-                }
-            }
-        };
-        if let Phase::Ending(e) = &mut self.phase {
-            e.sent = true;
+            let change = self.renewal(now, wall, of, mark, token, term);
+            self.note_sent();
+            return self.write(now, mark, Some(version), change);
         }
-        let attempt = change.mark().unwrap_or_default();
-        self.write(now, attempt, Some(version), change)
+        let (next, strike) = match self.next_in_line(record) {
+            Err(session) => return Action::Probe(session),
+            Ok(next) => next,
+        };
+        let mark = self.config.marks.draw();
+        let Parting { end, reason, tags, add } = self.parting(ending.goal);
+        let tags = joined(tags, add.then_some(record));
+        self.note_sent();
+        let (at, stamp) = (wall, now);
+        let change = Change::Release { of, end, reason, mark, next, strike, at, stamp, tags };
+        self.write(now, mark, Some(version), change)
+    }
+
+    fn note_sent(&mut self) {
+        if let Phase::Ending(ending) = &mut self.phase {
+            ending.sent = true;
+        }
     }
 
     /// What is said at this end: of what is only undone nothing.

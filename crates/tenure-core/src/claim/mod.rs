@@ -285,6 +285,7 @@ impl Claim {
         }
     }
 
+    #[inline]
     fn end(&mut self, now: Time, goal: Goal) {
         let Phase::Held(hold) = self.phase else { return };
         // A renewal still under way may land; its mark then is in doubt, not forgotten.
@@ -313,6 +314,7 @@ impl Claim {
     }
 
     /// The answer to the write whose [`Write::attempt`] is `attempt`, in time or late.
+    #[inline]
     pub fn handle_written(&mut self, now: Time, attempt: Mark, outcome: Outcome) {
         match outcome {
             Outcome::Conflict if planted(Bug::RefusedIsLost) => {
@@ -538,34 +540,41 @@ impl Claim {
     }
 
     /// Notes when the holder's entry was first seen as it is now. Only who wants the lock asks.
+    #[inline]
     fn observe(&mut self, now: Time, view: &View<'_>) {
         let Phase::Contending(w) = &self.phase else { return };
-        let View::Is { record, age, .. } = view else {
-            if matches!(view, View::Absent { .. }) {
-                self.seen = None;
-            }
-            return;
-        };
-        match &record.holder {
-            None => self.seen = None,
+        match view {
+            View::Unknown => {}
             // Our own is never waited for.
-            Some(h) if w.own(h).is_some() => self.seen = None,
-            Some(h) if self.seen.as_ref().is_some_and(|s| s.same(h)) => {}
-            Some(h) => self.seen = Some(Seen::of(h, now)),
+            View::Is { record, age, .. } => match &record.holder {
+                Some(h) if w.own(h).is_none() => self.observe_other(now, h, *age),
+                _ => self.seen = None,
+            },
+            View::Absent { .. } => self.seen = None,
+        }
+    }
+
+    fn observe_other(&mut self, now: Time, h: &Holder, age: Option<Duration>) {
+        if !self.seen.as_ref().is_some_and(|s| s.same(h)) {
+            self.seen = Some(Seen::of(h, now));
         }
         // The age may be as old as the view: the largest one seen of an entry says when it began.
         if let (Some(seen), Some(age)) = (&mut self.seen, age) {
-            let renewed = now.before(*age);
+            let renewed = now.before(age);
             seen.renewed_at = Some(seen.renewed_at.map_or(renewed, |t| t.min(renewed)));
         }
     }
 
     /// Settles writes whose answer was lost, by promise 5: our mark in the record, it happened;
     /// the version moved past the expected one without it, nothing is held; else not yet known.
+    #[inline]
     fn settle(&mut self, view: &View<'_>, fresh: bool) {
-        if self.attempts.none_pending() {
-            return;
+        if !self.attempts.none_pending() {
+            self.settle_pending(view, fresh);
         }
+    }
+
+    fn settle_pending(&mut self, view: &View<'_>, fresh: bool) {
         if let View::Is { record, version, .. } = view {
             let holder = record.holder.as_ref();
             if let Some(a) = holder.and_then(|h| self.attempts.take(h.mark)) {
