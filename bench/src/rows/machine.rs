@@ -85,7 +85,7 @@ impl Bare {
             let view = View::Is { record: &self.record, version: self.version, age: None };
             match self.claim.poll(now, Wall::from_micros(self.now / 1_000), &view) {
                 Action::Read => self.claim.handle_read(now, &view),
-                Action::Write(write) => {
+                Action::Write(ref write) => {
                     if write.expected != Some(self.version) {
                         bail!("a write of a version that never was: {:?}", write.expected);
                     }
