@@ -13,10 +13,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{AtFlags, FlockOperation, OFlags, StatxFlags, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use tenure::Released;
 use tenure::blocking::{Attempt, Lock, connect};
 
+use crate::calls::calls_of_a_change;
 use crate::proc::now_us;
 use crate::rows::kills::next;
 
@@ -220,17 +221,6 @@ impl Turn {
 pub fn write_synced(file: &File, at: u64) -> Result<()> {
     file.write_all_at(&[at as u8; 512], at)?;
     Ok(rustix::fs::fdatasync(file)?)
-}
-
-/// What a durable change asks of the kernel, without whatever decides and encodes it; it writes as
-/// much as a header and a record that remembers its last holds.
-fn calls_of_a_change(file: &File, at: u64) -> Result<()> {
-    flock(file, FlockOperation::NonBlockingLockExclusive)?;
-    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
-    file.read_at(&mut [0; 4_096], 0)?;
-    file.write_all_at(&[at as u8; 704], at)?;
-    rustix::fs::fdatasync(file)?;
-    Ok(flock(file, FlockOperation::Unlock)?)
 }
 
 /// For every line, which says from when to when by the clock that all processes share, takes turns:

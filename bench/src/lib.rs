@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cli ──> rows ──> pairs ──> stats      what is measured; in which order; what it says
-//!             ├────> proc, child          commands and processes that are measured
+//!             ├────> proc, child ─> calls  commands and processes that are measured
 //!             ├────> count                system calls, counted
 //!             ├────> cluster              a real API server, and a plain PUT to it
 //!             └────> report <── machine   lines of a table; where it was measured
@@ -13,6 +13,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod calls;
 pub mod child;
 pub mod cli;
 pub mod cluster;

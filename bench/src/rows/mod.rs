@@ -15,6 +15,7 @@ mod library;
 mod machine;
 mod queue;
 mod rest;
+mod wake;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub const ROWS: &[Row] = &[
     ("library-async", "the same through the async library", library::uncontended_async),
     ("durable", "durable acquire beside one write and fdatasync", library::durable),
     ("parallel", "durable, 8-64 processes on locks of their own", crowd::parallel),
-    ("wake-up", "from release in one process to acquired in another", library::wake_up),
+    ("wake-up", "from release in one process to acquired in another", wake::wake_up),
     ("death", "from `kill -9` of the holder to the next command running", death::death),
     ("crowd", "64 writers on one lock for 1 s", crowd::one_lock),
     ("kills", "10,000 processes killed while they work on eight locks", kills::kills),
