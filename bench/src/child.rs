@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use tenure::Released;
 use tenure::blocking::{Attempt, Lock, connect};
 
-use crate::calls::calls_of_a_change;
+use crate::calls::{self, calls_of_a_change};
 use crate::proc::now_us;
 use crate::rows::kills::next;
 
@@ -33,6 +33,7 @@ pub fn main(args: &[String]) -> Result<()> {
         ["kube-turns", url, name] => kube_turns(url, name),
         ["kube-hold", url, name, seconds] => kube_hold(url, name, seconds.parse()?),
         ["reader"] => reader(),
+        ["called", dir] => called(Path::new(dir)),
         ["churn", kind, place, name] => churn(&Turn::open(kind, place, name)?),
         ["hold", url, count] => hold(url, count.parse()?),
         ["phases", url, durable, count] => phases(url, durable == "durable", count.parse()?),
@@ -63,6 +64,17 @@ fn waiter(url: &str, name: &str) -> Result<()> {
         let at = now_us();
         let _ = guard.release()?;
         say(at)?;
+    }
+    Ok(())
+}
+
+/// For every line: makes the calls of one that waits for its turn, and says when it had made them.
+fn called(dir: &Path) -> Result<()> {
+    let waiter = calls::Waiter::new(dir)?;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        waiter.wait()?;
+        say(now_us())?;
     }
     Ok(())
 }

@@ -6,39 +6,61 @@ use anyhow::Result;
 use tenure::blocking::connect;
 
 use super::Place;
+use crate::calls::Releaser;
 use crate::pairs::interleave;
 use crate::proc::{Running, now_us, until};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
 
-/// From just before the release in this process to acquired in another that sleeps; beside it from
-/// a byte written into a pipe to having read it.
+/// From just before the release in this process to acquired in another that sleeps, and the same of
+/// the system calls alone; beside both, from a byte written into a pipe to having read it.
 pub(super) fn wake_up(place: &Place<'_>) -> Result<Vec<Line>> {
     let client = connect(&place.url)?;
     let lock = client.lock("L");
     let mut waiter = Running::talking(&mut place.child(&["waiter", &place.url, "L"]))?;
-    let mut reader = Running::talking(&mut place.child(&["reader"]))?;
-    let asleep = || std::thread::sleep(Duration::from_millis(2));
-    let subject = || {
+    let mut library = || {
         let guard = lock.acquire()?;
         waiter.tell("")?;
         until("the waiter to queue", || Ok(client.show("L")?.queue.len() == 1))?;
         asleep();
         let start = now_us();
         let _ = guard.release()?;
-        Ok([waiter.hear_number()? - start])
+        Ok::<_, anyhow::Error>(waiter.hear_number()? - start)
     };
-    let peer = || {
+    Releaser::prepare(&place.dir)?;
+    let mut called = Running::talking(&mut place.child(&["called", &place.path(".")]))?;
+    let mut releaser = Releaser::new(&place.dir, called.pid())?;
+    let mut calls = || {
+        called.tell("")?;
+        asleep();
+        let start = now_us();
+        releaser.hand_over()?;
+        Ok::<_, anyhow::Error>(called.hear_number()? - start)
+    };
+    let mut reader = Running::talking(&mut place.child(&["reader"]))?;
+    let mut pipe = || {
         asleep();
         let start = now_us();
         reader.tell("")?;
-        Ok([reader.hear_number()? - start])
+        Ok::<_, anyhow::Error>(reader.hear_number()? - start)
     };
-    let [wake] = interleave(place.rounds(1_000, 4_000), Stat::Median, subject, peer)?;
-    let ratio = Goal::AtMost(3.0);
+    let [wake, alone] = interleave(
+        place.rounds(1_000, 4_000),
+        Stat::Median,
+        || Ok([library()?, calls()?]),
+        || Ok([pipe()?, pipe()?]),
+    )?;
+    let ratio =
+        |what, trio, goal| Line::ratio(place.row, what, Unit::Micros, trio, Stat::Median, goal);
     let p99 = Goal::AtMost(200.0);
     Ok(vec![
-        Line::ratio(place.row, "peer: a pipe", Unit::Micros, &wake, Stat::Median, ratio),
+        ratio("peer: a pipe", &wake, Goal::AtMost(3.0)),
         Line::own(place.row, "tail", Unit::Micros, &wake.subject, Some(&wake.peer), Stat::P99, p99),
+        ratio("the system calls alone", &alone, Goal::None),
     ])
+}
+
+/// Until whoever was just told to wait sleeps: two milliseconds, which nothing checks.
+fn asleep() {
+    std::thread::sleep(Duration::from_millis(2));
 }
