@@ -53,7 +53,11 @@ impl Place {
 }
 
 async fn take(client: &Client, name: &str) -> Guard {
-    let acquired = client.lock(name).ttl(TTL).acquire();
+    take_for(client, name, TTL).await
+}
+
+async fn take_for(client: &Client, name: &str, ttl: Duration) -> Guard {
+    let acquired = client.lock(name).ttl(ttl).acquire();
     timeout(Duration::from_secs(20), acquired).await.unwrap().unwrap()
 }
 
@@ -129,14 +133,15 @@ async fn who_stood_in_line_for_long_gives_the_store_its_time_all_the_same() {
 async fn a_standby_sends_nothing_but_its_watch_until_the_holder_is_silent() {
     let place = Place::new();
     let other = place.other().await;
-    let guard = take(&other, "standby").await;
+    // Long enough for a server whose disk stands still for some seconds.
+    let guard = take_for(&other, "standby", 2 * TTL).await;
     let (client, seen) = tapped(place.admin(), &place.name).await;
     let waiting = tokio::spawn(async move { take(&client, "standby").await });
     sleep(Duration::from_secs(1)).await;
     let sent = seen.take();
     assert_eq!((sent.len(), watches(&sent)), (2, 1), "{sent:#?}");
-    // The holder renews each second.
-    sleep(Duration::from_secs(7)).await;
+    // Without the renewals, each two seconds, it would be taken over by then.
+    sleep(Duration::from_secs(8)).await;
     assert!(!waiting.is_finished(), "two hold it");
     assert_eq!(seen.take(), Vec::<String>::new());
     give_back(guard).await;
