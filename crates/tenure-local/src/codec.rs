@@ -30,8 +30,6 @@ pub(crate) struct Body<'a> {
     pub(crate) record: Record,
     /// Where the others are.
     pub(crate) log: Log,
-    /// The bytes of the record's history.
-    pub(crate) past: &'a [u8],
 }
 
 /// What a body is made of beside the record.
@@ -90,6 +88,15 @@ pub(crate) fn encode_in(
 
 /// The body that these bytes are, all of them; `logged`: of a slot that says so.
 pub(crate) fn decode(bytes: &[u8], logged: bool) -> Option<Body<'_>> {
+    decode_in(bytes, logged, &mut PastBytes::default())
+}
+
+/// The same, from what is known of the record's `past`.
+pub(crate) fn decode_in<'a>(
+    bytes: &'a [u8],
+    logged: bool,
+    past: &mut PastBytes,
+) -> Option<Body<'a>> {
     let mut r = Reader::new(bytes);
     let incarnation = u64::from_le_bytes(r.fixed()?);
     let name = r.str()?;
@@ -108,10 +115,9 @@ pub(crate) fn decode(bytes: &[u8], logged: bool) -> Option<Body<'_>> {
     let queue = r.many(Reader::waiter)?.into();
     let log = if logged { r.log()? } else { Log::default() };
     let tags = r.many(Reader::text)?;
-    let past = r.rest;
-    let history = r.many(Reader::past)?.into_iter().collect();
+    let history = past.read(r)?;
     let record = Record { holder, queue, next_ticket, last_token, tags, history };
-    r.rest.is_empty().then_some(Body { incarnation, name, clock, record, log, past })
+    Some(Body { incarnation, name, clock, record, log })
 }
 
 /// What can still be read of bytes that are no whole body, unverified: the name, and whether

@@ -225,7 +225,8 @@ impl Reader<'_> {
                 Some(whole) => whole.get(HEADER..).unwrap_or_default(),
                 None => in_area(self.file, &header, long).map_err(place.fail("read"))?,
             };
-            let body = header.fits(bytes).then(|| codec::decode(bytes, header.logged)).flatten();
+            let fits = header.fits(bytes);
+            let body = fits.then(|| codec::decode_in(bytes, header.logged, past)).flatten();
             let Some(body) = body else {
                 image.slots[newest] = Slot::Bad;
                 continue;
@@ -239,7 +240,6 @@ impl Reader<'_> {
             if let Some(whole) = whole {
                 self.known.note(whole, about);
             }
-            past.note(&body.record.history, body.past);
             let name = if place.lock.is_some() { String::new() } else { body.name.to_owned() };
             image.point_at(newest, header);
             let mut loaded = Loaded::new(about, body.record.into(), name);

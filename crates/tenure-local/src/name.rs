@@ -123,6 +123,15 @@ pub(crate) fn unescape(file: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|name| escape(name) == file)
 }
 
+/// What is named by bytes, behind `prefix`: two digits each.
+pub(crate) fn hex(prefix: &str, bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = String::with_capacity(prefix.len() + 2 * bytes.len());
+    text.push_str(prefix);
+    text.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

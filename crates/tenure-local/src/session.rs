@@ -15,7 +15,7 @@ use tenure_core::{Mark, Session};
 
 use crate::codec::{Reader, Writer};
 use crate::process::{self, Standing};
-use crate::{Error, Folder, Result, facts, group, sys, wait};
+use crate::{Error, Folder, Result, facts, group, name, sys, wait};
 
 /// Where in a session file the command's child writes its number, which is its process group's,
 /// as four bytes, little end first.
@@ -478,7 +478,7 @@ fn group_of(file: &OwnedFd) -> rustix::io::Result<Option<u32>> {
 }
 
 fn file_name(session: Session) -> String {
-    format!("sessions/{}", hex(session))
+    name::hex("sessions/", session.as_bytes())
 }
 
 pub(crate) fn path(folder: &Folder, session: Session) -> PathBuf {
@@ -486,10 +486,7 @@ pub(crate) fn path(folder: &Folder, session: Session) -> PathBuf {
 }
 
 fn hex(session: Session) -> String {
-    let digits = session.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let mut text = String::with_capacity(64);
-    text.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-    text
+    name::hex("", session.as_bytes())
 }
 
 fn unhex(text: &str) -> Option<Session> {

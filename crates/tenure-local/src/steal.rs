@@ -64,7 +64,8 @@ impl LocalLock {
     /// record that cannot be read, a disk that cannot be used, a guard that stays busy.
     pub fn steal(self: &Arc<Self>, target: Target, reason: Text) -> Result<Theft> {
         let kill = Kill { of: target.mark, killed: Vec::new() };
-        let how = (End::Stolen, Some(reason));
+        // A record has a reason or none, and none that is empty.
+        let how = (End::Stolen, Some(reason).filter(|reason| !reason.is_empty()));
         let (report, kill) = LocalClaim::end_other(self, target.mark, how, Some(kill))?;
         Ok(match report {
             Some(Report::Lost(cause)) => Theft::Changed(cause),

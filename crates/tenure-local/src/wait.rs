@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tenure_core::Mark;
 
 use crate::lockwait::lock_exclusive;
-use crate::{Error, Folder, Result, sys};
+use crate::{Error, Folder, Result, name, sys};
 
 /// A waiter's own pipe. Dropping it removes it.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ pub(crate) fn remove_unowned(folder: &Folder, name: &str) {
 }
 
 fn file_name(mark: Mark) -> String {
-    format!("wait/{:032x}", mark.as_u128())
+    name::hex("wait/", &mark.as_u128().to_be_bytes())
 }
 
 fn path(folder: &Folder, mark: Mark) -> PathBuf {

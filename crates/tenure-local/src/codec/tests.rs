@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use tenure_core::HISTORY_MAX;
 
 use super::*;
 use crate::slots::Area;
@@ -155,10 +156,7 @@ proptest! {
         let mut bytes = Vec::new();
         encode(incarnation, &name, clock, &record, &mut bytes);
         let log = Log::default();
-        let mut past = Vec::new();
-        Writer(&mut past).history(&record.history);
-        let past = &past;
-        let body = Body { incarnation, name: &name, clock, record, log, past };
+        let body = Body { incarnation, name: &name, clock, record, log };
         prop_assert_eq!(decode(&bytes, false), Some(body));
         // All of it is needed, and no more is taken.
         for len in 0..bytes.len() {
@@ -199,8 +197,8 @@ proptest! {
     /// Whatever was read or written before, and whichever of the states is written next.
     #[test]
     fn the_kept_bytes_of_the_past_are_never_those_of_another(
-        all in vec(past(), 0..30),
-        steps in vec((0_u8..8, any::<prop::sample::Index>()), 1..60),
+        all in vec(past(), 1..4),
+        steps in vec((0_u8..12, any::<[prop::sample::Index; 3]>()), 1..80),
     ) {
         let encoded = |history: &History| {
             let mut bytes = Vec::new();
@@ -208,18 +206,68 @@ proptest! {
             bytes
         };
         let (mut kept, mut states) = (PastBytes::default(), vec![History::default()]);
-        for (step, index) in steps {
-            let at = index.index(states.len());
+        for (step, [state, one, other]) in steps {
+            // Mostly the newest state, as in life.
+            let last = states.len() - 1;
+            let at = if step % 2 == 0 { last } else { state.index(states.len()) };
             let mut history = states[at].clone();
+            let past = &all[one.index(all.len())];
+            let long = other.index(HISTORY_MAX + 3);
             match step {
-                0 => kept.note(&history, &encoded(&history)),
-                1 => states.push(all.iter().take(index.index(all.len() + 1)).cloned().collect()),
-                _ if all.is_empty() => {}
-                _ => history.push(all[index.index(all.len())].clone()),
+                0..3 => {}
+                3 => history = vec![past.clone(); long].into_iter().collect(),
+                _ => history.push(past.clone()),
             }
-            prop_assert_eq!(kept.of(&history), encoded(&history));
-            states.push(history);
+            let mut bytes = encoded(&history);
+            match step {
+                // Written by this process.
+                0 | 4 | 5 => prop_assert_eq!(kept.of(&history), &bytes[..]),
+                // Not what anybody wrote.
+                3 => {
+                    bytes = vec![long as u8];
+                    (0..long).for_each(|_| Writer(&mut bytes).past(past));
+                }
+                6 => bytes[0] = other.index(2 * HISTORY_MAX) as u8,
+                7 => { let place = other.index(bytes.len()); bytes[place] ^= 1 << one.index(8); }
+                8 => bytes.truncate(other.index(bytes.len())),
+                9 => bytes.extend_from_slice(&encoded(&states[state.index(states.len())])),
+                // Written by another one.
+                _ => {}
+            }
+            let read = kept.read(Reader::new(&bytes));
+            prop_assert_eq!(&read, &PastBytes::default().read(Reader::new(&bytes)));
+            states.push(read.unwrap_or(history));
         }
+    }
+}
+
+#[test]
+fn of_a_past_that_is_known_only_the_newest_is_read() {
+    let past = |n| Past {
+        id: "a".into(),
+        token: Token::new(n),
+        ticket: 0,
+        since: Wall::default(),
+        until: Wall::default(),
+        end: End::Released,
+        reason: None,
+    };
+    let (mut kept, mut history) = (PastBytes::default(), History::default());
+    for n in 0..30 {
+        let before = kept.of(&history).to_vec();
+        let known = kept.read(Reader::new(&before)).unwrap();
+        assert_eq!(known.added_to(&history), Some(None), "read again");
+        let mut bytes = Vec::new();
+        history.push(past(n));
+        Writer(&mut bytes).history(&history);
+        let read = kept.read(Reader::new(&bytes)).unwrap();
+        // Every eighth time a history is put together anew, and then shares nothing.
+        if let Some(added) = read.added_to(&known) {
+            assert_eq!(added, Some(&past(n)));
+        } else {
+            assert_eq!(n % HISTORY_MAX as u64, HISTORY_MAX as u64 - 1, "all were read");
+        }
+        history = read;
     }
 }
 
@@ -242,9 +290,8 @@ fn a_past_that_is_too_long_is_written_as_it_is_kept() {
     for n in 0..20 {
         Writer(&mut bytes).past(&Past { token: Token::new(n), ..one.clone() });
     }
-    let body = decode(&bytes, false).unwrap();
     let mut past = PastBytes::default();
-    past.note(&body.record.history, body.past);
+    let body = decode_in(&bytes, false, &mut past).unwrap();
     let mut again = Vec::new();
     let (front, log) = (usize::MAX, &body.log);
     let frame = Frame { incarnation: 7, name: "name", clock: body.clock, front, log };
