@@ -1,11 +1,11 @@
 //! The system calls of what is measured, made by nobody who decides, encodes or understands anything.
 //!
 //! Owns what rows call "the system calls alone": what their figure would be if all that tenure does
-//! between the calls took no time. The lists are those that `strace` shows of a durable turn, and of
-//! a hand-over to one waiter. **Nothing checks them**: whoever changes what tenure asks of the kernel
-//! changes them here.
+//! between the calls took no time. The lists are those that the row `counts` tells of a durable turn,
+//! and that `strace` shows of a hand-over to one waiter. **Nothing checks them**: whoever changes what
+//! tenure asks of the kernel changes them here.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock};
 use rustix::process::{PidfdFlags, getpid, getppid, pidfd_open};
 
-/// As much as a header and a record that remembers its last holds.
+/// About as much as a header and a record that remembers its last holds.
 const RECORD: usize = 704;
 /// Where a lock's record stands in its file, by turns.
 const SLOTS: [u64; 3] = [0, 1_024, 2_048];
@@ -43,11 +43,17 @@ fn look(file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file as the store does: else a read of it changes its inode.
-fn open(path: &Path, flags: OFlags) -> Result<File> {
+/// How the store opens its files: else a read after a write changes the inode.
+#[must_use]
+pub fn as_the_store(flags: OFlags) -> OpenOptions {
     let mut options = File::options();
     options.custom_flags((OFlags::NOATIME | flags).bits().cast_signed());
-    options.read(true).write(true).open(path).with_context(|| format!("open {}", path.display()))
+    options.read(true).write(true);
+    options
+}
+
+fn open(path: &Path, flags: OFlags) -> Result<File> {
+    as_the_store(flags).open(path).with_context(|| format!("open {}", path.display()))
 }
 
 /// Who hands over.

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -176,10 +176,8 @@ impl Turn {
     fn open(kind: &str, place: &str, name: &str) -> Result<Self> {
         let file = |size| -> Result<File> {
             let path = Path::new(place).join(name);
-            let mut options = OpenOptions::new();
-            // As the store opens its files: else a read after a write changes the inode.
-            options.custom_flags(OFlags::NOATIME.bits().cast_signed());
-            let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut options = calls::as_the_store(OFlags::empty());
+            let file = options.create(true).truncate(false).open(path)?;
             file.write_all_at(&vec![0; size], 0)?;
             file.sync_all()?;
             Ok(file)

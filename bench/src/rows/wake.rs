@@ -22,28 +22,17 @@ pub(super) fn wake_up(place: &Place<'_>) -> Result<Vec<Line>> {
         let guard = lock.acquire()?;
         waiter.tell("")?;
         until("the waiter to queue", || Ok(client.show("L")?.queue.len() == 1))?;
-        asleep();
-        let start = now_us();
-        let _ = guard.release()?;
-        Ok::<_, anyhow::Error>(waiter.hear_number()? - start)
+        wakes(&mut waiter, |_| Ok(guard.release().map(drop)?))
     };
     Releaser::prepare(&place.dir)?;
     let mut called = Running::talking(&mut place.child(&["called", &place.path(".")]))?;
     let mut releaser = Releaser::new(&place.dir, called.pid())?;
     let mut calls = || {
         called.tell("")?;
-        asleep();
-        let start = now_us();
-        releaser.hand_over()?;
-        Ok::<_, anyhow::Error>(called.hear_number()? - start)
+        wakes(&mut called, |_| releaser.hand_over())
     };
     let mut reader = Running::talking(&mut place.child(&["reader"]))?;
-    let mut pipe = || {
-        asleep();
-        let start = now_us();
-        reader.tell("")?;
-        Ok::<_, anyhow::Error>(reader.hear_number()? - start)
-    };
+    let mut pipe = || wakes(&mut reader, |reader| reader.tell(""));
     let [wake, alone] = interleave(
         place.rounds(1_000, 4_000),
         Stat::Median,
@@ -60,7 +49,11 @@ pub(super) fn wake_up(place: &Place<'_>) -> Result<Vec<Line>> {
     ])
 }
 
-/// Until whoever was just told to wait sleeps: two milliseconds, which nothing checks.
-fn asleep() {
+/// Microseconds from before `act` until the one who sleeps says that it woke. It was told to wait two
+/// milliseconds before; nothing checks that it sleeps by then.
+fn wakes(sleeper: &mut Running, act: impl FnOnce(&mut Running) -> Result<()>) -> Result<f64> {
     std::thread::sleep(Duration::from_millis(2));
+    let start = now_us();
+    act(sleeper)?;
+    Ok(sleeper.hear_number()? - start)
 }
