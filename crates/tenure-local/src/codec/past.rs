@@ -18,11 +18,11 @@ use super::{Reader, Writer};
 /// The bytes of the history that was read or written last.
 #[derive(Debug, Default)]
 pub(crate) struct PastBytes {
-    /// Nothing while there are no bytes.
     of: History,
-    /// Begins with how many there are: a number of one byte.
+    /// Begins with how many there are, in one byte. There are no bytes before the first history, and
+    /// for one that was longer than any that is written.
     bytes: Vec<u8>,
-    /// How long each of them is.
+    /// How long each of them is: together as long as the bytes behind the first.
     lens: Vec<usize>,
 }
 
@@ -115,7 +115,8 @@ impl PastBytes {
 
     /// How many bytes the next one pushes out.
     fn surplus(&self) -> usize {
-        if self.lens.len() == HISTORY_MAX { self.lens[0] } else { 0 }
+        let oldest = self.lens.first().filter(|_| self.lens.len() == HISTORY_MAX);
+        oldest.copied().unwrap_or(0)
     }
 
     fn make_room(&mut self) {
@@ -132,7 +133,8 @@ impl PastBytes {
     }
 }
 
-fn anew(history: &History) -> Vec<u8> {
+/// The bytes of `history`, by one who knows nothing.
+pub(super) fn anew(history: &History) -> Vec<u8> {
     let mut bytes = Vec::new();
     Writer(&mut bytes).history(history);
     bytes

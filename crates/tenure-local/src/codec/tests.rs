@@ -200,11 +200,6 @@ proptest! {
         all in vec(past(), 1..4),
         steps in vec((0_u8..12, any::<[prop::sample::Index; 3]>()), 1..80),
     ) {
-        let encoded = |history: &History| {
-            let mut bytes = Vec::new();
-            Writer(&mut bytes).history(history);
-            bytes
-        };
         let (mut kept, mut states) = (PastBytes::default(), vec![History::default()]);
         for (step, [state, one, other]) in steps {
             // Mostly the newest state, as in life.
@@ -218,7 +213,7 @@ proptest! {
                 3 => history = vec![past.clone(); long].into_iter().collect(),
                 _ => history.push(past.clone()),
             }
-            let mut bytes = encoded(&history);
+            let mut bytes = past::anew(&history);
             match step {
                 // Written by this process.
                 0 | 4 | 5 => prop_assert_eq!(kept.of(&history), &bytes[..]),
@@ -230,7 +225,7 @@ proptest! {
                 6 => bytes[0] = other.index(2 * HISTORY_MAX) as u8,
                 7 => { let place = other.index(bytes.len()); bytes[place] ^= 1 << one.index(8); }
                 8 => bytes.truncate(other.index(bytes.len())),
-                9 => bytes.extend_from_slice(&encoded(&states[state.index(states.len())])),
+                9 => bytes.extend_from_slice(&past::anew(&states[state.index(states.len())])),
                 // Written by another one.
                 _ => {}
             }
@@ -241,29 +236,31 @@ proptest! {
     }
 }
 
+/// A hold that was given back, with this token.
+fn released(token: u64) -> Past {
+    let (since, until) = (Wall::default(), Wall::default());
+    let (id, token, end) = ("a".into(), Token::new(token), End::Released);
+    Past { id, token, ticket: 0, since, until, end, reason: None }
+}
+
 #[test]
 fn of_a_past_that_is_known_only_the_newest_is_read() {
-    let past = |n| Past {
-        id: "a".into(),
-        token: Token::new(n),
-        ticket: 0,
-        since: Wall::default(),
-        until: Wall::default(),
-        end: End::Released,
-        reason: None,
-    };
     let (mut kept, mut history) = (PastBytes::default(), History::default());
     for n in 0..30 {
         let before = kept.of(&history).to_vec();
         let known = kept.read(Reader::new(&before)).unwrap();
         assert_eq!(known.added_to(&history), Some(None), "read again");
-        let mut bytes = Vec::new();
-        history.push(past(n));
-        Writer(&mut bytes).history(&history);
+        history.push(released(n));
+        let bytes = past::anew(&history);
+        // What breaks off changes nothing of what is known.
+        for len in 0..bytes.len() {
+            assert_eq!(kept.read(Reader::new(&bytes[..len])), None);
+        }
+        assert_eq!(kept.of(&known), before);
         let read = kept.read(Reader::new(&bytes)).unwrap();
         // Every eighth time a history is put together anew, and then shares nothing.
         if let Some(added) = read.added_to(&known) {
-            assert_eq!(added, Some(&past(n)));
+            assert_eq!(added, Some(&released(n)));
         } else {
             assert_eq!(n % HISTORY_MAX as u64, HISTORY_MAX as u64 - 1, "all were read");
         }
@@ -274,21 +271,12 @@ fn of_a_past_that_is_known_only_the_newest_is_read() {
 /// A history that was written by hand, longer than any that a record keeps.
 #[test]
 fn a_past_that_is_too_long_is_written_as_it_is_kept() {
-    let one = Past {
-        id: "a".into(),
-        token: Token::new(1),
-        ticket: 0,
-        since: Wall::default(),
-        until: Wall::default(),
-        end: End::Released,
-        reason: None,
-    };
     let (mut bytes, mut record) = (Vec::new(), Record::default());
     encode(7, "name", Clock::default(), &record, &mut bytes);
     assert_eq!(bytes.pop(), Some(0), "no history");
     Writer(&mut bytes).number(20);
     for n in 0..20 {
-        Writer(&mut bytes).past(&Past { token: Token::new(n), ..one.clone() });
+        Writer(&mut bytes).past(&released(n));
     }
     let mut past = PastBytes::default();
     let body = decode_in(&bytes, false, &mut past).unwrap();
@@ -296,7 +284,7 @@ fn a_past_that_is_too_long_is_written_as_it_is_kept() {
     let (front, log) = (usize::MAX, &body.log);
     let frame = Frame { incarnation: 7, name: "name", clock: body.clock, front, log };
     encode_in(&frame, &mut past, &body.record, &mut again);
-    record.history = (12..20).map(|n| Past { token: Token::new(n), ..one.clone() }).collect();
+    record.history = (12..20).map(released).collect();
     assert_eq!(decode(&again, false).unwrap().record, record);
 }
 

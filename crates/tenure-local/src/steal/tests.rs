@@ -44,6 +44,25 @@ fn a_hold_that_was_renewed_or_passed_on_is_another_one() {
     assert_eq!(lock.steal(now, "why".into()).unwrap(), Theft::Changed(Cause::Deleted));
 }
 
+/// What the thief knows of its own write is what it reads of it, once others have written, too.
+#[test]
+fn a_theft_without_words_has_no_reason() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let (thief, owner) = (lock(&folder), lock(&folder));
+    for count in 1..4 {
+        let key = owner.store().hold_key().unwrap();
+        let mut claim = LocalClaim::with_key(&owner, Patience::Now, &key).unwrap();
+        claim.step().unwrap();
+        claim.detach(Duration::from_secs(60)).unwrap();
+        thief.steal(seen(&thief), "".into()).unwrap();
+        let record = lock_in(&folder, "l").peek().unwrap().unwrap().record;
+        let stolen = record.history.iter().filter(|past| past.end == End::Stolen);
+        let reasons: Vec<_> = stolen.map(|past| past.reason.as_deref()).collect();
+        assert_eq!(reasons, vec![None; count]);
+    }
+}
+
 /// The thief's own process is the one thing it does not end.
 #[test]
 fn what_cannot_be_ended_keeps_the_lock_and_is_named() {
