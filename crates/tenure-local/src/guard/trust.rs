@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tenure_core::{Record, Term};
+use tenure_core::{End, History, Past, Record, Term, Token, Wall};
 
 use super::Stored;
 use crate::crash::disk::Dice;
@@ -25,6 +25,8 @@ struct Handles {
     a: LockFile,
     b: LockFile,
     serial: u64,
+    /// What records remember of the lock in the random test.
+    ended: History,
 }
 
 impl Handles {
@@ -36,7 +38,7 @@ impl Handles {
         let (mut a, b) = (lock_in(&folder, "l"), lock_in(&other, "l"));
         let make = |token| held(token, session.session(), Term::Session);
         drop(a.create(&session, make).unwrap().unwrap());
-        Self { scratch, folder, session, a, b, serial: 0 }
+        Self { scratch, folder, session, a, b, serial: 0, ended: History::default() }
     }
 
     fn path(&self) -> PathBuf {
@@ -56,6 +58,18 @@ impl Handles {
         let sequence =
             |i: &usize| slots::Slot::decode(&bytes[i * 1024..]).good().map(|h| h.sequence);
         (0..slots::SLOTS).max_by_key(sequence).unwrap() as u64 * 1024
+    }
+
+    fn slots_are_whole(&self) -> bool {
+        let file = fs::read(self.path()).unwrap();
+        (0..slots::SLOTS).all(|slot| {
+            let at = slot * slots::SLOT;
+            slots::Slot::decode(&file[at..]).good().is_some_and(|head| {
+                let inline = (at + slots::HEADER) as u64;
+                let body = if head.is_inline() { inline } else { head.area.offset } as usize;
+                file.get(body..body + head.len as usize).is_some_and(|body| head.fits(body))
+            })
+        })
     }
 
     fn garble(&self, at: u64, len: usize) {
@@ -287,13 +301,28 @@ fn any_history_is_read_as_by_one_who_knows_nothing() {
 
 /// One of the handles writes, fails to, or deletes and creates the lock; or a slot is damaged.
 fn act(is: &mut Handles, dice: &mut Dice) {
-    let record = is.numbered([0, 3, 900, 3_000][dice.below(4)]);
+    for _ in 0..dice.below(3) {
+        is.ended.push(Past {
+            id: ["a", "b"][dice.below(2)].into(),
+            token: Token::new(is.serial),
+            ticket: 0,
+            since: Wall::default(),
+            until: Wall::default(),
+            end: End::Released,
+            reason: None,
+        });
+    }
+    let history = is.ended.clone();
+    let record = Record { history, ..is.numbered([0, 3, 600, 3_000][dice.below(4)]) };
     let session = is.session.session();
     if dice.coin() {
         std::mem::swap(&mut is.a, &mut is.b);
     }
     match dice.below(8) {
-        0 => is.garble(dice.below(3) as u64 * 1024 + dice.below(200) as u64, 1),
+        // One slot at a time: where none is left whole the lock is refused.
+        0 if is.slots_are_whole() => {
+            is.garble(dice.below(3) as u64 * 1024 + dice.below(200) as u64, 1);
+        }
         1 => {
             is.a.lock().unwrap().unwrap().delete().unwrap();
             let make = |token| held(token, session, Term::Session);
@@ -308,9 +337,5 @@ fn act(is: &mut Handles, dice: &mut Dice) {
             record::heal();
         }
         _ => write(&mut is.a, &record, dice.coin()),
-    }
-    // A second damaged slot could hide behind the first: whoever writes next mends one.
-    if afresh(&is.folder).unwrap().damaged {
-        write(&mut is.b, &record, true);
     }
 }
