@@ -9,7 +9,7 @@ use std::time::Duration;
 use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
 use crate::session::{self, About, OwnSession, Verdict};
-use crate::wait::{self, WaitPipe, Way, Woken};
+use crate::wait::{self, COUNT, WaitPipe, Way, Woken};
 use crate::{Clock, Folder, LockName, Result, group, process};
 
 /// How long the killed members of a group are waited for in one look. They end in microseconds
@@ -58,14 +58,15 @@ impl LocalStore {
     /// # Errors
     /// What the system says when it has no random numbers.
     pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
-        let marks = (random_mark()?, AtomicU64::new(0));
+        // Counted from zero, the marks of a contender share all that stands above the count.
+        let marks = (random_mark()? >> COUNT << COUNT, AtomicU64::new(0));
         let (session, spare) = (Mutex::new(None), Mutex::new(None));
         Ok(Self { folder, session, marks, spare, pid: std::process::id() })
     }
 
     /// Marks for one contender: a share of 2^40 of this store's own.
     pub(crate) fn marks(&self) -> Marks {
-        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << 40;
+        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << COUNT;
         Marks::new(self.marks.0.wrapping_add(share))
     }
 
@@ -109,8 +110,11 @@ impl LocalStore {
         Ok(session)
     }
 
-    /// A pipe for the waiter with this mark.
-    pub(crate) fn pipe(&self, mark: Mark) -> Result<WaitPipe> {
+    /// A pipe for the waiter with this mark; `last` is that of the contender's last place in line.
+    pub(crate) fn pipe(&self, mark: Mark, last: Option<WaitPipe>) -> Result<WaitPipe> {
+        if let Some(last) = last {
+            self.keep(last);
+        }
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         match spare.and_then(|pipe| pipe.again(mark).ok()) {
             Some(pipe) => Ok(pipe),

@@ -291,7 +291,7 @@ impl Turn<'_> {
         change: &Change,
     ) -> Result<Outcome> {
         if let Change::Join { waiter, .. } = change {
-            *self.pipe = Some(self.store.pipe(waiter.mark)?);
+            *self.pipe = Some(self.store.pipe(waiter.mark, self.pipe.take())?);
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
         self.note_dead(&stored.record, change);

@@ -1,4 +1,5 @@
-//! Pipes to wake waiters with: one named pipe per waiter, named by its mark.
+//! Pipes to wake waiters with: one named pipe per waiter, named by what all marks of one contender
+//! share.
 //!
 //! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
 //! at the record, and whoever gets none looks from time to time. **The owner keeps both ends open
@@ -16,6 +17,9 @@ use tenure_core::Mark;
 
 use crate::lockwait::lock_exclusive;
 use crate::{Error, Folder, Result, name, sys};
+
+/// How many of a mark's bits are what its contender counts.
+pub(crate) const COUNT: u32 = 40;
 
 /// A waiter's own pipe. Dropping it removes it.
 #[derive(Debug)]
@@ -68,16 +72,20 @@ impl WaitPipe {
         }
     }
 
-    /// The same pipe for another waiter of this process: making one anew costs more than a turn. A
-    /// wake-up meant for the last waiter may still arrive, and is only a hint.
+    /// The same pipe for another waiter of this process: making one anew costs more than a turn, and
+    /// so would another name for that of the same contender. A wake-up meant for the last waiter may
+    /// still arrive, and is only a hint.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; that there is none if somebody removed it.
     pub(crate) fn again(mut self, mark: Mark) -> Result<Self> {
-        let folder = Arc::clone(&self.folder);
-        let (old, new) = (file_name(self.mark), file_name(mark));
-        rustix::fs::renameat(folder.dir(), old.as_str(), folder.dir(), new.as_str())
-            .map_err(|e| Error::system("rename", &path(&folder, self.mark), e))?;
+        let fail = |e| Error::system("name", &path(&self.folder, self.mark), e);
+        if pipe_of(self.mark) != pipe_of(mark) {
+            let (dir, old, new) = (self.folder.dir(), file_name(self.mark), file_name(mark));
+            rustix::fs::renameat(dir, old.as_str(), dir, new.as_str()).map_err(fail)?;
+        } else if sys::is_unlinked(&self.file).map_err(fail)? {
+            return Err(fail(Errno::NOENT));
+        }
         self.mark = mark;
         Ok(self)
     }
@@ -148,7 +156,7 @@ impl Way {
     }
 
     pub(crate) fn leads_to(&self, mark: Mark) -> bool {
-        self.mark == mark
+        pipe_of(self.mark) == pipe_of(mark)
     }
 
     /// As [`wake`].
@@ -220,8 +228,13 @@ pub(crate) fn remove_unowned(folder: &Folder, name: &str) {
     }
 }
 
+/// What names a pipe: marks that differ only in what a contender counts have the same.
+fn pipe_of(mark: Mark) -> u128 {
+    mark.as_u128() >> COUNT
+}
+
 fn file_name(mark: Mark) -> String {
-    name::hex("wait/", &mark.as_u128().to_be_bytes())
+    name::hex("wait/", &pipe_of(mark).to_be_bytes()[COUNT as usize / 8..])
 }
 
 fn path(folder: &Folder, mark: Mark) -> PathBuf {
@@ -233,11 +246,16 @@ mod tests {
     use super::*;
     use crate::testing::Scratch;
 
+    /// A mark of this contender.
+    fn mark_of(contender: u128) -> Mark {
+        Mark::from_u128(contender << COUNT | 1)
+    }
+
     #[test]
     fn a_waiter_is_woken_and_a_gone_one_is_told_apart() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = Mark::from_u128(7);
+        let mark = mark_of(7);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
         let pipe = WaitPipe::create(&folder, mark).unwrap();
         assert!(!pipe.drain());
@@ -251,11 +269,11 @@ mod tests {
     fn a_way_that_was_open_before_its_waiter_ended_leads_nowhere() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = Mark::from_u128(13);
+        let mark = mark_of(13);
         assert!(Way::to(&folder, mark).is_none());
         let pipe = WaitPipe::create(&folder, mark).unwrap();
         let (first, second) = (Way::to(&folder, mark).unwrap(), Way::to(&folder, mark).unwrap());
-        assert!(first.leads_to(mark) && !first.leads_to(Mark::from_u128(14)));
+        assert!(first.leads_to(mark) && !first.leads_to(mark_of(14)));
         assert_eq!(first.wake(&folder).unwrap(), Woken::Yes);
         assert!(pipe.drain());
         drop(pipe);
@@ -266,7 +284,7 @@ mod tests {
     fn a_pipe_used_again_has_its_new_name_only() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let (old, new) = (Mark::from_u128(11), Mark::from_u128(12));
+        let (old, new) = (mark_of(11), mark_of(12));
         let pipe = WaitPipe::create(&folder, old).unwrap().again(new).unwrap();
         assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
         assert_eq!(wake(&folder, new).unwrap(), Woken::Yes);
@@ -277,10 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn a_contender_keeps_the_name_of_its_pipe() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let (first, second) = (mark_of(11), Mark::from_u128(mark_of(11).as_u128() + 1));
+        let pipe = WaitPipe::create(&folder, first).unwrap();
+        let way = Way::to(&folder, first).unwrap();
+        let pipe = pipe.again(second).unwrap();
+        assert!(way.leads_to(second));
+        assert_eq!(way.wake(&folder).unwrap(), Woken::Yes);
+        assert_eq!(wake(&folder, second).unwrap(), Woken::Yes);
+        assert!(pipe.drain());
+        remove(&folder, first);
+        assert!(pipe.again(first).is_err(), "somebody removed it");
+    }
+
+    #[test]
     fn a_pipe_whose_owner_died_wakes_nobody() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = Mark::from_u128(8);
+        let mark = mark_of(8);
         let name = file_name(mark);
         rustix::fs::mkfifoat(folder.dir(), name.as_str(), Mode::RWXU).unwrap();
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
@@ -292,7 +326,7 @@ mod tests {
     fn only_a_pipe_without_an_owner_is_tidied_away() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = Mark::from_u128(10);
+        let mark = mark_of(10);
         let name = file_name(mark);
         let tidy = || remove_unowned(&folder, name.strip_prefix("wait/").unwrap());
         let pipe = WaitPipe::create(&folder, mark).unwrap();
@@ -320,9 +354,9 @@ mod tests {
     fn more_wake_ups_than_a_pipe_holds_are_no_error() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let pipe = WaitPipe::create(&folder, Mark::from_u128(9)).unwrap();
+        let pipe = WaitPipe::create(&folder, mark_of(9)).unwrap();
         for _ in 0..70_000 {
-            assert_eq!(wake(&folder, Mark::from_u128(9)).unwrap(), Woken::Yes);
+            assert_eq!(wake(&folder, mark_of(9)).unwrap(), Woken::Yes);
         }
         assert!(pipe.drain());
     }
