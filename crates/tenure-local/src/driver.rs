@@ -31,7 +31,7 @@ use crate::session::{OwnSession, Ownership, Verdict};
 use crate::slots::FILE;
 use crate::steal::Kill;
 use crate::turn::{Clocks, Position, Rest, Turn};
-use crate::wait::{WaitPipe, Way};
+use crate::wait::{Told, WaitPipe, Way};
 use crate::{Error, LocalLock, LocalStore, Result, session};
 
 mod again;
@@ -88,6 +88,8 @@ pub struct LocalClaim {
     file: Option<Box<LockFile>>,
     reports: VecDeque<Report>,
     pipe: Option<WaitPipe>,
+    /// What it was told since the last look.
+    told: Option<Told>,
     ahead: Ahead,
     /// No need to look before this, unless something wakes us. `None`: look now.
     next_look: Option<Time>,
@@ -197,6 +199,7 @@ impl LocalClaim {
             file: None,
             reports: VecDeque::new(),
             pipe: None,
+            told: None,
             ahead: Ahead::default(),
             next_look: None,
             until: None,
@@ -283,9 +286,9 @@ impl LocalClaim {
         if self.busy.is_some() {
             return Ok(self.next_look.is_none_or(|at| self.lock.store.now() >= at));
         }
-        let woken = self.pipe.as_ref().is_some_and(WaitPipe::drain);
+        self.told = self.pipe.as_ref().and_then(WaitPipe::drain);
         let Some(next_look) = self.next_look else { return Ok(true) };
-        if woken || self.ahead.has_ended() {
+        if self.told.is_some() || self.ahead.has_ended() {
             return Ok(true);
         }
         let now = self.lock.store.now();
@@ -421,6 +424,7 @@ impl LocalClaim {
             claim: &mut self.claim,
             reports: &mut self.reports,
             pipe: &mut self.pipe,
+            told: self.told.take(),
             to_wake: &mut left.to_wake,
             way: &mut left.way,
             dead: &mut left.dead,
@@ -709,6 +713,7 @@ impl LocalClaim {
             file: self.file.take(),
             reports: VecDeque::new(),
             pipe: self.pipe.take(),
+            told: None,
             ahead: Ahead::default(),
             next_look: None,
             until: None,

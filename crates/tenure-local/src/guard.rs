@@ -15,9 +15,10 @@ use tenure_core::{Mark, Record, Time, Token, Version};
 use crate::image::{self, Buffers, Image, Loaded, Place};
 use crate::known::{About, Known};
 use crate::line::Line;
-use crate::lockwait::{lock_exclusive, owner};
+use crate::lockwait::{lock_exclusive, lock_soon, owner};
 use crate::session::OwnSession;
 use crate::slots::{self, FILE, Header, Plan};
+use crate::wait::Told;
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
 /// How far sequences jump at least when a newer record may have been lost.
@@ -149,9 +150,22 @@ impl LockFile {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn lock_within(&mut self, wait: Duration) -> Result<Option<Guard<'_>>> {
+        self.lock_told(wait, None)
+    }
+
+    /// The same for one who was `told` something: if it is that the guard is about to be given back,
+    /// it is tried for without a pause at first.
+    pub(crate) fn lock_told(
+        &mut self,
+        wait: Duration,
+        told: Option<Told>,
+    ) -> Result<Option<Guard<'_>>> {
         loop {
             let Some((opened, place)) = self.open()? else { return Ok(None) };
-            lock_exclusive(&opened.file, wait, || place.path())?;
+            match told {
+                Some(Told::Soon) => lock_soon(&opened.file, wait, || place.path())?,
+                _ => lock_exclusive(&opened.file, wait, || place.path())?,
+            }
             let unlinked = is_unlinked(&opened.file, place);
             if matches!(unlinked, Ok(false)) {
                 break;

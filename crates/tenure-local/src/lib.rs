@@ -68,4 +68,4 @@ pub use session::{About, GROUP_OFFSET, Identity, OwnSession, Verdict, about, pro
 pub use show::{Shown, ShownHolder, pid_of};
 pub use steal::{Target, Theft};
 pub use store::{LocalStore, Options, default_id};
-pub use wait::{WaitPipe, Woken, wake};
+pub use wait::{Told, WaitPipe, Woken, wake};

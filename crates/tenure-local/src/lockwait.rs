@@ -16,6 +16,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// A pause is this share of the time waited so far: the guard changes hands every few dozen
 /// microseconds, and one that looks rarely is overtaken by all that look often.
 const PAUSE_SHARE: u32 = 32;
+/// How long one who was told that the guard is about to come back tries for it without a pause. What
+/// is left to be done when it was told takes some 50 microseconds, about as long as waking up.
+const SOON: Duration = Duration::from_micros(100);
 /// Who waits no longer than this asks again, or does something else, and names nobody.
 const WORTH_A_NAME: Duration = Duration::from_secs(1);
 
@@ -29,6 +32,22 @@ pub(crate) fn lock_exclusive(
         Ok(true) => Ok(()),
         Ok(false) => lock_busy(file, wait, path),
         Err(e) => Err(Error::system("lock", &path(), e)),
+    }
+}
+
+/// The same for one who was told that whoever has it is about to give it back.
+pub(crate) fn lock_soon(file: &OwnedFd, wait: Duration, path: impl Fn() -> PathBuf) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        if sys::try_lock(file, false).map_err(|e| Error::system("lock", &path(), e))? {
+            return Ok(());
+        }
+        let waited = start.elapsed();
+        if waited >= SOON.min(wait) {
+            return lock_busy(file, wait.saturating_sub(waited), path);
+        }
+        // Where all processors are busy, whoever has it may need this one.
+        std::thread::yield_now();
     }
 }
 
@@ -89,7 +108,31 @@ fn pid_of(line: &str, target: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::Mode;
+
     use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn who_was_told_too_soon_waits_like_anybody_else() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        rustix::fs::mkfifoat(folder.dir(), "pipe", Mode::RUSR | Mode::WUSR).unwrap();
+        let open = || sys::open(folder.dir(), "pipe").unwrap();
+        let (one, other) = (open(), open());
+        let lock = |wait| lock_soon(&other, Duration::from_micros(wait), || "pipe".into());
+        assert!(sys::try_lock(&one, false).unwrap());
+        for wait in [0, 10, 5_000] {
+            assert!(matches!(lock(wait), Err(Error::Busy { .. })), "{wait}");
+        }
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| lock(60_000_000));
+            std::thread::sleep(Duration::from_millis(20));
+            sys::unlock(&one);
+            late.join().unwrap().unwrap();
+        });
+        assert!(!sys::try_lock(&one, false).unwrap());
+    }
 
     #[test]
     fn lines_of_proc_locks_are_told_apart() {

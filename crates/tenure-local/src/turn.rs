@@ -14,7 +14,7 @@ use tenure_core::{
 use crate::guard::{Guard, LockFile, Stored};
 use crate::session::{OwnSession, Verdict};
 use crate::steal::Kill;
-use crate::wait::{WaitPipe, Way};
+use crate::wait::{Told, WaitPipe, Way};
 use crate::{Error, LocalStore, LockName, Result};
 
 /// What a look needs and fills in.
@@ -27,9 +27,11 @@ pub(crate) struct Turn<'a> {
     pub(crate) claim: &'a mut Claim,
     pub(crate) reports: &'a mut VecDeque<Report>,
     pub(crate) pipe: &'a mut Option<WaitPipe>,
+    /// What the waiter was told before this look.
+    pub(crate) told: Option<Told>,
     /// Whom the last write made the holder, or left without the one it watched.
     pub(crate) to_wake: &'a mut Option<Mark>,
-    /// The way to the first in line, if it was found alive by that.
+    /// The way to the first in line, if it is open.
     pub(crate) way: &'a mut Option<Way>,
     /// Who was found dead and struck out of the record: to be swept.
     pub(crate) dead: &'a mut Vec<(Session, Option<Mark>)>,
@@ -100,7 +102,7 @@ impl Turn<'_> {
         let mut may_join = self.may_join();
         loop {
             let limit = if may_join { Duration::ZERO } else { self.limit };
-            let absent = match file.lock_within(limit) {
+            let absent = match file.lock_told(limit, self.told) {
                 Ok(Some(guard)) => return self.present(guard),
                 Ok(None) => true,
                 // Where others are at it there will be a line to join. Making a file takes longer
@@ -170,6 +172,7 @@ impl Turn<'_> {
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read_front(self.front())?;
+        self.call_first(&stored.record);
         self.read_clocks();
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
@@ -192,6 +195,17 @@ impl Turn<'_> {
         let rest = self.poll(&mut guard, &mut stored)?;
         guard.bring_back(stored);
         Ok(rest)
+    }
+
+    /// Who ends a hold tells the first in line before all else: while that one wakes up, it is looked
+    /// at and written in. A sync would keep it waiting.
+    fn call_first(&mut self, record: &Record) {
+        let own = self.session.session();
+        let Some(first) = record.queue.front().filter(|first| first.session != own) else { return };
+        if self.claim.state() == State::Ending && !self.durable && !is_detached(record) {
+            *self.way = self.store.way_to(first.mark);
+            self.way.iter().for_each(Way::call);
+        }
     }
 
     fn poll(&mut self, guard: &mut Guard<'_>, stored: &mut Stored) -> Result<Rest> {
@@ -409,19 +423,18 @@ impl Turn<'_> {
         if self.claim.state() != State::Ending {
             return Ok(None);
         }
-        let waiter = record.queue.iter().find(|waiter| waiter.session == session);
-        let Some(way) = waiter.and_then(|waiter| self.store.way_to(waiter.mark)) else {
+        let Some(waiter) = record.queue.iter().find(|waiter| waiter.session == session) else {
             return Ok(None);
         };
-        Ok(match self.store.is_stopped(session)? {
-            Some(false) => {
-                *self.way = Some(way);
-                Some(Verdict::Alive)
-            }
-            Some(true) => Some(Verdict::Stopped),
-            // One that it forked may have its pipe.
-            None => None,
-        })
+        if !self.way.as_ref().is_some_and(|way| way.leads_to(waiter.mark)) {
+            *self.way = self.store.way_to(waiter.mark);
+        }
+        if self.way.is_none() {
+            return Ok(None);
+        }
+        // Where that says nothing: one that it forked may have its pipe.
+        let stopped = self.store.is_stopped(session)?;
+        Ok(stopped.map(|stopped| if stopped { Verdict::Stopped } else { Verdict::Alive }))
     }
 
     /// A dead holder's work may live on without the session: some programs close every descriptor

@@ -2,7 +2,8 @@
 //! share.
 //!
 //! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
-//! at the record, and whoever gets none looks from time to time. **The owner keeps both ends open
+//! at the record, and whoever gets none looks from time to time. To wake up takes longer than to hand
+//! over, so the next in line is told a moment before, and told again when it is done. **The owner keeps both ends open
 //! and the pipe locked, so a pipe that nobody reads has lost its owner.**
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,11 @@ use crate::{Error, Folder, Result, name, sys};
 /// How many of a mark's bits are what its contender counts.
 pub(crate) const COUNT: u32 = 40;
 
+/// The byte that says [`Told::Soon`].
+const SOON: u8 = b'~';
+/// The byte that says [`Told::Now`], as any other does.
+const NOW: u8 = b'!';
+
 /// A waiter's own pipe. Dropping it removes it.
 #[derive(Debug)]
 pub struct WaitPipe {
@@ -29,6 +35,15 @@ pub struct WaitPipe {
     mark: Mark,
     /// Who made it: a forked child's copy is not to remove it.
     pid: u32,
+}
+
+/// What a waiter was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its turn is about to come: whoever has the guard is writing it in, and gives the guard back.
+    Soon,
+    /// There is news in the record.
+    Now,
 }
 
 /// What became of a wake-up.
@@ -95,18 +110,21 @@ impl WaitPipe {
         std::process::id() == self.pid
     }
 
-    /// Takes in all wake-ups that have come; whether there were any.
-    pub fn drain(&self) -> bool {
+    /// Takes in all wake-ups that have come; what the last one said.
+    pub fn drain(&self) -> Option<Told> {
         let mut bytes = [0; 64];
-        let mut any = false;
+        let mut told = None;
         loop {
-            match rustix::io::read(&self.file, &mut bytes) {
-                // What is read short is empty by then.
-                Ok(n) if n > 0 && n < bytes.len() => return true,
-                Ok(n) if n > 0 => any = true,
-                Err(Errno::INTR) => {}
+            let n = match rustix::io::read(&self.file, &mut bytes) {
+                Ok(n) if n > 0 => n,
+                Err(Errno::INTR) => continue,
                 // Empty.
-                _ => return any,
+                _ => return told,
+            };
+            told = Some(if bytes[n - 1] == SOON { Told::Soon } else { Told::Now });
+            // What is read short is empty by then.
+            if n < bytes.len() {
+                return told;
             }
         }
     }
@@ -159,6 +177,12 @@ impl Way {
         pipe_of(self.mark) == pipe_of(mark)
     }
 
+    /// Tells the waiter that its turn is about to come. The way must have been opened just now.
+    pub(crate) fn call(&self) {
+        // Only the wake-up that follows counts.
+        let _ = rustix::io::write(&self.file, &[SOON]);
+    }
+
     /// As [`wake`].
     pub(crate) fn wake(self, folder: &Folder) -> Result<Woken> {
         // Whoever it led to may have ended long ago, and a write would be answered by a signal.
@@ -177,7 +201,7 @@ fn open(folder: &Folder, name: &str) -> rustix::io::Result<OwnedFd> {
 }
 
 fn write(file: &OwnedFd, folder: &Folder, mark: Mark) -> Result<Woken> {
-    match rustix::io::retry_on_intr(|| rustix::io::write(file, b"!")) {
+    match rustix::io::retry_on_intr(|| rustix::io::write(file, &[NOW])) {
         // A full pipe holds wake-ups enough.
         Ok(_) | Err(Errno::AGAIN) => Ok(Woken::Yes),
         Err(Errno::PIPE) => Ok(Woken::Gone),
@@ -258,9 +282,9 @@ mod tests {
         let mark = mark_of(7);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
         let pipe = WaitPipe::create(&folder, mark).unwrap();
-        assert!(!pipe.drain());
+        assert_eq!(pipe.drain(), None);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Yes);
-        assert!(pipe.drain() && !pipe.drain());
+        assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Now), None));
         drop(pipe);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
     }
@@ -275,9 +299,27 @@ mod tests {
         let (first, second) = (Way::to(&folder, mark).unwrap(), Way::to(&folder, mark).unwrap());
         assert!(first.leads_to(mark) && !first.leads_to(mark_of(14)));
         assert_eq!(first.wake(&folder).unwrap(), Woken::Yes);
-        assert!(pipe.drain());
+        assert_eq!(pipe.drain(), Some(Told::Now));
         drop(pipe);
         assert_eq!(second.wake(&folder).unwrap(), Woken::Gone);
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let pipe = WaitPipe::create(&folder, mark_of(15)).unwrap();
+        let way = || Way::to(&folder, mark_of(15)).unwrap();
+        way().call();
+        assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Soon), None));
+        way().call();
+        way().wake(&folder).unwrap();
+        assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Now), None));
+        for _ in 0..64 {
+            way().wake(&folder).unwrap();
+        }
+        way().call();
+        assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Soon), None));
     }
 
     #[test]
@@ -288,7 +330,7 @@ mod tests {
         let pipe = WaitPipe::create(&folder, old).unwrap().again(new).unwrap();
         assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
         assert_eq!(wake(&folder, new).unwrap(), Woken::Yes);
-        assert!(pipe.drain());
+        assert_eq!(pipe.drain(), Some(Told::Now));
         remove(&folder, new);
         assert!(pipe.again(old).is_err(), "somebody removed it");
         assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
@@ -305,7 +347,7 @@ mod tests {
         assert!(way.leads_to(second));
         assert_eq!(way.wake(&folder).unwrap(), Woken::Yes);
         assert_eq!(wake(&folder, second).unwrap(), Woken::Yes);
-        assert!(pipe.drain());
+        assert_eq!(pipe.drain(), Some(Told::Now));
         remove(&folder, first);
         assert!(pipe.again(first).is_err(), "somebody removed it");
     }
@@ -358,6 +400,6 @@ mod tests {
         for _ in 0..70_000 {
             assert_eq!(wake(&folder, mark_of(9)).unwrap(), Woken::Yes);
         }
-        assert!(pipe.drain());
+        assert_eq!(pipe.drain(), Some(Told::Now));
     }
 }

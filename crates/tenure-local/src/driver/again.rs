@@ -44,6 +44,7 @@ impl LocalClaim {
             ending: _,
             once: _,
             patience,
+            told,
             ahead,
             next_look,
             until,
@@ -56,6 +57,6 @@ impl LocalClaim {
         } = self;
         (*patience, *ahead, *slots) = (Patience::Forever, Ahead::default(), None);
         (*next_look, *until, *busy, *orphans) = (None, None, None, None);
-        (*seen, *quiet, *quick) = (0, 0, false);
+        (*seen, *quiet, *quick, *told) = (0, 0, false, None);
     }
 }

@@ -11,9 +11,13 @@ use crate::testing::{Scratch, lock_in, wait_until};
 use crate::{Identity, LockName, Settings};
 
 fn lock(folder: &Arc<crate::Folder>) -> Arc<LocalLock> {
+    lock_as(folder, false)
+}
+
+fn lock_as(folder: &Arc<crate::Folder>, durable: bool) -> Arc<LocalLock> {
     let store = Arc::new(LocalStore::in_folder(Arc::clone(folder)).unwrap());
     let (timing, tags) = (Timing::default(), Vec::new());
-    let settings = Settings { id: "a".into(), timing, tags, durable: false };
+    let settings = Settings { id: "a".into(), timing, tags, durable };
     Arc::new(LocalLock::new(store, LockName::new("l").unwrap(), settings))
 }
 
@@ -24,6 +28,52 @@ fn held_and_waited_for(folder: &Arc<crate::Folder>) -> (Box<LocalClaim>, Box<Loc
     let mut waiter = LocalClaim::new(&lock(folder), Patience::Forever).unwrap();
     waiter.step().unwrap();
     (holder, waiter)
+}
+
+/// The next in line wakes up while the lock is still being handed over; a sync would take longer.
+#[test]
+fn the_next_in_line_is_called_before_the_lock_is_its_own() {
+    for durable in [false, true] {
+        let scratch = Scratch::new();
+        let folder = scratch.open();
+        let claim = || LocalClaim::new(&lock_as(&folder, durable), Patience::Forever).unwrap();
+        let mut claims: Vec<_> = (0..3).map(|_| claim()).collect();
+        claims.iter_mut().for_each(|claim| drop(claim.step().unwrap()));
+        claims[0].release().unwrap();
+        let [_, next, last] = &mut claims[..] else { panic!() };
+        let words = |claim: &LocalClaim| {
+            let mut bytes = [0; 8];
+            let n = rustix::io::read(claim.pipe.as_ref().unwrap(), &mut bytes).unwrap_or(0);
+            String::from_utf8_lossy(&bytes[..n]).into_owned()
+        };
+        assert_eq!(
+            (words(next).as_str(), words(last).as_str()),
+            (["~!", "!"][usize::from(durable)], "")
+        );
+        next.next_look = None;
+        assert!(matches!(next.step().unwrap(), Some(Report::Acquired { .. })));
+    }
+}
+
+/// What was announced may not come: whoever announced it found a reason, or was killed.
+#[test]
+fn one_who_is_called_for_nothing_waits_on() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let (mut holder, mut waiter) = held_and_waited_for(&folder);
+    let mark = lock_in(&folder, "l").peek().unwrap().unwrap().record.queue.front().unwrap().mark;
+    waiter.lock.store.way_to(mark).unwrap().call();
+    let mut other = lock_in(&folder, "l");
+    let kept = other.lock().unwrap().unwrap();
+    // The guard does not come: the caller is to come back soon.
+    assert_eq!(waiter.step().unwrap(), None);
+    assert!(waiter.busy.is_some());
+    drop(kept);
+    wait_until(|| waiter.busy.is_none() || waiter.step().unwrap().is_some());
+    assert_eq!((waiter.claim.state(), waiter.told), (State::Contending, None));
+    assert!(waiter.wake_after().unwrap() > BACKSTOP / 2);
+    holder.release().unwrap();
+    assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
 }
 
 #[test]
