@@ -14,10 +14,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use tenure_core::Mark;
+use tenure_core::{Mark, Session};
 
 use crate::lockwait::lock_exclusive;
-use crate::{Error, Folder, Result, name, sys};
+use crate::process::StatFile;
+use crate::{Error, Folder, Result, name, session, sys};
 
 /// How many of a mark's bits are what its contender counts.
 pub(crate) const COUNT: u32 = 40;
@@ -158,39 +159,55 @@ pub fn wake(folder: &Folder, mark: Mark) -> Result<Woken> {
     }
 }
 
-/// A waiter's pipe, opened before the waiter is to be woken. That it can be opened says that the
+/// A waiter's pipe, opened before the waiter is to be woken. That somebody reads it says that the
 /// waiter's process, or one that it forked, has not ended.
 #[derive(Debug)]
 pub(crate) struct Way {
-    file: OwnedFd,
+    pipe: OwnedFd,
     mark: Mark,
+    session: Session,
+    /// What says whether its process is stopped, once that was asked.
+    stat: Option<StatFile>,
 }
 
 impl Way {
-    /// The way to the waiter with this mark; `None` if there is none to be found.
-    pub(crate) fn to(folder: &Folder, mark: Mark) -> Option<Self> {
-        let file = open(folder, &file_name(mark)).ok()?;
-        Some(Self { file, mark })
+    /// The way to the waiter of this session with this mark; `None` if there is none to be found.
+    pub(crate) fn to(folder: &Folder, session: Session, mark: Mark) -> Option<Self> {
+        let pipe = open(folder, &file_name(mark)).ok()?;
+        Some(Self { pipe, mark, session, stat: None })
     }
 
+    /// Whether it leads there: a contender waits with one pipe for all its marks.
     pub(crate) fn leads_to(&self, mark: Mark) -> bool {
         pipe_of(self.mark) == pipe_of(mark)
     }
 
-    /// Tells the waiter that its turn is about to come. The way must have been opened just now.
+    pub(crate) fn is_of(&self, session: Session) -> bool {
+        self.session == session
+    }
+
+    /// Whether anybody reads the pipe. Whoever it led to may have ended long ago, and a write would be
+    /// answered by a signal.
+    pub(crate) fn is_read(&self) -> bool {
+        let mut ends = [PollFd::new(&self.pipe, PollFlags::empty())];
+        !rustix::event::poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+    }
+
+    /// Tells the waiter that its turn is about to come. That somebody reads the pipe must just have
+    /// been seen.
     pub(crate) fn call(&self) {
         // Only the wake-up that follows counts.
-        let _ = rustix::io::write(&self.file, &[SOON]);
+        let _ = rustix::io::write(&self.pipe, &[SOON]);
+    }
+
+    /// Whether the waiter's process is stopped, if it can be seen from here that it runs.
+    pub(crate) fn is_stopped(&mut self, folder: &Folder) -> Result<Option<bool>> {
+        session::is_stopped(folder, self.session, &mut self.stat)
     }
 
     /// As [`wake`].
-    pub(crate) fn wake(self, folder: &Folder) -> Result<Woken> {
-        // Whoever it led to may have ended long ago, and a write would be answered by a signal.
-        let mut ends = [PollFd::new(&self.file, PollFlags::empty())];
-        if rustix::event::poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0) {
-            return Ok(Woken::Gone);
-        }
-        write(&self.file, folder, self.mark)
+    pub(crate) fn wake(&self, folder: &Folder) -> Result<Woken> {
+        if self.is_read() { write(&self.pipe, folder, self.mark) } else { Ok(Woken::Gone) }
     }
 }
 
@@ -275,6 +292,10 @@ mod tests {
         Mark::from_u128(contender << COUNT | 1)
     }
 
+    fn way_to(folder: &Folder, mark: Mark) -> Option<Way> {
+        Way::to(folder, Session::NONE, mark)
+    }
+
     #[test]
     fn a_waiter_is_woken_and_a_gone_one_is_told_apart() {
         let scratch = Scratch::new();
@@ -294,9 +315,9 @@ mod tests {
         let scratch = Scratch::new();
         let folder = scratch.open();
         let mark = mark_of(13);
-        assert!(Way::to(&folder, mark).is_none());
+        assert!(way_to(&folder, mark).is_none());
         let pipe = WaitPipe::create(&folder, mark).unwrap();
-        let (first, second) = (Way::to(&folder, mark).unwrap(), Way::to(&folder, mark).unwrap());
+        let (first, second) = (way_to(&folder, mark).unwrap(), way_to(&folder, mark).unwrap());
         assert!(first.leads_to(mark) && !first.leads_to(mark_of(14)));
         assert_eq!(first.wake(&folder).unwrap(), Woken::Yes);
         assert_eq!(pipe.drain(), Some(Told::Now));
@@ -309,7 +330,7 @@ mod tests {
         let scratch = Scratch::new();
         let folder = scratch.open();
         let pipe = WaitPipe::create(&folder, mark_of(15)).unwrap();
-        let way = || Way::to(&folder, mark_of(15)).unwrap();
+        let way = || way_to(&folder, mark_of(15)).unwrap();
         way().call();
         assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Soon), None));
         way().call();
@@ -342,7 +363,7 @@ mod tests {
         let folder = scratch.open();
         let (first, second) = (mark_of(11), Mark::from_u128(mark_of(11).as_u128() + 1));
         let pipe = WaitPipe::create(&folder, first).unwrap();
-        let way = Way::to(&folder, first).unwrap();
+        let way = way_to(&folder, first).unwrap();
         let pipe = pipe.again(second).unwrap();
         assert!(way.leads_to(second));
         assert_eq!(way.wake(&folder).unwrap(), Woken::Yes);
