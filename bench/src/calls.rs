@@ -11,10 +11,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, getppid, pidfd_open};
+
+use crate::proc::until;
 
 /// About as much as a header and a record that remembers its last holds.
 const RECORD: usize = 704;
@@ -35,9 +38,13 @@ pub fn calls_of_a_change(file: &File, at: u64) -> Result<()> {
     Ok(flock(file, FlockOperation::Unlock)?)
 }
 
-/// Takes the guard and reads.
+/// Takes the guard, which nobody else has, and reads.
 fn look(file: &File) -> Result<()> {
     flock(file, FlockOperation::NonBlockingLockExclusive)?;
+    look_under(file)
+}
+
+fn look_under(file: &File) -> Result<()> {
     rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
     file.read_at(&mut [0; 4_096], 0)?;
     Ok(())
@@ -59,10 +66,11 @@ fn open(path: &Path, flags: OFlags) -> Result<File> {
 /// Who hands over.
 #[derive(Debug)]
 pub struct Releaser {
-    dir: OwnedFd,
     file: File,
+    /// To the waiter.
+    pipe: OwnedFd,
     /// What says whether the waiter is stopped.
-    stat: String,
+    stat: File,
     handed: usize,
 }
 
@@ -78,33 +86,42 @@ impl Releaser {
         Ok(rustix::fs::mkfifoat(rustix::fs::CWD, dir.join(PIPE), mode)?)
     }
 
-    /// One that hands over to this process, in a folder that was prepared.
+    /// One that hands over to this process, once that waits in a folder that was prepared.
     ///
     /// # Errors
-    /// If it was not.
+    /// If it was not, or nobody does.
     pub fn new(dir: &Path, waiter: u32) -> Result<Self> {
         let file = open(&dir.join("lock"), OFlags::empty())?;
-        let mode = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(dir, mode, Mode::empty())?;
-        Ok(Self { dir, file, stat: format!("/proc/{waiter}/stat"), handed: 0 })
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut pipe = Err(Errno::NXIO);
+        until("the waiter to open its pipe", || {
+            pipe = rustix::fs::open(dir.join(PIPE), flags, Mode::empty());
+            Ok(pipe.as_ref().err() != Some(&Errno::NXIO))
+        })?;
+        let pipe = pipe?;
+        let stat = File::open(format!("/proc/{waiter}/stat"))?;
+        Ok(Self { file, pipe, stat, handed: 0 })
     }
 
-    /// Reads, asks for the waiter, writes as if it were there and not stopped, and wakes it.
+    /// Reads, calls the waiter, asks for it, writes as if it were not stopped, and wakes it.
     ///
     /// # Errors
     /// If any of the calls fails.
     pub fn hand_over(&mut self) -> Result<()> {
         let _ = getpid();
         look(&self.file)?;
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let pipe = rustix::fs::openat(&self.dir, PIPE, flags, Mode::empty())?;
+        self.tell(b"~")?;
         let _ = getpid();
-        let _ = File::open(&self.stat)?.read(&mut [0; 1_024])?;
+        let _ = self.stat.read_at(&mut [0; 1_024], 0)?;
         self.handed += 1;
         self.file.write_all_at(&[2; RECORD], SLOTS[self.handed % SLOTS.len()])?;
         flock(&self.file, FlockOperation::Unlock)?;
-        poll(&mut [PollFd::new(&pipe, PollFlags::empty())], Some(&Timespec::default()))?;
-        rustix::io::write(&pipe, b"!")?;
+        self.tell(b"!")
+    }
+
+    fn tell(&self, word: &[u8]) -> Result<()> {
+        poll(&mut [PollFd::new(&self.pipe, PollFlags::empty())], Some(&Timespec::default()))?;
+        rustix::io::write(&self.pipe, word)?;
         Ok(())
     }
 }
@@ -132,17 +149,23 @@ impl Waiter {
         })
     }
 
-    /// Sleeps until it is woken, then reads.
+    /// Sleeps until it is called, tries for the guard until that is given back, and reads.
     ///
     /// # Errors
     /// If any of the calls fails.
     pub fn wait(&self) -> Result<()> {
+        // The last word of the time before.
+        let _ = (&self.pipe).read(&mut [0; 64]);
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut ends = [readable(self.pipe.as_fd()), readable(self.ahead.as_fd())];
         poll(&mut ends, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))?;
         let _ = (&self.pipe).read(&mut [0; 64])?;
         let _ = getpid();
-        look(&self.file)?;
+        while let Err(busy) = flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            ensure!(busy == Errno::WOULDBLOCK, busy);
+            std::thread::yield_now();
+        }
+        look_under(&self.file)?;
         Ok(flock(&self.file, FlockOperation::Unlock)?)
     }
 }
