@@ -9,15 +9,12 @@ use std::time::Duration;
 use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
 use crate::session::{self, About, OwnSession, Verdict};
-use crate::wait::{self, COUNT, WaitPipe, Way, Woken};
+use crate::wait::{self, WaitPipe, Way, Woken};
 use crate::{Clock, Folder, LockName, Result, group, process};
 
 /// How long the killed members of a group are waited for in one look. They end in microseconds
 /// unless they have much memory to give back or wait for a disk; nobody takes over meanwhile.
 const ORPHANS_WAIT: Duration = Duration::from_secs(2);
-
-/// To how many waiters the ways stay open: two descriptors each.
-const WAYS: usize = 8;
 
 /// Where a store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,9 +32,6 @@ pub struct LocalStore {
     marks: (u128, AtomicU64),
     /// The pipe of a waiter that waits no more, or one made in advance, for the next one.
     spare: Mutex<Option<WaitPipe>>,
-    /// Ways to waiters that were woken by them, the last ones. In a forked child the mutex may be that
-    /// of a thread which is not there.
-    pub(crate) ways: Mutex<Vec<Way>>,
     /// The process that opened it.
     pid: u32,
 }
@@ -64,15 +58,14 @@ impl LocalStore {
     /// # Errors
     /// What the system says when it has no random numbers.
     pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
-        // Counted from zero, the marks of a contender share all that stands above the count.
-        let marks = (random_mark()? >> COUNT << COUNT, AtomicU64::new(0));
-        let (session, spare, ways) = (Mutex::new(None), Mutex::new(None), Mutex::default());
-        Ok(Self { folder, session, marks, spare, ways, pid: std::process::id() })
+        let marks = (random_mark()?, AtomicU64::new(0));
+        let (session, spare) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self { folder, session, marks, spare, pid: std::process::id() })
     }
 
     /// Marks for one contender: a share of 2^40 of this store's own.
     pub(crate) fn marks(&self) -> Marks {
-        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << COUNT;
+        let share = u128::from(self.marks.1.fetch_add(1, Ordering::Relaxed)) << 40;
         Marks::new(self.marks.0.wrapping_add(share))
     }
 
@@ -116,11 +109,8 @@ impl LocalStore {
         Ok(session)
     }
 
-    /// A pipe for the waiter with this mark; `last` is that of the contender's last place in line.
-    pub(crate) fn pipe(&self, mark: Mark, last: Option<WaitPipe>) -> Result<WaitPipe> {
-        if let Some(last) = last {
-            self.keep(last);
-        }
+    /// A pipe for the waiter with this mark.
+    pub(crate) fn pipe(&self, mark: Mark) -> Result<WaitPipe> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         match spare.and_then(|pipe| pipe.again(mark).ok()) {
             Some(pipe) => Ok(pipe),
@@ -150,27 +140,19 @@ impl LocalStore {
         Ok(wait::wake(&self.folder, mark)? == Woken::Yes)
     }
 
-    /// The way to the waiter of this session with this mark, if it is there.
-    pub(crate) fn way_to(&self, session: Session, mark: Mark) -> Option<Way> {
-        let known = || {
-            let mut ways = self.ways.try_lock().ok()?;
-            let i = ways.iter().position(|way| way.is_of(session) && way.leads_to(mark))?;
-            Some(ways.remove(i)).filter(Way::is_read)
-        };
-        known().or_else(|| Way::to(&self.folder, session, mark))
+    /// The way to the waiter with this mark, if it is there.
+    pub(crate) fn way_to(&self, mark: Mark) -> Option<Way> {
+        Way::to(&self.folder, mark)
     }
 
-    /// Wakes the waiter that this way leads to; whether it was there to be woken. The way stays open:
-    /// two that take turns hand over to each other again and again.
+    /// Wakes the waiter that this way leads to; whether it was there to be woken.
     pub(crate) fn wake_by(&self, way: Way) -> Result<bool> {
-        let woken = way.wake(&self.folder)? == Woken::Yes;
-        if woken && let Ok(mut ways) = self.ways.try_lock() {
-            if ways.len() == WAYS {
-                ways.remove(0);
-            }
-            ways.push(way);
-        }
-        Ok(woken)
+        Ok(way.wake(&self.folder)? == Woken::Yes)
+    }
+
+    /// Whether the session's process is stopped, if it can be seen from here that it runs.
+    pub(crate) fn is_stopped(&self, session: Session) -> Result<Option<bool>> {
+        session::is_stopped(&self.folder, session)
     }
 
     pub(crate) fn probe(&self, session: Session) -> Result<Verdict> {

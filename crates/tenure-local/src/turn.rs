@@ -203,7 +203,7 @@ impl Turn<'_> {
         let own = self.session.session();
         let Some(first) = record.queue.front().filter(|first| first.session != own) else { return };
         if self.claim.state() == State::Ending && !self.durable && !is_detached(record) {
-            *self.way = self.store.way_to(first.session, first.mark);
+            *self.way = self.store.way_to(first.mark);
             self.way.iter().for_each(Way::call);
         }
     }
@@ -305,7 +305,7 @@ impl Turn<'_> {
         change: &Change,
     ) -> Result<Outcome> {
         if let Change::Join { waiter, .. } = change {
-            *self.pipe = Some(self.store.pipe(waiter.mark, self.pipe.take())?);
+            *self.pipe = Some(self.store.pipe(waiter.mark)?);
         }
         let token = if change.begins_hold() { guard.next_token()? } else { Token::default() };
         self.note_dead(&stored.record, change);
@@ -427,11 +427,13 @@ impl Turn<'_> {
             return Ok(None);
         };
         if !self.way.as_ref().is_some_and(|way| way.leads_to(waiter.mark)) {
-            *self.way = self.store.way_to(session, waiter.mark);
+            *self.way = self.store.way_to(waiter.mark);
         }
-        let Some(way) = self.way else { return Ok(None) };
+        if self.way.is_none() {
+            return Ok(None);
+        }
         // Where that says nothing: one that it forked may have its pipe.
-        let stopped = way.is_stopped(self.store.folder())?;
+        let stopped = self.store.is_stopped(session)?;
         Ok(stopped.map(|stopped| if stopped { Verdict::Stopped } else { Verdict::Alive }))
     }
 

@@ -1,5 +1,4 @@
-//! Pipes to wake waiters with: one named pipe per waiter, named by what all marks of one contender
-//! share.
+//! Pipes to wake waiters with: one named pipe per waiter, named by its mark.
 //!
 //! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
 //! at the record, and whoever gets none looks from time to time. To wake up takes longer than to hand
@@ -14,14 +13,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use tenure_core::{Mark, Session};
+use tenure_core::Mark;
 
 use crate::lockwait::lock_exclusive;
-use crate::process::StatFile;
-use crate::{Error, Folder, Result, name, session, sys};
-
-/// How many of a mark's bits are what its contender counts.
-pub(crate) const COUNT: u32 = 40;
+use crate::{Error, Folder, Result, name, sys};
 
 /// The byte that says [`Told::Soon`].
 const SOON: u8 = b'~';
@@ -88,20 +83,16 @@ impl WaitPipe {
         }
     }
 
-    /// The same pipe for another waiter of this process: making one anew costs more than a turn, and
-    /// so would another name for that of the same contender. A wake-up meant for the last waiter may
-    /// still arrive, and is only a hint.
+    /// The same pipe for another waiter of this process: making one anew costs more than a turn. A
+    /// wake-up meant for the last waiter may still arrive, and is only a hint.
     ///
     /// # Errors
-    /// What the system says; that there is none if somebody removed it.
+    /// What the system says.
     pub(crate) fn again(mut self, mark: Mark) -> Result<Self> {
-        let fail = |e| Error::system("name", &path(&self.folder, self.mark), e);
-        if pipe_of(self.mark) != pipe_of(mark) {
-            let (dir, old, new) = (self.folder.dir(), file_name(self.mark), file_name(mark));
-            rustix::fs::renameat(dir, old.as_str(), dir, new.as_str()).map_err(fail)?;
-        } else if sys::is_unlinked(&self.file).map_err(fail)? {
-            return Err(fail(Errno::NOENT));
-        }
+        let folder = Arc::clone(&self.folder);
+        let (old, new) = (file_name(self.mark), file_name(mark));
+        rustix::fs::renameat(folder.dir(), old.as_str(), folder.dir(), new.as_str())
+            .map_err(|e| Error::system("rename", &path(&folder, self.mark), e))?;
         self.mark = mark;
         Ok(self)
     }
@@ -159,55 +150,39 @@ pub fn wake(folder: &Folder, mark: Mark) -> Result<Woken> {
     }
 }
 
-/// A waiter's pipe, opened before the waiter is to be woken. That somebody reads it says that the
+/// A waiter's pipe, opened before the waiter is to be woken. That it can be opened says that the
 /// waiter's process, or one that it forked, has not ended.
 #[derive(Debug)]
 pub(crate) struct Way {
-    pipe: OwnedFd,
+    file: OwnedFd,
     mark: Mark,
-    session: Session,
-    /// What says whether its process is stopped, once that was asked.
-    stat: Option<StatFile>,
 }
 
 impl Way {
-    /// The way to the waiter of this session with this mark; `None` if there is none to be found.
-    pub(crate) fn to(folder: &Folder, session: Session, mark: Mark) -> Option<Self> {
-        let pipe = open(folder, &file_name(mark)).ok()?;
-        Some(Self { pipe, mark, session, stat: None })
+    /// The way to the waiter with this mark; `None` if there is none to be found.
+    pub(crate) fn to(folder: &Folder, mark: Mark) -> Option<Self> {
+        let file = open(folder, &file_name(mark)).ok()?;
+        Some(Self { file, mark })
     }
 
-    /// Whether it leads there: a contender waits with one pipe for all its marks.
     pub(crate) fn leads_to(&self, mark: Mark) -> bool {
-        pipe_of(self.mark) == pipe_of(mark)
+        self.mark == mark
     }
 
-    pub(crate) fn is_of(&self, session: Session) -> bool {
-        self.session == session
-    }
-
-    /// Whether anybody reads the pipe. Whoever it led to may have ended long ago, and a write would be
-    /// answered by a signal.
-    pub(crate) fn is_read(&self) -> bool {
-        let mut ends = [PollFd::new(&self.pipe, PollFlags::empty())];
-        !rustix::event::poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
-    }
-
-    /// Tells the waiter that its turn is about to come. That somebody reads the pipe must just have
-    /// been seen.
+    /// Tells the waiter that its turn is about to come. The way must have been opened just now.
     pub(crate) fn call(&self) {
         // Only the wake-up that follows counts.
-        let _ = rustix::io::write(&self.pipe, &[SOON]);
-    }
-
-    /// Whether the waiter's process is stopped, if it can be seen from here that it runs.
-    pub(crate) fn is_stopped(&mut self, folder: &Folder) -> Result<Option<bool>> {
-        session::is_stopped(folder, self.session, &mut self.stat)
+        let _ = rustix::io::write(&self.file, &[SOON]);
     }
 
     /// As [`wake`].
-    pub(crate) fn wake(&self, folder: &Folder) -> Result<Woken> {
-        if self.is_read() { write(&self.pipe, folder, self.mark) } else { Ok(Woken::Gone) }
+    pub(crate) fn wake(self, folder: &Folder) -> Result<Woken> {
+        // Whoever it led to may have ended long ago, and a write would be answered by a signal.
+        let mut ends = [PollFd::new(&self.file, PollFlags::empty())];
+        if rustix::event::poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0) {
+            return Ok(Woken::Gone);
+        }
+        write(&self.file, folder, self.mark)
     }
 }
 
@@ -269,13 +244,8 @@ pub(crate) fn remove_unowned(folder: &Folder, name: &str) {
     }
 }
 
-/// What names a pipe: marks that differ only in what a contender counts have the same.
-fn pipe_of(mark: Mark) -> u128 {
-    mark.as_u128() >> COUNT
-}
-
 fn file_name(mark: Mark) -> String {
-    name::hex("wait/", &pipe_of(mark).to_be_bytes()[COUNT as usize / 8..])
+    name::hex("wait/", &mark.as_u128().to_be_bytes())
 }
 
 fn path(folder: &Folder, mark: Mark) -> PathBuf {
@@ -287,20 +257,11 @@ mod tests {
     use super::*;
     use crate::testing::Scratch;
 
-    /// A mark of this contender.
-    fn mark_of(contender: u128) -> Mark {
-        Mark::from_u128(contender << COUNT | 1)
-    }
-
-    fn way_to(folder: &Folder, mark: Mark) -> Option<Way> {
-        Way::to(folder, Session::NONE, mark)
-    }
-
     #[test]
     fn a_waiter_is_woken_and_a_gone_one_is_told_apart() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = mark_of(7);
+        let mark = Mark::from_u128(7);
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
         let pipe = WaitPipe::create(&folder, mark).unwrap();
         assert_eq!(pipe.drain(), None);
@@ -314,11 +275,11 @@ mod tests {
     fn a_way_that_was_open_before_its_waiter_ended_leads_nowhere() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = mark_of(13);
-        assert!(way_to(&folder, mark).is_none());
+        let mark = Mark::from_u128(13);
+        assert!(Way::to(&folder, mark).is_none());
         let pipe = WaitPipe::create(&folder, mark).unwrap();
-        let (first, second) = (way_to(&folder, mark).unwrap(), way_to(&folder, mark).unwrap());
-        assert!(first.leads_to(mark) && !first.leads_to(mark_of(14)));
+        let (first, second) = (Way::to(&folder, mark).unwrap(), Way::to(&folder, mark).unwrap());
+        assert!(first.leads_to(mark) && !first.leads_to(Mark::from_u128(14)));
         assert_eq!(first.wake(&folder).unwrap(), Woken::Yes);
         assert_eq!(pipe.drain(), Some(Told::Now));
         drop(pipe);
@@ -329,8 +290,8 @@ mod tests {
     fn the_last_word_counts() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let pipe = WaitPipe::create(&folder, mark_of(15)).unwrap();
-        let way = || way_to(&folder, mark_of(15)).unwrap();
+        let pipe = WaitPipe::create(&folder, Mark::from_u128(15)).unwrap();
+        let way = || Way::to(&folder, Mark::from_u128(15)).unwrap();
         way().call();
         assert_eq!((pipe.drain(), pipe.drain()), (Some(Told::Soon), None));
         way().call();
@@ -347,7 +308,7 @@ mod tests {
     fn a_pipe_used_again_has_its_new_name_only() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let (old, new) = (mark_of(11), mark_of(12));
+        let (old, new) = (Mark::from_u128(11), Mark::from_u128(12));
         let pipe = WaitPipe::create(&folder, old).unwrap().again(new).unwrap();
         assert_eq!(wake(&folder, old).unwrap(), Woken::Gone);
         assert_eq!(wake(&folder, new).unwrap(), Woken::Yes);
@@ -358,26 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn a_contender_keeps_the_name_of_its_pipe() {
-        let scratch = Scratch::new();
-        let folder = scratch.open();
-        let (first, second) = (mark_of(11), Mark::from_u128(mark_of(11).as_u128() + 1));
-        let pipe = WaitPipe::create(&folder, first).unwrap();
-        let way = way_to(&folder, first).unwrap();
-        let pipe = pipe.again(second).unwrap();
-        assert!(way.leads_to(second));
-        assert_eq!(way.wake(&folder).unwrap(), Woken::Yes);
-        assert_eq!(wake(&folder, second).unwrap(), Woken::Yes);
-        assert_eq!(pipe.drain(), Some(Told::Now));
-        remove(&folder, first);
-        assert!(pipe.again(first).is_err(), "somebody removed it");
-    }
-
-    #[test]
     fn a_pipe_whose_owner_died_wakes_nobody() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = mark_of(8);
+        let mark = Mark::from_u128(8);
         let name = file_name(mark);
         rustix::fs::mkfifoat(folder.dir(), name.as_str(), Mode::RWXU).unwrap();
         assert_eq!(wake(&folder, mark).unwrap(), Woken::Gone);
@@ -389,7 +334,7 @@ mod tests {
     fn only_a_pipe_without_an_owner_is_tidied_away() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let mark = mark_of(10);
+        let mark = Mark::from_u128(10);
         let name = file_name(mark);
         let tidy = || remove_unowned(&folder, name.strip_prefix("wait/").unwrap());
         let pipe = WaitPipe::create(&folder, mark).unwrap();
@@ -417,9 +362,9 @@ mod tests {
     fn more_wake_ups_than_a_pipe_holds_are_no_error() {
         let scratch = Scratch::new();
         let folder = scratch.open();
-        let pipe = WaitPipe::create(&folder, mark_of(9)).unwrap();
+        let pipe = WaitPipe::create(&folder, Mark::from_u128(9)).unwrap();
         for _ in 0..70_000 {
-            assert_eq!(wake(&folder, mark_of(9)).unwrap(), Woken::Yes);
+            assert_eq!(wake(&folder, Mark::from_u128(9)).unwrap(), Woken::Yes);
         }
         assert_eq!(pipe.drain(), Some(Told::Now));
     }

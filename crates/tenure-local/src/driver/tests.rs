@@ -61,8 +61,8 @@ fn one_who_is_called_for_nothing_waits_on() {
     let scratch = Scratch::new();
     let folder = scratch.open();
     let (mut holder, mut waiter) = held_and_waited_for(&folder);
-    let queue = lock_in(&folder, "l").peek().unwrap().unwrap().record.queue;
-    waiter.lock.store.way_to(queue[0].session, queue[0].mark).unwrap().call();
+    let mark = lock_in(&folder, "l").peek().unwrap().unwrap().record.queue.front().unwrap().mark;
+    waiter.lock.store.way_to(mark).unwrap().call();
     let mut other = lock_in(&folder, "l");
     let kept = other.lock().unwrap().unwrap();
     // The guard does not come: the caller is to come back soon.
@@ -427,56 +427,8 @@ fn a_dead_waiter_whose_pipe_somebody_reads_is_not_handed_the_lock() {
     record.queue[0].session = Identity { start: own.start - 1, ..own }.session();
     guard.write(&record, false).unwrap();
     drop(guard);
-    assert!(holder.lock.store.way_to(record.queue[0].session, mark).is_some());
+    assert!(holder.lock.store.way_to(mark).is_some());
     released(holder);
     let record = file.peek().unwrap().unwrap().record;
     assert_eq!((record.holder, record.queue.len()), (None, 0));
-}
-
-/// Two that take turns do not look for each other again, and whoever is gone is noticed.
-#[test]
-fn the_way_to_who_was_woken_by_it_stays_open() {
-    let scratch = Scratch::new();
-    let folder = scratch.open();
-    let locks = [lock(&folder), lock(&folder)];
-    let ways = || locks.each_ref().map(|lock| lock.store().ways.lock().unwrap().len());
-    let queued = |i: usize| {
-        let mut claim = LocalClaim::new(&locks[i], Patience::Forever).unwrap();
-        claim.step().unwrap();
-        claim
-    };
-    let (mut holder, mut waiter) = (queued(0), queued(1));
-    for turn in 0..4 {
-        assert_eq!(ways(), [[0, 0], [1, 0], [1, 1], [1, 1]][turn]);
-        holder.release().unwrap();
-        holder.leave();
-        assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
-        (holder, waiter) = (waiter, queued(turn % 2));
-    }
-    let (session, mark) = (waiter.session.session(), waiter.claim.queued().unwrap());
-    let store = Arc::clone(&holder.lock.store);
-    let way = store.way_to(session, mark).unwrap();
-    assert_eq!(ways(), [0, 1], "the one that was open");
-    assert!(store.wake_by(way).unwrap());
-    drop(waiter);
-    locks[1].store().pipe(Mark::from_u128(1), None).unwrap();
-    assert_eq!(ways(), [1, 1]);
-    assert!(store.way_to(session, mark).is_none(), "nobody reads there");
-    assert_eq!(ways(), [0, 1]);
-}
-
-#[test]
-fn no_more_ways_stay_open_than_a_few() {
-    let scratch = Scratch::new();
-    let folder = scratch.open();
-    let store = LocalStore::in_folder(Arc::clone(&folder)).unwrap();
-    let marks: Vec<_> = (0..20).map(|_| store.marks().draw()).collect();
-    let pipes: Vec<_> =
-        marks.iter().map(|mark| WaitPipe::create(&folder, *mark).unwrap()).collect();
-    for mark in &marks {
-        assert!(store.wake_by(store.way_to(Session::NONE, *mark).unwrap()).unwrap());
-    }
-    let ways = store.ways.lock().unwrap();
-    assert!(ways.iter().all(|way| marks[12..].iter().any(|mark| way.leads_to(*mark))));
-    assert_eq!((ways.len(), pipes.len()), (8, 20));
 }

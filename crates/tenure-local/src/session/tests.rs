@@ -131,7 +131,7 @@ fn a_sweep_takes_unfinished_files_and_the_pipe_and_nothing_else() {
     let folder = scratch.open();
     let (dead, living) = (of_one_gone(&folder), session_in(&folder));
     let mark = Mark::from_u128(5);
-    let left = [dead.temp_name(), dead.temp_name(), format!("wait/{:022x}", mark.as_u128() >> 40)];
+    let left = [dead.temp_name(), dead.temp_name(), format!("wait/{:032x}", mark.as_u128())];
     let kept = living.temp_name();
     for file in left.iter().chain([&kept]) {
         std::fs::write(folder.path().join(file), "").unwrap();
