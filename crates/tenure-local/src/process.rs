@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tenure_core::Session;
 
-use crate::facts::try_read_proc;
 use crate::{Error, Folder, Identity, Result};
 
 /// One process's line in `/proc/PID/stat`, as far as it matters.
@@ -49,15 +49,42 @@ pub(crate) enum Standing {
     Gone,
 }
 
+/// One process's `/proc/PID/stat`, open. It stays that process's, also when its number has passed to
+/// another.
+#[derive(Debug)]
+pub(crate) struct StatFile(OwnedFd);
+
+impl StatFile {
+    /// `None` if there is no such process, or it is hidden from us.
+    fn open(pid: u32) -> Result<Option<Self>> {
+        let path = stat_path(pid);
+        match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Ok(Some(Self(file))),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+            Err(e) => Err(Error::system("open", Path::new(&path), e)),
+        }
+    }
+
+    /// `None` if the process has ended.
+    fn read(&self, pid: u32) -> Result<Option<Stat>> {
+        // What matters of it stands in the first half of that.
+        let mut bytes = [0; 1024];
+        match rustix::io::retry_on_intr(|| rustix::io::pread(&self.0, &mut bytes[..], 0)) {
+            Ok(n) => Ok(parse(&String::from_utf8_lossy(&bytes[..n]))),
+            Err(Errno::SRCH) => Ok(None),
+            Err(e) => Err(Error::system("read", Path::new(&stat_path(pid)), e)),
+        }
+    }
+}
+
+fn stat_path(pid: u32) -> String {
+    format!("/proc/{pid}/stat")
+}
+
 /// Reads `/proc/PID/stat`; `None` if there is no such process, or it is hidden from us. An error is
 /// neither: nobody counts as gone because, say, there are too many open files.
 pub(crate) fn stat_of(pid: u32) -> Result<Option<Stat>> {
-    let path = format!("/proc/{pid}/stat");
-    match try_read_proc(&path) {
-        Ok(text) => Ok(parse(&text)),
-        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
-        Err(e) => Err(Error::system("read", Path::new(&path), e)),
-    }
+    StatFile::open(pid)?.map_or(Ok(None), |file| file.read(pid))
 }
 
 /// This process's own line.
@@ -67,7 +94,16 @@ pub(crate) fn own_stat() -> Result<Option<Stat>> {
 
 /// How the process that was recorded as `pid` with this start time stands now.
 pub(crate) fn standing(pid: u32, start: u64) -> Result<Standing> {
-    Ok(match stat_of(pid)? {
+    standing_by(&mut None, pid, start)
+}
+
+/// The same, by its file if that is open; else it is opened, and left open for the next time.
+pub(crate) fn standing_by(file: &mut Option<StatFile>, pid: u32, start: u64) -> Result<Standing> {
+    if file.is_none() {
+        *file = StatFile::open(pid)?;
+    }
+    let stat = file.as_ref().map_or(Ok(None), |file| file.read(pid));
+    Ok(match stat? {
         Some(stat) if stat.start != start || stat.has_ended() => Standing::Gone,
         None => Standing::Gone,
         Some(Stat { state: 'T' | 't', .. }) => Standing::Stopped,

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tenure_core::{Mark, Session};
 
 use crate::codec::{Reader, Writer};
-use crate::process::{self, Standing};
+use crate::process::{self, Standing, StatFile};
 use crate::{Error, Folder, Result, facts, group, name, sys, wait};
 
 /// Where in a session file the command's child writes its number, which is its process group's,
@@ -89,10 +89,18 @@ impl Identity {
 
     /// How the process stands, if it can be seen from here.
     fn standing(&self, folder: &Folder) -> Result<Option<Standing>> {
+        self.standing_by(folder, &mut None)
+    }
+
+    fn standing_by(
+        &self,
+        folder: &Folder,
+        file: &mut Option<StatFile>,
+    ) -> Result<Option<Standing>> {
         if !self.is_here(folder) {
             return Ok(None);
         }
-        let standing = process::standing(self.pid, self.start);
+        let standing = process::standing_by(file, self.pid, self.start);
         // Number and start time together are found in no other namespace's `/proc`. That they are
         // not found, or may not be looked at, says nothing there.
         if matches!(standing, Ok(Standing::Running | Standing::Stopped)) || facts::is_own_proc() {
@@ -308,9 +316,14 @@ pub fn probe(folder: &Folder, session: Session) -> Result<Verdict> {
     })
 }
 
-/// Whether the session's process is stopped; `None` if it has ended, or cannot be seen from here.
-pub(crate) fn is_stopped(folder: &Folder, session: Session) -> Result<Option<bool>> {
-    Ok(match Identity::of(session).standing(folder)? {
+/// Whether the session's process is stopped; `None` if it has ended, or cannot be seen from here. What
+/// says so is left open for the next time.
+pub(crate) fn is_stopped(
+    folder: &Folder,
+    session: Session,
+    file: &mut Option<StatFile>,
+) -> Result<Option<bool>> {
+    Ok(match Identity::of(session).standing_by(folder, file)? {
         Some(Standing::Running) => Some(false),
         Some(Standing::Stopped) => Some(true),
         Some(Standing::Gone) | None => None,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tenure_core::{Mark, Marks, Session, Time, Token, Wall};
 
+use crate::process::StatFile;
 use crate::session::{self, About, OwnSession, Verdict};
 use crate::wait::{self, WaitPipe, Way, Woken};
 use crate::{Clock, Folder, LockName, Result, group, process};
@@ -15,6 +16,9 @@ use crate::{Clock, Folder, LockName, Result, group, process};
 /// How long the killed members of a group are waited for in one look. They end in microseconds
 /// unless they have much memory to give back or wait for a disk; nobody takes over meanwhile.
 const ORPHANS_WAIT: Duration = Duration::from_secs(2);
+
+/// Of how many processes what says whether they are stopped stays open: a descriptor each.
+const STATS: usize = 8;
 
 /// Where a store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,9 @@ pub struct LocalStore {
     marks: (u128, AtomicU64),
     /// The pipe of a waiter that waits no more, or one made in advance, for the next one.
     spare: Mutex<Option<WaitPipe>>,
+    /// What says whether a process is stopped, of those it was asked of last. In a forked child the
+    /// mutex may be that of a thread which is not there.
+    pub(crate) stats: Mutex<Vec<(Session, StatFile)>>,
     /// The process that opened it.
     pid: u32,
 }
@@ -59,8 +66,8 @@ impl LocalStore {
     /// What the system says when it has no random numbers.
     pub fn in_folder(folder: Arc<Folder>) -> Result<Self> {
         let marks = (random_mark()?, AtomicU64::new(0));
-        let (session, spare) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self { folder, session, marks, spare, pid: std::process::id() })
+        let (session, spare, stats) = (Mutex::new(None), Mutex::new(None), Mutex::default());
+        Ok(Self { folder, session, marks, spare, stats, pid: std::process::id() })
     }
 
     /// Marks for one contender: a share of 2^40 of this store's own.
@@ -152,7 +159,23 @@ impl LocalStore {
 
     /// Whether the session's process is stopped, if it can be seen from here that it runs.
     pub(crate) fn is_stopped(&self, session: Session) -> Result<Option<bool>> {
-        session::is_stopped(&self.folder, session)
+        let known = || {
+            let mut stats = self.stats.try_lock().ok()?;
+            let known = stats.iter().position(|(of, _)| *of == session)?;
+            Some(stats.remove(known).1)
+        };
+        let mut stat = known();
+        let stopped = session::is_stopped(&self.folder, session, &mut stat)?;
+        // Two that take turns ask about each other again and again.
+        let kept = stat.filter(|_| stopped.is_some());
+        if let (Some(stat), Ok(mut stats)) = (kept, self.stats.try_lock()) {
+            stats.retain(|(of, _)| *of != session);
+            if stats.len() == STATS {
+                stats.remove(0);
+            }
+            stats.push((session, stat));
+        }
+        Ok(stopped)
     }
 
     pub(crate) fn probe(&self, session: Session) -> Result<Verdict> {

@@ -432,3 +432,61 @@ fn a_dead_waiter_whose_pipe_somebody_reads_is_not_handed_the_lock() {
     let record = file.peek().unwrap().unwrap().record;
     assert_eq!((record.holder, record.queue.len()), (None, 0));
 }
+
+/// Two that take turns do not look for each other again, and whoever is gone is noticed.
+#[test]
+fn what_says_whether_the_next_is_stopped_stays_open() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let locks = [lock(&folder), lock(&folder)];
+    let stats = || locks.each_ref().map(|lock| lock.store().stats.lock().unwrap().len());
+    let queued = |i: usize| {
+        let mut claim = LocalClaim::new(&locks[i], Patience::Forever).unwrap();
+        claim.step().unwrap();
+        claim
+    };
+    let (mut holder, mut waiter) = (queued(0), queued(1));
+    for turn in 0..4 {
+        assert_eq!(stats(), [[0, 0], [1, 0], [1, 1], [1, 1]][turn]);
+        holder.release().unwrap();
+        holder.leave();
+        assert!(matches!(waiter.step().unwrap(), Some(Report::Acquired { .. })));
+        (holder, waiter) = (waiter, queued(turn % 2));
+    }
+}
+
+#[test]
+fn what_says_of_the_dead_is_closed_and_no_more_stays_open_than_a_few() {
+    let scratch = Scratch::new();
+    let store = LocalStore::in_folder(scratch.open()).unwrap();
+    let own = Identity::of(lock(store.folder()).store().session("a").unwrap().session());
+    let mut children: Vec<_> =
+        (0..20).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+    let session = |child: &std::process::Child| {
+        let start = crate::process::stat_of(child.id()).unwrap().unwrap().start;
+        Identity { pid: child.id(), start, ..own }.session()
+    };
+    let sessions: Vec<_> = children.iter().map(session).collect();
+    for session in sessions.iter().chain(&sessions[12..]) {
+        assert_eq!(store.is_stopped(*session).unwrap(), Some(false));
+    }
+    let known = || store.stats.lock().unwrap().iter().map(|(of, _)| *of).collect::<Vec<_>>();
+    assert_eq!(known(), sessions[12..]);
+    let signal = |i: usize, signal| {
+        let pid = rustix::process::Pid::from_child(&children[i]);
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    signal(19, rustix::process::Signal::STOP);
+    wait_until(|| store.is_stopped(sessions[19]).unwrap() == Some(true));
+    signal(19, rustix::process::Signal::CONT);
+    wait_until(|| store.is_stopped(sessions[19]).unwrap() == Some(false));
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(known().len(), 8);
+    for session in &sessions {
+        assert_eq!(store.is_stopped(*session).unwrap(), None);
+    }
+    assert_eq!(known(), []);
+}
