@@ -21,9 +21,6 @@ use crate::slots::{self, FILE, Header, Plan};
 use crate::wait::Told;
 use crate::{Clock, Error, Folder, LockName, Result, codec, facts, sys};
 
-/// How far sequences jump at least when a newer record may have been lost.
-const SEQUENCE_JUMP: u64 = 1 << 32;
-
 /// What a lock's file says, and what must be known to judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -335,8 +332,7 @@ impl Guard<'_> {
             Some(_) if stamp == state.stamp => state.clock,
             Some(_) => folder.clock(),
         };
-        let skip = (jump(image)?, folder.tokens().floor());
-        let header = state.next_header(image, record.last_token, synced, skip);
+        let header = state.next_header(image, record.last_token, synced, folder.tokens().floor());
         if header.synced && header.entry_due {
             sys::sync_dir(folder.dir(), "locks").map_err(place.fail("sync"))?;
             state.entry_known = true;
@@ -405,7 +401,7 @@ impl Guard<'_> {
         }
         let damaged = self.image.damaged;
         if damaged && self.state.as_ref().is_some_and(|state| !state.raised) {
-            self.folder.tokens().raise()?;
+            self.folder.tokens().raise_past(self.image.header.sequence)?;
         }
         let place = place(self.folder, self.name);
         let state = self.state.as_mut().ok_or_else(|| place.fail("read")(Errno::BADF))?;
@@ -461,15 +457,11 @@ impl State {
     }
 
     /// The header of the next write, but for what depends on the slot it goes to.
-    fn next_header(
-        &self,
-        image: &Image,
-        last_token: Token,
-        synced: bool,
-        (jump, floor): (u64, u64),
-    ) -> Header {
+    fn next_header(&self, image: &Image, last_token: Token, synced: bool, floor: u64) -> Header {
         let (last, damaged) = (&image.header, image.damaged);
-        let sequence = last.sequence.saturating_add(jump).max(if damaged { floor } else { 0 });
+        // What was lost may have been seen by others. The floor was raised beyond its sequences.
+        let least = if damaged { floor } else { 0 };
+        let sequence = last.sequence.saturating_add(1).max(least);
         let settled = self.fresh.is_some_and(|token| last_token >= token);
         Header {
             sequence,
@@ -486,13 +478,6 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         sys::unlock(&self.opened.file);
     }
-}
-
-/// How far the next sequence is, where a newer record may have been lost. Others may have seen that
-/// one: its sequence is not used again, also if what is written now is lost and written from the same
-/// older record once more. So the jump has 32 random bits.
-fn jump(image: &Image) -> Result<u64> {
-    Ok(if image.damaged { SEQUENCE_JUMP + (facts::random_u64()? >> 32) } else { 1 })
 }
 
 fn place<'a>(folder: &'a Folder, name: &'a LockName) -> Place<'a> {

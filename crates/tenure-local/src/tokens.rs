@@ -39,6 +39,10 @@ const BLOCK: u64 = 1 << 16;
 /// thousands of new locks a second are needed for tokens to run ahead of the clock; and the clock
 /// is all that helps when the whole store is deleted.
 const ROOM: u64 = 1 << 8;
+/// More writes of one lock than damage can have lost behind the newest whole slot, if the clock was
+/// set back meanwhile; else the clock is above them all. By so much tokens run ahead of the clock after
+/// damage: 16 s.
+const LOST: u64 = 1 << 24;
 /// The wall clock counts only while its tokens stay exact in a JSON number.
 const CLOCK_MAX: u64 = 1 << 53;
 
@@ -68,6 +72,8 @@ enum Raise {
     Above(u64),
     /// To at least this.
     To(u64),
+    /// Above every token given so far and this, and further than what may have been lost behind it.
+    Past(u64),
 }
 
 /// The open tokens file, with what this process last read from it.
@@ -148,6 +154,14 @@ impl Tokens {
         Ok(self.floor())
     }
 
+    /// Raises the floor above every token given so far, and above the sequences of all records of one
+    /// lock that may have been lost behind the one with this `sequence`. Also above those that were
+    /// written after a floor like this one and then lost themselves: so no sequence comes twice, and
+    /// what is written later has a later one.
+    pub(crate) fn raise_past(&self, sequence: u64) -> Result<()> {
+        self.raise_if(Raise::Past(sequence), |_, _| true)
+    }
+
     /// Raises the floor to at least `least`, for a lock whose own last token is about to be lost.
     pub(crate) fn raise_to(&self, least: u64) -> Result<()> {
         self.raise_if(Raise::To(least), |level, sound| !sound || level.floor < least)
@@ -191,6 +205,7 @@ impl Tokens {
             // Nothing else is lost, so the high water need not be left behind.
             Raise::To(least) if sound => found.floor.max(least),
             Raise::To(least) | Raise::Above(least) => found.high.max(clock).max(least).max(1),
+            Raise::Past(last) => found.high.max(clock).max(last).saturating_add(LOST),
         };
         let end = || {
             let message = format!("{}: the tokens have reached 64 bits", self.path.display());

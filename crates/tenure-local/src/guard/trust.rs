@@ -282,6 +282,29 @@ fn who_fails_leaves_nothing_that_is_known() {
     }
 }
 
+/// Damage takes what was written since the last sync, and then what was written after that.
+#[test]
+fn what_follows_a_lost_write_is_newer_than_any() {
+    record::pretend_syncs();
+    let mut is = Handles::new();
+    let record = is.numbered(3);
+    (0..3).for_each(|_| write(&mut is.a, &record, true));
+    let (anchor, mut last) = (is.newest(), read(&mut is.a).version.revision);
+    // Where it takes what one write was put beside it, the same newest is left as before.
+    for writes in [600, 1, 1, 1, 2, 600, 1, 1] {
+        for _ in 0..writes {
+            write(&mut is.a, &record, false);
+            let now = read(&mut is.b).version.revision;
+            assert!(now > last, "{now} after {last}");
+            last = now;
+        }
+        let others = (0..3).map(|slot| slot * 1024).filter(|at| *at != anchor);
+        others.for_each(|at| is.garble(at, 64));
+        assert_eq!(is.newest(), anchor);
+        std::mem::swap(&mut is.a, &mut is.b);
+    }
+}
+
 #[test]
 fn any_history_is_read_as_by_one_who_knows_nothing() {
     record::pretend_syncs();
