@@ -172,7 +172,7 @@ impl Turn<'_> {
 
     fn present(&mut self, mut guard: Guard<'_>) -> Result<Rest> {
         let mut stored = guard.read_front(self.front())?;
-        self.call_first(&stored.record);
+        self.call_first(&stored);
         self.read_clocks();
         if self.quick && is_detached(&stored.record) {
             return Ok(Rest::TakesLong);
@@ -199,10 +199,13 @@ impl Turn<'_> {
 
     /// Who ends a hold tells the first in line before all else: while that one wakes up, it is looked
     /// at and written in. A sync would keep it waiting.
-    fn call_first(&mut self, record: &Record) {
+    fn call_first(&mut self, stored: &Stored) {
         let own = self.session.session();
-        let Some(first) = record.queue.front().filter(|first| first.session != own) else { return };
-        if self.claim.state() == State::Ending && !self.durable && !is_detached(record) {
+        let Some(first) = stored.record.queue.front().filter(|first| first.session != own) else {
+            return;
+        };
+        let syncs = self.durable || is_detached(&stored.record) || stored.damaged;
+        if self.claim.frees() && !syncs && !*self.unsynced && self.kill.is_none() {
             *self.way = self.store.way_to(first.mark);
             self.way.iter().for_each(Way::call);
         }

@@ -36,7 +36,8 @@ pub struct WaitPipe {
 /// What a waiter was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Its turn is about to come: whoever has the guard is writing it in, and gives the guard back.
+    /// Its turn may be about to come: whoever has the guard is giving the lock back, and looks whether
+    /// this one is next.
     Soon,
     /// There is news in the record.
     Now,

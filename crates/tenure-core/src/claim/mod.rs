@@ -427,6 +427,12 @@ impl Claim {
         }
     }
 
+    /// Whether it ends a hold, so that the lock is free for the next in line then.
+    #[must_use]
+    pub const fn frees(&self) -> bool {
+        matches!(&self.phase, Phase::Ending(end) if !matches!(end.goal, Goal::Remainder(_)))
+    }
+
     /// The mark of our place in line, while queued.
     #[must_use]
     pub fn queued(&self) -> Option<Mark> {

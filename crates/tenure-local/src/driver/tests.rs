@@ -39,20 +39,31 @@ fn the_next_in_line_is_called_before_the_lock_is_its_own() {
         let claim = || LocalClaim::new(&lock_as(&folder, durable), Patience::Forever).unwrap();
         let mut claims: Vec<_> = (0..3).map(|_| claim()).collect();
         claims.iter_mut().for_each(|claim| drop(claim.step().unwrap()));
-        claims[0].release().unwrap();
-        let [_, next, last] = &mut claims[..] else { panic!() };
+        let [holder, next, last] = &mut claims[..] else { panic!() };
         let words = |claim: &LocalClaim| {
             let mut bytes = [0; 8];
             let n = rustix::io::read(claim.pipe.as_ref().unwrap(), &mut bytes).unwrap_or(0);
             String::from_utf8_lossy(&bytes[..n]).into_owned()
         };
-        assert_eq!(
-            (words(next).as_str(), words(last).as_str()),
-            (["~!", "!"][usize::from(durable)], "")
-        );
+        record::fail(0, Errno::IO);
+        assert!(holder.release().is_err());
+        record::heal();
+        assert_eq!(words(next), if durable { "" } else { "~" }, "not written in yet");
+        holder.release().unwrap();
+        let told = words(next);
+        assert!(if durable { told == "!" } else { told.ends_with("~!") }, "{told}");
+        assert_eq!(words(last), "");
         next.next_look = None;
         assert!(matches!(next.step().unwrap(), Some(Report::Acquired { .. })));
     }
+}
+
+#[test]
+fn whoever_leaves_a_hold_behind_calls_nobody() {
+    let scratch = Scratch::new();
+    let (mut holder, waiter) = held_and_waited_for(&scratch.open());
+    holder.detach(Duration::from_secs(60)).unwrap();
+    assert_eq!(waiter.pipe.as_ref().unwrap().drain(), None);
 }
 
 /// What was announced may not come: whoever announced it found a reason, or was killed.
