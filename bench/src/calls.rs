@@ -17,8 +17,6 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getpid, getppid, pidfd_open};
 
-use crate::proc::until;
-
 /// About as much as a header and a record that remembers its last holds.
 const RECORD: usize = 704;
 /// Where a lock's record stands in its file, by turns.
@@ -66,9 +64,8 @@ fn open(path: &Path, flags: OFlags) -> Result<File> {
 /// Who hands over.
 #[derive(Debug)]
 pub struct Releaser {
+    dir: OwnedFd,
     file: File,
-    /// To the waiter.
-    pipe: OwnedFd,
     /// What says whether the waiter is stopped.
     stat: File,
     handed: usize,
@@ -86,21 +83,16 @@ impl Releaser {
         Ok(rustix::fs::mkfifoat(rustix::fs::CWD, dir.join(PIPE), mode)?)
     }
 
-    /// One that hands over to this process, once that waits in a folder that was prepared.
+    /// One that hands over to this process, in a folder that was prepared.
     ///
     /// # Errors
-    /// If it was not, or nobody does.
+    /// If it was not.
     pub fn new(dir: &Path, waiter: u32) -> Result<Self> {
         let file = open(&dir.join("lock"), OFlags::empty())?;
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut pipe = Err(Errno::NXIO);
-        until("the waiter to open its pipe", || {
-            pipe = rustix::fs::open(dir.join(PIPE), flags, Mode::empty());
-            Ok(pipe.as_ref().err() != Some(&Errno::NXIO))
-        })?;
-        let pipe = pipe?;
+        let mode = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(dir, mode, Mode::empty())?;
         let stat = File::open(format!("/proc/{waiter}/stat"))?;
-        Ok(Self { file, pipe, stat, handed: 0 })
+        Ok(Self { dir, file, stat, handed: 0 })
     }
 
     /// Reads, calls the waiter, asks for it, writes as if it were not stopped, and wakes it.
@@ -110,18 +102,16 @@ impl Releaser {
     pub fn hand_over(&mut self) -> Result<()> {
         let _ = getpid();
         look(&self.file)?;
-        self.tell(b"~")?;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let pipe = rustix::fs::openat(&self.dir, PIPE, flags, Mode::empty())?;
+        rustix::io::write(&pipe, b"~")?;
         let _ = getpid();
         let _ = self.stat.read_at(&mut [0; 1_024], 0)?;
         self.handed += 1;
         self.file.write_all_at(&[2; RECORD], SLOTS[self.handed % SLOTS.len()])?;
         flock(&self.file, FlockOperation::Unlock)?;
-        self.tell(b"!")
-    }
-
-    fn tell(&self, word: &[u8]) -> Result<()> {
-        poll(&mut [PollFd::new(&self.pipe, PollFlags::empty())], Some(&Timespec::default()))?;
-        rustix::io::write(&self.pipe, word)?;
+        poll(&mut [PollFd::new(&pipe, PollFlags::empty())], Some(&Timespec::default()))?;
+        rustix::io::write(&pipe, b"!")?;
         Ok(())
     }
 }
