@@ -144,12 +144,14 @@ impl Waiter {
     /// # Errors
     /// If any of the calls fails.
     pub fn wait(&self) -> Result<()> {
-        // The last word of the time before.
-        let _ = (&self.pipe).read(&mut [0; 64]);
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut ends = [readable(self.pipe.as_fd()), readable(self.ahead.as_fd())];
-        poll(&mut ends, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))?;
-        let _ = (&self.pipe).read(&mut [0; 64])?;
+        let mut words = [0; 64];
+        // What comes first may be the last word of the time before.
+        while !words.contains(&b'~') {
+            poll(&mut ends, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))?;
+            let _ = (&self.pipe).read(&mut words)?;
+        }
         let _ = getpid();
         while let Err(busy) = flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             ensure!(busy == Errno::WOULDBLOCK, busy);
