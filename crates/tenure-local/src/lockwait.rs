@@ -16,8 +16,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// A pause is this share of the time waited so far: the guard changes hands every few dozen
 /// microseconds, and one that looks rarely is overtaken by all that look often.
 const PAUSE_SHARE: u32 = 32;
-/// How long one who was told that the guard is about to come back tries for it without a pause. What
-/// is left to be done when it was told takes some 50 microseconds, about as long as waking up.
+/// How long one who was told that the guard is about to come back tries for it without a pause. When
+/// it was told, what was left to be done took some 50 microseconds where that was measured, with cold
+/// caches; waking up takes most of that.
 const SOON: Duration = Duration::from_micros(100);
 /// Who waits no longer than this asks again, or does something else, and names nobody.
 const WORTH_A_NAME: Duration = Duration::from_secs(1);

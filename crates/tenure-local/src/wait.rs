@@ -1,9 +1,9 @@
 //! Pipes to wake waiters with: one named pipe per waiter, named by its mark.
 //!
 //! Owns the files in `wait/`; knows nothing of queues. A wake-up is a hint: whoever gets one looks
-//! at the record, and whoever gets none looks from time to time. To wake up takes longer than to hand
-//! over, so the next in line is told a moment before, and told again when it is done. **The owner keeps both ends open
-//! and the pipe locked, so a pipe that nobody reads has lost its owner.**
+//! at the record, and whoever gets none looks from time to time. To wake up takes as long as to hand
+//! over, so the next in line is told a moment before, and told again when it is done. **The owner
+//! keeps both ends open and the pipe locked, so a pipe that nobody reads has lost its owner.**
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
