@@ -11,9 +11,10 @@
 //! ahead (the holder for the first in line), and on a backstop of a second.
 //!
 //! Because each waiter watches only the one ahead, a release wakes one process, however long the
-//! line: the next in line by its pipe. It is called as soon as the releaser has read who that is, and
-//! tries for the guard while the rest of the hand-over is done. And since the one ahead becomes the holder before us, the
-//! same descriptor tells of its death as a waiter and as a holder.
+//! line: the next in line by its pipe. Where nothing need be synced, that one is called as soon as the
+//! releaser has read who it is, and tries for the guard while the rest of the hand-over is done. And
+//! since the one ahead becomes the holder before us, the same descriptor tells of its death as a
+//! waiter and as a holder.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -94,7 +94,7 @@ impl Folder {
             Err(Errno::NOENT) => (furnish(&dir, &path)?, true),
             Err(e) => return Err(Error::system("open", &path.join(tokens::FILE), e)),
         };
-        let tokens = Tokens::open(file, &path, facts, guard_wait)?;
+        let tokens = Tokens::open(&dir, file, &path, facts, guard_wait)?;
         if created {
             sys::sync_dir(&dir, ".").map_err(|e| Error::system("sync", &path, e))?;
         }
@@ -122,7 +122,7 @@ impl Folder {
             Err(e) => return Err(Error::system("open", &path.join(tokens::FILE), e)),
         };
         let facts = Facts::read()?;
-        let tokens = Tokens::open(file, &path, facts, GUARD_WAIT)?;
+        let tokens = Tokens::open(&dir, file, &path, facts, GUARD_WAIT)?;
         let (guard_wait, namespace) = (GUARD_WAIT, OnceLock::new());
         Ok(Some(Arc::new(Self { dir, path, facts, tokens, guard_wait, namespace })))
     }

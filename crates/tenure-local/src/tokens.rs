@@ -40,8 +40,8 @@ const BLOCK: u64 = 1 << 16;
 /// is all that helps when the whole store is deleted.
 const ROOM: u64 = 1 << 8;
 /// More writes of one lock than damage can have lost behind the newest whole slot, if the clock was
-/// set back meanwhile; else the clock is above them all. By so much tokens run ahead of the clock after
-/// damage: 16 s.
+/// set back meanwhile; else the clock is above them all. By so much, 16 s, tokens run further ahead of
+/// the clock with each damage that is found.
 const LOST: u64 = 1 << 24;
 /// The wall clock counts only while its tokens stay exact in a JSON number.
 const CLOCK_MAX: u64 = 1 << 53;
@@ -79,6 +79,7 @@ enum Raise {
 /// The open tokens file, with what this process last read from it.
 #[derive(Debug)]
 pub(crate) struct Tokens {
+    dir: OwnedFd,
     file: OwnedFd,
     path: PathBuf,
     facts: Facts,
@@ -90,10 +91,20 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads `file`, and raises the level if this boot, this file or the last raise demands it.
-    pub(crate) fn open(file: OwnedFd, folder: &Path, facts: Facts, wait: Duration) -> Result<Self> {
+    /// Reads `file`, which is that of the folder `dir`, and raises the level if this boot, this file or
+    /// the last raise demands it.
+    pub(crate) fn open(
+        dir: &OwnedFd,
+        file: OwnedFd,
+        folder: &Path,
+        facts: Facts,
+        wait: Duration,
+    ) -> Result<Self> {
+        let path = folder.join(FILE);
+        let dir = rustix::io::fcntl_dupfd_cloexec(dir, 0)
+            .map_err(|e| Error::system("open", folder, e))?;
         let (floor, high) = (AtomicU64::new(0), AtomicU64::new(0));
-        let tokens = Self { file, path: folder.join(FILE), facts, wait, floor, high };
+        let tokens = Self { dir, file, path, facts, wait, floor, high };
         if !tokens.load()? {
             tokens.raise_if(Raise::Above(0), |_, sound| !sound)?;
         }
@@ -172,25 +183,34 @@ impl Tokens {
         self.floor.load(Ordering::Relaxed)
     }
 
+    /// Through a file that is opened for it: who has a file locked are all that share its opening, here
+    /// other threads, and children that were forked.
+    #[cold]
     fn raise_if(&self, how: Raise, due: impl Fn(&Level, bool) -> bool) -> Result<()> {
-        lock_exclusive(&self.file, self.wait, || self.path.clone())?;
-        let result = self.raise_locked(how, due);
-        sys::unlock(&self.file);
+        let own = sys::open(&self.dir, FILE).map_err(|e| Error::system("open", &self.path, e))?;
+        lock_exclusive(&own, self.wait, || self.path.clone())?;
+        let result = self.raise_locked(&own, how, due);
+        sys::unlock(&own);
         result
     }
 
-    #[cold]
-    fn raise_locked(&self, how: Raise, due: impl Fn(&Level, bool) -> bool) -> Result<()> {
-        let (found, sound) = self.read()?;
+    fn raise_locked(
+        &self,
+        file: &OwnedFd,
+        how: Raise,
+        due: impl Fn(&Level, bool) -> bool,
+    ) -> Result<()> {
+        let (found, sound) = self.read_from(file)?;
         // Another process may have done it while this one waited for the lock.
         if due(&found, sound) {
-            let level = self.raised(&found, sound, how)?;
+            let identity = self.identity(file)?;
+            let level = Level { file: identity, ..self.raised(&found, sound, how)? };
             let bytes = level.encode();
             // One copy after the other: a power cut leaves at least one of them whole.
             for copy in [0, STRIDE] {
-                let write = sys::write_at(&self.file, &bytes, copy as u64);
+                let write = sys::write_at(file, &bytes, copy as u64);
                 write.map_err(|e| Error::system("write", &self.path, e))?;
-                sys::sync(&self.file).map_err(|e| Error::system("sync", &self.path, e))?;
+                sys::sync(file).map_err(|e| Error::system("sync", &self.path, e))?;
             }
             self.keep(&level);
         } else {
@@ -214,7 +234,7 @@ impl Tokens {
         let used_up = matches!(how, Raise::Above(token) if token > 0);
         let room = if used_up && floor <= clock { BLOCK } else { ROOM };
         let high = floor.checked_add(room).ok_or_else(end)?.max(found.high);
-        Ok(Level { floor, high, boot: self.facts.clock.boot, file: self.identity()? })
+        Ok(Level { floor, high, boot: self.facts.clock.boot, file: found.file })
     }
 
     /// Reads the file; whether what it says may be used as it is.
@@ -227,8 +247,12 @@ impl Tokens {
     }
 
     fn read(&self) -> Result<(Level, bool)> {
+        self.read_from(&self.file)
+    }
+
+    fn read_from(&self, file: &OwnedFd) -> Result<(Level, bool)> {
         let mut bytes = [0; STRIDE + COPY];
-        let read = sys::read_at(&self.file, &mut bytes, 0);
+        let read = sys::read_at(file, &mut bytes, 0);
         let n = read.map_err(|e| Error::system("read", &self.path, e))?;
         let first = self.decode(&bytes[..n.min(COPY)])?;
         let second = self.decode(bytes.get(STRIDE..n).unwrap_or_default())?;
@@ -238,14 +262,14 @@ impl Tokens {
             (Some(a), None) => a,
             (None, None) => Level::default(),
         };
-        let ours = level.file == self.identity()?;
+        let ours = level.file == self.identity(file)?;
         let sound = first.is_some() && first == second;
         Ok((level, sound && ours && level.boot == self.facts.clock.boot))
     }
 
-    fn identity(&self) -> Result<Identity> {
+    fn identity(&self, file: &OwnedFd) -> Result<Identity> {
         let wanted = StatxFlags::INO | StatxFlags::BTIME;
-        let stat = rustix::fs::statx(&self.file, c"", AtFlags::EMPTY_PATH, wanted)
+        let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted)
             .map_err(|e| Error::system("read", &self.path, e))?;
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         let seconds = u64::try_from(stat.stx_btime.tv_sec).unwrap_or(0);

@@ -75,6 +75,37 @@ fn another_process_s_raise_is_seen_when_asked_for() {
     assert!(sound && level.floor == raised * 2 && level.high >= raised * 2 + ROOM);
 }
 
+/// They share one open file, and with it its lock.
+#[test]
+fn threads_of_one_process_do_not_undo_each_other_s_raises() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let (before, _) = folder.tokens().read().unwrap();
+    let raise = || {
+        record::pretend_syncs();
+        for _ in 0..200 {
+            folder.tokens().raise().unwrap();
+        }
+    };
+    std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(raise))));
+    let (after, sound) = folder.tokens().read().unwrap();
+    assert!(sound && after.high >= before.high + 1_600 * ROOM, "{before:?} {after:?}");
+}
+
+#[test]
+fn damage_raises_beyond_what_it_may_have_lost() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    let tokens = folder.tokens();
+    // As if the clock had been set back.
+    tokens.raise_to(1 << 52).unwrap();
+    let (before, _) = tokens.read().unwrap();
+    tokens.raise_past(7).unwrap();
+    assert_eq!(tokens.floor(), before.high + LOST);
+    tokens.raise_past(1 << 60).unwrap();
+    assert_eq!(tokens.floor(), (1 << 60) + LOST);
+}
+
 #[test]
 fn a_copied_or_damaged_file_raises_the_floor() {
     let scratch = Scratch::new();
