@@ -139,7 +139,8 @@ impl Waiter {
         })
     }
 
-    /// Sleeps until it is called, tries for the guard until that is given back, and reads.
+    /// Sleeps until it is called, tries for the guard until that is given back, however long that takes,
+    /// and reads.
     ///
     /// # Errors
     /// If any of the calls fails.

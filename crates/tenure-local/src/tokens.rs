@@ -187,11 +187,21 @@ impl Tokens {
     /// other threads, and children that were forked.
     #[cold]
     fn raise_if(&self, how: Raise, due: impl Fn(&Level, bool) -> bool) -> Result<()> {
-        let own = sys::open(&self.dir, FILE).map_err(|e| Error::system("open", &self.path, e))?;
+        let own = sys::open(&self.dir, FILE).map_err(|e| self.lost(e))?;
         lock_exclusive(&own, self.wait, || self.path.clone())?;
         let result = self.raise_locked(&own, how, due);
         sys::unlock(&own);
         result
+    }
+
+    /// Whoever opens the store now makes the file anew, and this process would go by the old one.
+    fn lost(&self, e: Errno) -> Error {
+        let folder = self.path.parent().filter(|_| e == Errno::NOENT);
+        let (problem, remedy) = ("lost its file `tokens` while in use", "start again");
+        folder.map_or_else(
+            || Error::system("open", &self.path, e),
+            |folder| Error::unsuitable(folder, problem, remedy),
+        )
     }
 
     fn raise_locked(
@@ -203,8 +213,7 @@ impl Tokens {
         let (found, sound) = self.read_from(file)?;
         // Another process may have done it while this one waited for the lock.
         if due(&found, sound) {
-            let identity = self.identity(file)?;
-            let level = Level { file: identity, ..self.raised(&found, sound, how)? };
+            let level = self.raised(self.identity(file)?, &found, sound, how)?;
             let bytes = level.encode();
             // One copy after the other: a power cut leaves at least one of them whole.
             for copy in [0, STRIDE] {
@@ -219,7 +228,7 @@ impl Tokens {
         Ok(())
     }
 
-    fn raised(&self, found: &Level, sound: bool, how: Raise) -> Result<Level> {
+    fn raised(&self, file: Identity, found: &Level, sound: bool, how: Raise) -> Result<Level> {
         let clock = self.clock();
         let floor = match how {
             // Nothing else is lost, so the high water need not be left behind.
@@ -234,7 +243,7 @@ impl Tokens {
         let used_up = matches!(how, Raise::Above(token) if token > 0);
         let room = if used_up && floor <= clock { BLOCK } else { ROOM };
         let high = floor.checked_add(room).ok_or_else(end)?.max(found.high);
-        Ok(Level { floor, high, boot: self.facts.clock.boot, file: found.file })
+        Ok(Level { floor, high, boot: self.facts.clock.boot, file })
     }
 
     /// Reads the file; whether what it says may be used as it is.

@@ -444,7 +444,7 @@ fn a_dead_waiter_whose_pipe_somebody_reads_is_not_handed_the_lock() {
     assert_eq!((record.holder, record.queue.len()), (None, 0));
 }
 
-/// Two that take turns do not look for each other again, and whoever is gone is noticed.
+/// Two that take turns do not look for each other again.
 #[test]
 fn what_says_whether_the_next_is_stopped_stays_open() {
     let scratch = Scratch::new();

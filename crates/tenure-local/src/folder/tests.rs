@@ -61,7 +61,7 @@ fn lost_sub_folders_are_made_again_and_a_lost_folder_is_an_error() {
     fs::remove_dir_all(folder.path()).unwrap();
     assert!(lock.lock().unwrap().is_none());
     let text = lock.create(&session, make).unwrap_err().to_string();
-    assert!(text.contains("tokens") && text.contains("No such file"), "{text}");
+    assert!(text.contains("lost its file `tokens`") && text.contains("start again"), "{text}");
 }
 
 #[test]

@@ -36,8 +36,7 @@ impl Handles {
         let session = session_in(&folder);
         let other = open_in(&scratch.path().join("store"), None);
         let (mut a, b) = (lock_in(&folder, "l"), lock_in(&other, "l"));
-        let make = |token| held(token, session.session(), Term::Session);
-        drop(a.create(&session, make).unwrap().unwrap());
+        born(&mut a, &session);
         Self { scratch, folder, session, a, b, serial: 0, ended: History::default() }
     }
 
@@ -76,6 +75,16 @@ impl Handles {
         let file = fs::File::options().write(true).open(self.path()).unwrap();
         file.write_all_at(&vec![0xa5; len], at).unwrap();
     }
+}
+
+fn born(lock: &mut LockFile, session: &OwnSession) {
+    let make = |token| held(token, session.session(), Term::Session);
+    drop(lock.create(session, make).unwrap().unwrap());
+}
+
+fn born_again(lock: &mut LockFile, session: &OwnSession) {
+    lock.lock().unwrap().unwrap().delete().unwrap();
+    born(lock, session);
 }
 
 /// What a process reads that knows nothing.
@@ -143,10 +152,7 @@ fn what_another_handle_wrote_is_read() {
 fn the_record_of_a_file_that_was_deleted_is_not_that_of_the_next() {
     let mut is = Handles::new();
     let before = read(&mut is.a);
-    is.b.lock().unwrap().unwrap().delete().unwrap();
-    let session = is.session.session();
-    let make = |token| held(token, session, Term::Session);
-    drop(is.b.create(&is.session, make).unwrap().unwrap());
+    born_again(&mut is.b, &is.session);
     assert!(!trusts(&mut is.a));
     let after = read(&mut is.a);
     assert_eq!(after, afresh(&is.folder).unwrap());
@@ -289,10 +295,7 @@ fn what_follows_a_lost_write_is_newer_than_any() {
     let mut is = Handles::new();
     // As if the clock had been set back: it helps no more.
     is.folder.tokens().raise_to(1 << 52).unwrap();
-    is.a.lock().unwrap().unwrap().delete().unwrap();
-    let session = is.session.session();
-    let make = |token| held(token, session, Term::Session);
-    drop(is.a.create(&is.session, make).unwrap().unwrap());
+    born_again(&mut is.a, &is.session);
     let record = is.numbered(3);
     (0..3).for_each(|_| write(&mut is.a, &record, true));
     let (anchor, mut last) = (is.newest(), read(&mut is.a).version.revision);
@@ -343,7 +346,6 @@ fn act(is: &mut Handles, dice: &mut Dice) {
     }
     let history = is.ended.clone();
     let record = Record { history, ..is.numbered([0, 3, 600, 3_000][dice.below(4)]) };
-    let session = is.session.session();
     if dice.coin() {
         std::mem::swap(&mut is.a, &mut is.b);
     }
@@ -352,11 +354,7 @@ fn act(is: &mut Handles, dice: &mut Dice) {
         0 if is.slots_are_whole() => {
             is.garble(dice.below(3) as u64 * 1024 + dice.below(200) as u64, 1);
         }
-        1 => {
-            is.a.lock().unwrap().unwrap().delete().unwrap();
-            let make = |token| held(token, session, Term::Session);
-            drop(is.a.create(&is.session, make).unwrap().unwrap());
-        }
+        1 => born_again(&mut is.a, &is.session),
         2 => {
             let mut guard = is.a.lock().unwrap().unwrap();
             guard.read().unwrap();

@@ -93,6 +93,17 @@ fn threads_of_one_process_do_not_undo_each_other_s_raises() {
 }
 
 #[test]
+fn nobody_goes_by_a_file_that_others_do_not_find() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    let text = folder.tokens().raise().unwrap_err().to_string();
+    assert!(text.contains("lost its file `tokens`") && text.contains("start again"), "{text}");
+    assert!(given(&scratch.open()) > given(&folder));
+    assert!(folder.tokens().raise().is_ok(), "there is one again");
+}
+
+#[test]
 fn damage_raises_beyond_what_it_may_have_lost() {
     let scratch = Scratch::new();
     let folder = scratch.open();
