@@ -220,12 +220,21 @@ pub fn descendants(pid: u32) -> Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Whether a process exists and is not a zombie.
+/// Whether a process still runs its program: it exists, is no zombie, and is not about to be one.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|s| !matches!(s, 'Z' | 'X'))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_of_running(&stat))
+}
+
+/// A process on its way out has closed its files, and so freed its locks, a moment before it becomes
+/// a zombie, and where the machine has no time for it that moment lasts. The kernel's mark of that is
+/// `PF_EXITING`: nothing of the program is run any more.
+fn is_of_running(stat: &str) -> bool {
+    const EXITING: u32 = 0x4;
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let state = fields.next().filter(|state| !state.is_empty());
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok());
+    state.is_some_and(|s| !matches!(s, "Z" | "X")) && flags.is_some_and(|f| f & EXITING == 0)
 }
 
 #[cfg(test)]
@@ -261,6 +270,14 @@ mod tests {
         let pid = sleep.pid();
         drop(sleep);
         assert!(!runs(pid));
+    }
+
+    #[test]
+    fn who_is_on_its_way_out_does_not_run() {
+        let line = |state, flags| format!("12 (a) b) {state} 1 12 7 0 -1 {flags} 100 0 0");
+        assert!(is_of_running(&line('R', 4_194_304)) && is_of_running(&line('D', 0)));
+        assert!(!is_of_running(&line('R', 4_228_108)) && !is_of_running(&line('Z', 4_194_304)));
+        assert!(!is_of_running("") && !is_of_running("12 (a"));
     }
 
     #[test]

@@ -136,11 +136,16 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether process `pid` runs: not gone, and not a zombie.
+/// Whether process `pid` still runs its program: not gone, no zombie, and not on its way out. Such a
+/// one has closed its files, and so freed its locks, before it becomes a zombie.
 pub fn runs(pid: i32) -> bool {
+    const PF_EXITING: u32 = 0x4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let mut fields = rest.split(' ');
+    let ended = fields.next().is_none_or(|state| matches!(state, "Z" | "X"));
+    let flags: u32 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap();
+    !ended && flags & PF_EXITING == 0
 }
 
 /// Whether process `pid` is stopped, as by Ctrl-Z.
