@@ -5,8 +5,9 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
+use crate::proc::cargo_build;
 use crate::rows::{Bench, ROWS, Row};
 use crate::stats::Verdict;
 use crate::{child, machine, report};
@@ -109,14 +110,11 @@ fn measure(args: &[String]) -> Result<bool> {
 /// Builds the command that is measured and the one that it runs, in the profile of this program.
 fn build(built: &Path, thin: bool) -> Result<()> {
     let features = if thin { &[][..] } else { &["--features", "bench-link"] };
+    let profile = if built.ends_with("release") { &["--release"][..] } else { &[] };
     let stamp = "tenure-bench-stamp";
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for (package, program, features) in [("tenure-cli", "tenure", features), (stamp, stamp, &[])] {
-        let mut build = Command::new(&cargo);
-        build.args(["build", "--quiet", "--package", package, "--bin", program]).args(features);
-        build.args(if built.ends_with("release") { &["--release"][..] } else { &[] });
-        let status = build.status().context("start cargo")?;
-        ensure!(status.success(), "cargo build of {program}: {status}");
+        let what = ["--package", package, "--bin", program];
+        cargo_build(&[&what, features, profile].concat())?;
     }
     Ok(())
 }

@@ -30,6 +30,27 @@ fn children_cpu_us() -> Result<f64> {
     Ok((used.user_time() + used.system_time()).num_microseconds() as f64)
 }
 
+/// Has Cargo build what `args` name, as it does at a prompt.
+///
+/// `cargo run` tells a program of its own package, and what has a build script that looks at such
+/// variables (ring has) was built anew each time, with all that stands on it.
+///
+/// # Errors
+/// If Cargo cannot be started, or says that it failed.
+pub fn cargo_build(args: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet"]).args(args);
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| told.iter().any(|told| name.starts_with(told))) {
+            cargo.env_remove(name);
+        }
+    }
+    let status = cargo.status().context("start cargo")?;
+    ensure!(status.success(), "cargo build {args:?}: {status}");
+    Ok(())
+}
+
 /// Runs `command` to its end: wall and processor time in microseconds.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use super::Place;
 use super::kube::micros;
 use crate::cluster::Cluster;
 use crate::pairs::{Rounds, Trio, interleave};
-use crate::proc::{Running, now_us};
+use crate::proc::{Running, cargo_build, now_us};
 use crate::report::{Line, Unit};
 use crate::stats::{Goal, Stat};
 
@@ -161,11 +161,8 @@ fn build_rust_peers(place: &Place<'_>) -> Result<PathBuf> {
     let package = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/Cargo.toml");
     let target = place.bench.me.parent().and_then(Path::parent).context("no target folder")?;
     let target = target.join("bench-peers");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path", package]);
-    let status = build.arg("--target-dir").arg(&target).status().context("start cargo")?;
-    ensure!(status.success(), "cargo build of {package}: {status}");
+    let to = target.to_str().context("a target folder whose path is no text")?;
+    cargo_build(&["--release", "--locked", "--manifest-path", package, "--target-dir", to])?;
     Ok(target.join("release/tenure-bench-peers"))
 }
 
