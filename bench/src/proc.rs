@@ -247,9 +247,9 @@ pub fn runs(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_of_running(&stat))
 }
 
-/// A process on its way out has closed its files, and so freed its locks, a moment before it becomes
-/// a zombie, and where the machine has no time for it that moment lasts. The kernel's mark of that is
-/// `PF_EXITING`: nothing of the program is run any more.
+/// A process on its way out closes its files, and so frees its locks, a moment before it becomes a
+/// zombie, and where the machine has no time for it that moment lasts. The kernel marks it with
+/// `PF_EXITING` before all that: nothing of the program is run any more.
 fn is_of_running(stat: &str) -> bool {
     const EXITING: u32 = 0x4;
     let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');

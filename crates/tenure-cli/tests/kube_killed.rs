@@ -8,7 +8,7 @@ mod kube;
 
 use std::time::{Duration, Instant};
 
-use common::{Running, kill, runs, until};
+use common::{Running, has_ended, kill, runs, until};
 use kube::{Kube, keeper_of};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -276,7 +276,7 @@ fn a_command_that_was_stopped_until_its_hold_was_lost_begins_nothing() {
         kill(keeper, Signal::KILL);
         // Its descriptors are closed once the last of its threads is gone, which nobody reaps here.
         let threads = || std::fs::read_dir(format!("/proc/{keeper}/task")).unwrap().count();
-        until("the keeper has ended", || !runs(keeper) && threads() == 1);
+        until("the keeper has ended", || has_ended(keeper) && threads() == 1);
     };
     let ways: [Loses<'_>; 3] = [&stolen, &cut_off, &keeper_killed];
     for (way, lose) in ways.iter().enumerate() {

@@ -207,10 +207,11 @@ impl LockFile {
         let (raised, fresh, entry_known) = (false, None, true);
         let state = State { incarnation, last_token, stamp, clock, raised, fresh, entry_known };
         let Some(mut guard) = self.guard(Some(state)) else { return Ok(None) };
-        // The lock may have been deleted, and the floor raised for it, between the reading of the
-        // floor and the birth of this file: then this token was perhaps given before.
-        let floor = guard.folder.tokens().fresh_floor()?;
-        let again = token.max(Token::new(floor));
+        // The lock may have been made and deleted, and the floor raised for it, between the raise and
+        // the birth of this file. Then this token was perhaps given before, and the floor as well.
+        let tokens = guard.folder.tokens();
+        let passed = tokens.fresh_floor()? > token.get();
+        let again = if passed { Token::new(tokens.raise()?) } else { token };
         if let Some(state) = guard.state {
             state.fresh = Some(again);
         }

@@ -188,13 +188,17 @@ impl Tokens {
     #[cold]
     fn raise_if(&self, how: Raise, due: impl Fn(&Level, bool) -> bool) -> Result<()> {
         let own = sys::open(&self.dir, FILE).map_err(|e| self.lost(e))?;
+        if self.identity(&own)? != self.identity(&self.file)? {
+            return Err(self.lost(Errno::NOENT));
+        }
         lock_exclusive(&own, self.wait, || self.path.clone())?;
         let result = self.raise_locked(&own, how, due);
         sys::unlock(&own);
         result
     }
 
-    /// Whoever opens the store now makes the file anew, and this process would go by the old one.
+    /// Whoever opens the store now makes the file anew, or has done so, and this process goes by the old
+    /// one.
     fn lost(&self, e: Errno) -> Error {
         let folder = self.path.parent().filter(|_| e == Errno::NOENT);
         let (problem, remedy) = ("lost its file `tokens` while in use", "start again");

@@ -136,8 +136,8 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether process `pid` still runs its program: not gone, no zombie, and not on its way out. Such a
-/// one has closed its files, and so freed its locks, before it becomes a zombie.
+/// Whether process `pid` still runs its program: not gone, no zombie, and not on its way out. Whose
+/// lock was seen to be free may still be on that way; who is on it may still have files open.
 pub fn runs(pid: i32) -> bool {
     const PF_EXITING: u32 = 0x4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -146,6 +146,12 @@ pub fn runs(pid: i32) -> bool {
     let ended = fields.next().is_none_or(|state| matches!(state, "Z" | "X"));
     let flags: u32 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap();
     !ended && flags & PF_EXITING == 0
+}
+
+/// Whether all that process `pid` had open is closed: it is gone, or a zombie.
+pub fn has_ended(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Whether process `pid` is stopped, as by Ctrl-Z.

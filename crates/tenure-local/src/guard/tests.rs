@@ -50,6 +50,29 @@ fn a_record_is_created_read_changed_and_deleted() {
 }
 
 #[test]
+fn a_lock_that_came_and_went_while_another_one_was_born_keeps_its_token() {
+    let scratch = Scratch::new();
+    let folder = scratch.open();
+    // Far beyond the clock, which therefore cannot help.
+    folder.tokens().raise_to(1 << 52).unwrap();
+    let session = session_in(&folder);
+    let mut other = None;
+    let make = |token| {
+        other.get_or_insert_with(|| {
+            let make = |token| held(token, session.session(), Term::Session);
+            let (_, record) = lock_in(&folder, "l").create(&session, make).unwrap().unwrap();
+            // By hand, which raises nothing.
+            fs::remove_file(folder.path().join("locks/l")).unwrap();
+            record.last_token
+        });
+        held(token, session.session(), Term::Session)
+    };
+    let (_, record) = lock_in(&folder, "l").create(&session, make).unwrap().unwrap();
+    assert!(record.last_token > other.unwrap(), "{other:?} {record:?}");
+    assert_eq!(*lock_in(&folder, "l").peek().unwrap().unwrap().record, record);
+}
+
+#[test]
 fn long_records_come_and_go() {
     let scratch = Scratch::new();
     let folder = scratch.open();
