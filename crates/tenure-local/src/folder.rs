@@ -268,12 +268,12 @@ fn not_a_folder(path: &Path) -> Error {
 
 fn check(path: &Path, dir: &OwnedFd) -> Result<()> {
     let stat = sys::stat(dir).map_err(|e| Error::system("read", path, e))?;
-    check_rights(path, &stat, rustix::process::geteuid().as_raw())?;
+    check_rights((dir, path), &stat, rustix::process::geteuid().as_raw())?;
     let fs = rustix::fs::fstatfs(dir).map_err(|e| Error::system("read", path, e))?;
     check_file_system(path, u64::try_from(fs.f_type).unwrap_or(0) & 0xFFFF_FFFF)
 }
 
-fn check_rights(path: &Path, stat: &Stat, user: u32) -> Result<()> {
+fn check_rights((dir, path): (&OwnedFd, &Path), stat: &Stat, user: u32) -> Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(not_a_folder(path));
     }
@@ -287,6 +287,8 @@ fn check_rights(path: &Path, stat: &Stat, user: u32) -> Result<()> {
     }
     let mode = stat.st_mode & 0o777;
     if mode & 0o022 != 0 {
+        // Nobody is told to make what others share, such as /tmp, private.
+        refuse_foreign(dir, path)?;
         let remedy = format!("run `chmod 700 {}`", path.display());
         return Err(Error::unsuitable(
             path,

@@ -118,6 +118,15 @@ fn a_folder_that_others_can_write_is_refused_until_it_is_private() {
 }
 
 #[test]
+fn nobody_is_told_to_make_a_shared_folder_private() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path().join("theirs"), "").unwrap();
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o1777)).unwrap();
+    let text = refuse(scratch.path());
+    assert!(text.contains("no store and not empty") && !text.contains("chmod"), "{text}");
+}
+
+#[test]
 fn another_users_folder_is_refused_by_root_too() {
     let scratch = Scratch::new();
     // Root gives its folder away; anybody else looks at one of root's.
