@@ -219,6 +219,9 @@ pub(crate) const DOCTOR_LONG: &str = "\
 Find out what could go wrong with a store, and what to change. Takes no lock and
 writes nothing.
 
+On local: it asks whether locks can be kept in the folder, and whether each
+record can be read.
+
 On kube: it asks whether the API server answers, whether the verbs of --for are
 allowed, how long a request takes against what the ttl leaves for one, and how
 far this machine's clock is from the server's; and of the locks NAME, or of all
@@ -231,14 +234,14 @@ In any case it prints how far the rates of two machines' clocks may be apart.";
 pub(crate) const DOCTOR_AFTER: &str = "\
 Exit codes:
   0      nothing must be changed; what is marked `note` is good to know
-  125    something must be changed, or the server does not answer
+  125    something must be changed, or the store does not answer
 
 Environment:
   TENURE_STORE    the store when --store is not given
 
 Examples:
   tenure doctor
-      How far clock rates may be apart.
+      Can locks be kept on this machine?
   tenure doctor --store kube:jobs nightly
       Before `tenure run --store kube:jobs nightly` goes into production.
   tenure doctor --store kube:jobs --for run --for ls --output json | jq .findings
@@ -246,7 +249,7 @@ Examples:
 JSON: {\"store\",\"findings\":[{\"check\",\"lock\",\"state\":\"ok|note|bad\",\"what\",
 \"change\",\"measured\"}],\"limits\":[{\"timing\",\"ttl_ms\",\"kubernetes_ppm\",
 \"etcd_ppm\"}]}. `check` is server, objects, rights, latency, clock, identity,
-record, writers or durations. Fields and checks are only ever added.";
+record, writers, durations or store. Fields and checks are only ever added.";
 
 pub(crate) const RBAC_ABOUT: &str = "Print the least Kubernetes rights for locks";
 

@@ -16,8 +16,10 @@ use crate::rbac;
 ///
 /// # Errors
 /// A timing that the format cannot have, and names that no lock can have.
-pub(super) fn findings(options: &DoctorOptions) -> Result<Vec<Finding>, Failure> {
-    let Some(objects) = &options.objects else { return Ok(Vec::new()) };
+pub(super) fn findings(
+    options: &DoctorOptions,
+    objects: &KubeObjects,
+) -> Result<Vec<Finding>, Failure> {
     let timing = timing(options, objects)?;
     let needs = rbac::needed(&options.verbs, objects.format);
     let verbs: Vec<String> = needs.iter().map(ToString::to_string).collect();

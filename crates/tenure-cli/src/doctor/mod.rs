@@ -1,7 +1,7 @@
 //! `tenure doctor`: what could go wrong with a store, and what to change.
 //!
-//! Owns how findings are printed. What is trouble is decided in `kube`; a store of this machine has
-//! nothing to be asked, and its promise needs no clocks. Takes no lock and writes nothing.
+//! Owns how findings are printed. What is trouble is decided in `kube` and in `local`. Takes no lock
+//! and writes nothing.
 
 use std::io::{self, Write};
 
@@ -13,11 +13,11 @@ use crate::options::{DoctorOptions, Output};
 #[cfg(feature = "kube")]
 mod kube;
 mod limits;
+mod local;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nothing else is looked at"))]
 enum State {
     Ok,
     /// Nothing to be afraid of, but good to know.
@@ -40,20 +40,22 @@ struct Finding {
     measured: Option<serde_json::Value>,
 }
 
-#[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nothing else is looked at"))]
 impl Finding {
     fn new(check: &'static str, state: State, what: impl Into<String>) -> Self {
         Self { check, lock: None, state, what: what.into(), change: None, measured: None }
     }
 
+    #[cfg(feature = "kube")]
     fn on(self, lock: &str) -> Self {
         Self { lock: Some(lock.to_owned()), ..self }
     }
 
+    #[cfg(feature = "kube")]
     fn change(self, change: impl Into<String>) -> Self {
         Self { change: Some(change.into()), ..self }
     }
 
+    #[cfg(feature = "kube")]
     fn measured(self, measured: serde_json::Value) -> Self {
         Self { measured: Some(measured), ..self }
     }
@@ -68,11 +70,11 @@ struct Report<'a> {
 
 /// Prints what was found; 125 if something must be changed.
 pub(crate) fn doctor(options: &DoctorOptions, out: &mut impl Write) -> Result<u8, Failure> {
-    #[cfg(feature = "kube")]
-    let findings = kube::findings(options)?;
-    #[cfg(not(feature = "kube"))]
     let findings = match &options.objects {
-        None => Vec::new(),
+        None => local::findings(&options.store),
+        #[cfg(feature = "kube")]
+        Some(objects) => kube::findings(options, objects)?,
+        #[cfg(not(feature = "kube"))]
         Some(_) => return Err(Failure::new("kube: was left out of this program")),
     };
     let printed = match options.output {
@@ -92,10 +94,7 @@ fn json(options: &DoctorOptions, findings: &[Finding], out: &mut impl Write) -> 
 }
 
 fn text(options: &DoctorOptions, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
-    let mut text = String::new();
-    if !findings.is_empty() {
-        text += &format!("Store {}\n\n", options.store);
-    }
+    let mut text = format!("Store {}\n\n", options.store);
     for Finding { check, lock, state, what, change, .. } in findings {
         let state = match state {
             State::Ok => "ok",
@@ -108,9 +107,7 @@ fn text(options: &DoctorOptions, findings: &[Finding], out: &mut impl Write) -> 
             text += &format!("        change:     {change}\n");
         }
     }
-    if !findings.is_empty() {
-        text.push('\n');
-    }
+    text.push('\n');
     out.write_all(text.as_bytes())?;
     limits::print(out)
 }
