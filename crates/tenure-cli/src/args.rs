@@ -180,7 +180,8 @@ fn one_line(error: &Error, help: &str) -> String {
             context(ContextKind::InvalidArg),
             context(ContextKind::ValidValue).replace(" or ", ", ")
         ),
-        ErrorKind::TooManyValues | ErrorKind::UnknownArgument => unknown(error, &input, help),
+        ErrorKind::TooManyValues => format!("option `{input}` takes no value; see `{help}`"),
+        ErrorKind::UnknownArgument => unknown(error, &input, help),
         ErrorKind::ArgumentConflict => {
             format!("{input} is given twice; give it once")
         }

@@ -110,6 +110,15 @@ pub(crate) fn held_by(by: &By) -> String {
     }
 }
 
+/// The same to one who waited in vain. An orphan may live for ever, and knows of no holder's end.
+pub(crate) fn still_held_by(by: &By) -> String {
+    let held = held_by(by);
+    match by.orphan {
+        Some(pid) => format!("{held}; end process {pid}, or its hold by `tenure steal --now`"),
+        None => held,
+    }
+}
+
 /// In the user's time zone, to the second: that of `TZ`, else the machine's.
 pub(crate) fn local_time(micros: u64) -> String {
     static ZONE: OnceLock<TimeZone> = OnceLock::new();

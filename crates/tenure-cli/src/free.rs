@@ -10,7 +10,7 @@ use tenure::blocking::{Onlooker, Patience, Seen, connect_existing};
 
 use crate::clock;
 use crate::contend::By;
-use crate::display::{Display, held_by};
+use crate::display::{Display, held_by, still_held_by};
 use crate::duration::shorten;
 use crate::exit::Failure;
 use crate::options::Want;
@@ -33,13 +33,13 @@ pub(crate) fn wait(want: &Want) -> Result<u8, Failure> {
     };
     let name = shorten(&want.name);
     let ended = until(&mut onlooker, &mut signals, &mut display, limit, |seen, display| {
-        let by = shown(seen).map_or_else(String::new, |by| held_by(&by));
+        let by = |held: fn(&By) -> String| shown(seen).as_ref().map_or_else(String::new, held);
         let over = limit.is_some_and(|limit| clock::now() >= limit);
         match seen.lock.state {
             LockState::Free | LockState::Expired => Some(Ok(())),
-            _ if over => Some(Err(format!("lock `{name}` is {by}"))),
+            _ if over => Some(Err(format!("lock `{name}` is {}", by(still_held_by)))),
             _ => {
-                display.tell(format!("waiting until `{name}` is free: {by}"));
+                display.tell(format!("waiting until `{name}` is free: {}", by(held_by)));
                 None
             }
         }

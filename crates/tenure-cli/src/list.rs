@@ -238,7 +238,7 @@ fn row(lock: &LockInfo) -> [String; 7] {
         cut(&lock.name),
         state(lock.state).to_owned(),
         of(&|h| Some(cut(short_id(&h.id)))),
-        of(&|h| h.pid.map(|pid| pid.to_string())),
+        of(&|h| h.orphan.map(|pid| format!("orphan {pid}")).or(h.pid.map(|pid| pid.to_string()))),
         of(&|h| h.token.map(|token| token.to_string())),
         of(&since),
         if lock.has_queue { lock.queue.len().to_string() } else { dash() },

@@ -22,5 +22,5 @@ pub(crate) fn renew(options: &HoldOptions) -> Result<u8, Failure> {
         _ => why(&Lost::Freed),
     };
     let lock = shorten(file.lock());
-    Err(Failure::with_code(LOST, format!("lost lock `{lock}`: {why}; it was not renewed")))
+    Err(Failure::with_code(LOST, format!("lost lock `{lock}` before its renewal: {why}")))
 }

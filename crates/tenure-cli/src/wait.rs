@@ -10,7 +10,7 @@ use tenure::Error;
 use tenure::blocking::{Client, Patience, connect};
 
 use crate::contend::{By, Contender, Step, Waiting};
-use crate::display::{Display, held_by};
+use crate::display::{Display, still_held_by};
 use crate::duration::shorten;
 use crate::exit::{Failure, Outcome};
 use crate::options::Want;
@@ -172,7 +172,7 @@ impl<'a> Wait<'a> {
     }
 
     fn busy(&self, by: By) -> Failure {
-        let text = format!("lock `{}` is {}", shorten(&self.options.name), held_by(&by));
+        let text = format!("lock `{}` is {}", shorten(&self.options.name), still_held_by(&by));
         self.conflict(Outcome::Busy, by, text)
     }
 
@@ -183,7 +183,7 @@ impl<'a> Wait<'a> {
         let text = format!(
             "the wait for lock `{}` ended: it is {}{again}",
             shorten(&self.options.name),
-            held_by(&by)
+            still_held_by(&by)
         );
         self.conflict(Outcome::TimedOut, by, text)
     }

@@ -56,7 +56,7 @@ fn usage_errors_touch_nothing() {
         (&["run", "--ttl", "-1s", "x", "--", "touch", "ran"], &["--ttl `-1s`", "negative"]),
         (&["run", "--ttl", "1e9", "x", "--", "touch", "ran"], &["--ttl `1e9`", "not a duration"]),
         (&["run", "--ttl", "15", "--grace", "15", "x", "--", "touch", "ran"], &["grace", "ttl"]),
-        (&["run", "--ttl", "1ms", "x", "--", "touch", "ran"], &["ttl"]),
+        (&["run", "--ttl", "1ms", "x", "--", "touch", "ran"], &["a ttl of 1ms is too short"]),
         (&["run", "--grace", "0s", "x", "--", "touch", "ran"], &["--grace `0s`", "zero"]),
         (&["run", "--at-least", "0", "x", "--", "touch", "ran"], &["--at-least `0`", "zero"]),
         (&["run", "--connect-timeout", "0", "x", "--", "touch", "ran"], &["--connect-timeout `0`"]),
@@ -75,6 +75,8 @@ fn usage_errors_touch_nothing() {
         (&["run", "--store", "nfs:/x", "x", "--", "touch", "ran"], &["`nfs:/x`", "known: local:"]),
         (&["run", "--store", "local:x", "x", "--", "touch", "ran"], &["`local:x`", "absolute"]),
         (&["run", "--store", "local:?x=1", "x", "--", "touch", "ran"], &["option `x`", "id="]),
+        (&["run", "--store", "/x", "x", "--", "touch", "ran"], &["did you mean local:/x?"]),
+        (&["run", "--quiet=1", "x", "--", "touch", "ran"], &["`--quiet` takes no value"]),
         (&["run", "--store", "", "x", "--", "touch", "ran"], &["store ``"]),
         (&["run", "--ttl"], &["--ttl", "needs a value", "tenure run --help"]),
         (&["run", "x", "-c"], &["-c", "needs a value", "tenure run --help"]),
@@ -194,6 +196,15 @@ fn stores_that_are_no_folder() {
     }
     assert_eq!(bench.read("file"), "mine\n");
     assert!(!bench.path("ran").exists());
+}
+
+#[test]
+fn a_store_that_no_second_try_makes_is_refused_at_once() {
+    let bench = Bench::new();
+    let start = std::time::Instant::now();
+    let run = ["run", "--store", "local:/proc/x", "x", "--", "touch", "ran"];
+    refused(&bench, &run, 125, &["/proc/x", "cannot be made", "choose another path"]);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -192,7 +192,8 @@ fn a_hold_that_has_run_out_is_lost_even_if_nobody_took_it() {
     acquire(&bench, "30ms");
     until("the ttl runs out", || bench.show("x")["state"] == "expired");
     let ran = renew(&bench);
-    assert!(ran.code == Some(123) && ran.stderr.contains("not renewed in time"), "{ran:?}");
+    let why = "tenure: lost lock `x` before its renewal: it was not renewed in time\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(123), why));
     assert_eq!(bench.show("x")["state"], "expired");
     assert!(bench.path("h").exists());
     let ran = release(&bench);

@@ -74,6 +74,13 @@ fn a_waiter_behind_an_orphan_rests() {
     let shown = bench.show("x");
     assert_eq!(shown["holders"][0]["orphan"], orphan, "{shown}");
     assert_eq!(shown["queue"][0]["pid"], waiter.pid(), "{shown}");
+    let listed = bench.run(&["ls"]);
+    assert!(listed.stdout.contains(&format!("  orphan {orphan}  ")), "{listed:?}");
+    for verb in [&["run", "-n", "x", "--", "true"][..], &["wait", "-n", "x"]] {
+        let ran = bench.run(verb);
+        let remedy = format!("; end process {orphan}, or its hold by `tenure steal --now`\n");
+        assert!(ran.code == Some(124) && ran.stderr.ends_with(&remedy), "{ran:?}");
+    }
     kill(orphan, Signal::KILL);
     assert_eq!(waiter.end().code, Some(0));
 }

@@ -370,10 +370,14 @@ impl fmt::Display for TimingError {
                  after {latest:?}; give less"
             ),
             Self::DoesNotFit { ttl, grace, largest_grace, smallest_ttl } => {
-                write!(f, "a grace of {grace:?} does not fit a ttl of {ttl:?}")?;
                 match largest_grace {
-                    Some(g) => write!(f, ": the largest grace for it is {g:?}")?,
-                    None => write!(f, ": no grace fits so short a ttl")?,
+                    Some(g) => write!(
+                        f,
+                        "a grace of {grace:?} does not fit a ttl of {ttl:?}: the largest grace for \
+                         it is {g:?}"
+                    )?,
+                    // Whatever the grace, be it one that nobody asked for.
+                    None => write!(f, "a ttl of {ttl:?} is too short")?,
                 }
                 match smallest_ttl {
                     Some(t) => write!(f, ", the smallest ttl that fits is {t:?}"),

@@ -85,8 +85,12 @@ fn what_is_no_condition_is_told_in_one_line() {
     let long = format!("holder = {}", "x".repeat(20_000));
     for (text, says) in [
         ("", "nothing stands where a condition is due"),
-        ("tags", "such as `tags contains nightly`"),
-        ("tags contains", "such as `tags contains nightly`"),
+        (
+            "tags",
+            "behind \"tags\" stands no operation and no value, such as `tags contains nightly`",
+        ),
+        ("age >", "behind \"age\" `>` stands no value"),
+        ("\"age\"", "\"age\" stands where a condition is due"),
         ("tags contains and", "where a condition is due"),
         ("tags = x", "Unsupported field operation = or field tags"),
         ("owner = x", "Unsupported field operation = or field owner"),

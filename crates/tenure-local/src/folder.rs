@@ -23,6 +23,8 @@ use crate::{Clock, Error, Facts, Result, facts, sys};
 const SYSTEM_FOLDER: &str = "/var/lib/tenure";
 /// What stands in a store folder, beside the file of the tokens.
 const SUB_FOLDERS: [&str; 4] = ["locks", "sessions", "wait", "new"];
+/// What to do about a path that no folder can be at.
+const ANOTHER_PATH: &str = "choose another path with --store local:/path";
 /// How long a guard is waited for. Nobody has one for longer than a change takes, unless that
 /// process is stopped or the disk hangs.
 const GUARD_WAIT: Duration = Duration::from_secs(10);
@@ -254,6 +256,10 @@ fn make_dirs(path: &Path) -> Result<()> {
         let made = sys::create_dir(rustix::fs::CWD, *folder);
         made.map_err(|e| match e {
             Errno::NOTDIR => not_a_folder(folder),
+            // Such as under /proc: no second try helps.
+            Errno::NOENT => {
+                Error::unsuitable(folder, "does not exist and cannot be made", ANOTHER_PATH)
+            }
             e => Error::system("create the store folder", folder, e),
         })?;
     }
@@ -263,7 +269,7 @@ fn make_dirs(path: &Path) -> Result<()> {
 fn not_a_folder(path: &Path) -> Error {
     let not_a_folder = |p: &&Path| p.metadata().is_ok_and(|m| !m.is_dir());
     let culprit = path.ancestors().find(not_a_folder).unwrap_or(path);
-    Error::unsuitable(culprit, "is not a folder", "choose another path with --store local:/path")
+    Error::unsuitable(culprit, "is not a folder", ANOTHER_PATH)
 }
 
 fn check(path: &Path, dir: &OwnedFd) -> Result<()> {

@@ -80,9 +80,13 @@ impl StoreUrl {
     /// # Errors
     /// [`Error::Invalid`] names what is unknown and says what is known.
     pub fn parse(url: &str) -> Result<Self, Error> {
-        let (scheme, rest) = url
-            .split_once(':')
-            .ok_or_else(|| Error::invalid(format!("store `{url}` has no scheme; {KNOWN}")))?;
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| {
+            let meant = match url.starts_with('/') {
+                true => format!("did you mean local:{url}?"),
+                false => KNOWN.to_owned(),
+            };
+            Error::invalid(format!("store `{url}` has no scheme; {meant}"))
+        })?;
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (rest, None),
@@ -184,7 +188,11 @@ fn local(path: &str) -> Result<Place, String> {
 
 fn kube(namespace: &str) -> Result<Place, String> {
     if namespace.contains('/') {
-        return Err("what follows kube: is a namespace, such as kube:default".into());
+        return Err(
+            "what follows kube: is a namespace, such as kube:default, and options behind `?`, \
+                    such as kube:default?kubeconfig=/path"
+                .into(),
+        );
     }
     let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
     Ok(Place::Kube(KubeUrl { namespace, ..KubeUrl::default() }))

@@ -251,13 +251,17 @@ impl Parser {
     }
 
     fn no_test(&self) -> Parsed<Condition> {
-        let found = match self.peek() {
-            None => "nothing".to_owned(),
-            Some(word) => format!("{word}"),
+        let found = match self.words.get(self.at..).unwrap_or_default() {
+            [] => "nothing stands where a condition is due".to_owned(),
+            [Word::Bare(field)] if is_bare(field) => {
+                format!("behind {field:?} stands no operation and no value")
+            }
+            [Word::Bare(field), operation] if is_bare(field) => {
+                format!("behind {field:?} {operation} stands no value")
+            }
+            [word, ..] => format!("{word} stands where a condition is due"),
         };
-        wrong(format!(
-            "{found} stands where a condition is due, such as `tags contains nightly` or `age > 1h`"
-        ))
+        wrong(format!("{found}, such as `tags contains nightly` or `age > 1h`"))
     }
 }
 
