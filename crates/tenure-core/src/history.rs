@@ -42,10 +42,15 @@ impl History {
         if let Shared::Together(all) = &mut self.0
             && let Some(all) = Arc::get_mut(all)
         {
-            if all.len() >= HISTORY_MAX {
-                all.pop_front();
+            if all.len() < HISTORY_MAX {
+                all.push_back(past);
+                return;
             }
-            all.push_back(past);
+            // In the place of the oldest, which is made the last; no other one is moved.
+            all.rotate_left(1);
+            if let Some(last) = all.back_mut() {
+                *last = past;
+            }
             return;
         }
         let before = core::mem::take(&mut self.0);

@@ -220,7 +220,9 @@ impl Record {
         match change {
             Change::Take { holder, ended, strike, tags } => {
                 self.strike(strike);
-                self.end_hold(ended.unwrap_or(End::Released), holder.since, None);
+                if self.holder.is_some() {
+                    self.end_hold(ended.unwrap_or(End::Released), holder.since, None);
+                }
                 self.next_ticket = self.next_ticket.max(holder.ticket.saturating_add(1));
                 self.begin_hold(Holder { token, ..holder.clone() });
                 self.label(tags);
@@ -250,6 +252,11 @@ impl Record {
                 }
             }
         }
+    }
+
+    /// Whether anybody has the lock or waits for it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.holder.is_some() || !self.queue.is_empty()
     }
 
     /// Where the waiter with this mark stands, counted from 0.

@@ -65,10 +65,16 @@ impl Claim {
             return self.withdraw(now, view, Report::Cancelled);
         }
         // 6. Take it, ask, stand in line, or wait.
-        match self.obstacle(now, wall, view) {
+        let obstacle = match view {
+            View::Is { record, .. } if record.is_wanted() => self.obstacle(now, wall, record),
+            // The usual case: nothing is put together only to be taken apart.
+            _ => return self.take(now, wall, view, None, Box::default()),
+        };
+        match obstacle {
             Obstacle::Ask(session) => Action::Probe(session),
-            Obstacle::None { .. } if now < self.retry_at => self.rest(now),
-            Obstacle::None { ended, strike } => self.take(now, wall, view, ended, strike),
+            Obstacle::None { ended, strike } => {
+                self.take(now, wall, view, ended, strike.into_boxed_slice())
+            }
             Obstacle::Blocked { by, .. } if out_of_time => {
                 self.withdraw(now, view, Report::TimedOut(Some(Box::new(by))))
             }
@@ -188,8 +194,11 @@ impl Claim {
         wall: Wall,
         view: &View<'_>,
         ended: Option<End>,
-        mut strike: Vec<Mark>,
+        dead: Box<[Mark]>,
     ) -> Action {
+        if now < self.retry_at {
+            return self.rest(now);
+        }
         let Phase::Contending(w) = &self.phase else { return Action::Idle };
         let (next_ticket, version) = match view {
             View::Is { record, version, .. } => (record.next_ticket, Some(*version)),
@@ -197,7 +206,12 @@ impl Claim {
         };
         let own = w.joined.and_then(|(mark, _)| Some((mark, place(view, mark)?)));
         let ticket = own.map_or(next_ticket, |(_, (_, ticket))| ticket);
-        strike.extend(own.map(|(mark, _)| mark));
+        // Boxed until they stand in the change: a slice goes from hand to hand in registers.
+        let strike = match own {
+            Some((mark, _)) => with_own(dead, mark),
+            None => dead,
+        };
+        let tags = if self.config.tags.is_empty() { Box::default() } else { self.tags(view) };
         let mark = self.config.marks.draw();
         let holder = Holder {
             id: self.config.id.clone(),
@@ -210,18 +224,20 @@ impl Claim {
             renewed: wall,
             stamp: now,
         };
-        let tags = self.tags_after(view);
+        let give_up_at = self.send(now, mark, Kind::Take, version);
+        let (strike, tags) = (strike.into_vec(), tags.into_vec());
         let change = Change::Take { holder, ended, strike, tags };
-        self.write(now, mark, version, change)
+        Action::Write(Write { attempt: mark, expected: version, change, give_up_at })
     }
 
     /// What the lock's tags are to be after a take.
-    fn tags_after(&self, view: &View<'_>) -> Vec<Text> {
+    #[cold]
+    fn tags(&self, view: &View<'_>) -> Box<[Text]> {
         let record = match view {
             View::Is { record, .. } if self.config.add_tags => Some(*record),
             _ => None,
         };
-        joined(self.config.tags.clone(), record)
+        joined(self.config.tags.clone(), record).into_boxed_slice()
     }
 
     #[cold]
@@ -318,7 +334,6 @@ impl Claim {
         Action::Report(report)
     }
 
-    #[inline]
     pub(super) fn write(
         &mut self,
         now: Time,
@@ -326,11 +341,22 @@ impl Claim {
         expected: Option<Version>,
         change: Change,
     ) -> Action {
-        let revision = expected.map_or(0, |v| v.revision);
-        let kind = Kind::of(&change);
-        self.attempts.start(Attempt { mark: attempt, kind, sent: now, expected: revision });
-        let give_up_at = now.after(self.config.timing.attempt());
+        let give_up_at = self.send(now, attempt, Kind::of(&change), expected);
         Action::Write(Write { attempt, expected, change, give_up_at })
+    }
+
+    /// Notes a write that leaves now; when to give up waiting for its answer.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        mark: Mark,
+        kind: Kind,
+        expected: Option<Version>,
+    ) -> Time {
+        let expected = expected.map_or(0, |v| v.revision);
+        self.attempts.start(Attempt { mark, kind, sent: now, expected });
+        now.after(self.config.timing.attempt())
     }
 
     #[inline]
@@ -347,17 +373,8 @@ impl Claim {
         Change::Renew { of, mark, token, term, session, renewed: wall, stamp: now }
     }
 
-    fn obstacle(&self, now: Time, wall: Wall, view: &View<'_>) -> Obstacle {
-        match view {
-            View::Is { record, .. } if record.holder.is_some() || !record.queue.is_empty() => {
-                self.obstacle_in(now, wall, record)
-            }
-            _ => Obstacle::None { ended: None, strike: Vec::new() },
-        }
-    }
-
     #[cold]
-    fn obstacle_in(&self, now: Time, wall: Wall, record: &Record) -> Obstacle {
+    fn obstacle(&self, now: Time, wall: Wall, record: &Record) -> Obstacle {
         let mut ended = None;
         if let Some(holder) = &record.holder {
             match self.holder_gone(now, wall, holder) {
@@ -517,6 +534,13 @@ fn place(view: &View<'_>, mark: Mark) -> Option<(usize, u64)> {
     let View::Is { record, .. } = view else { return None };
     let place = record.place_of(mark)?;
     Some((place, record.queue.get(place)?.ticket))
+}
+
+#[cold]
+fn with_own(dead: Box<[Mark]>, own: Mark) -> Box<[Mark]> {
+    let mut strike = dead.into_vec();
+    strike.push(own);
+    strike.into_boxed_slice()
 }
 
 fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {

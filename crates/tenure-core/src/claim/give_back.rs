@@ -1,11 +1,14 @@
 //! Giving the lock back, to the next in line where there is one, or leaving a remainder.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::contend::joined;
-use super::{Action, Cause, Claim, Ending, Goal, News, Parting, Phase, Probed, Report, View};
+use super::{
+    Action, Cause, Claim, Ending, Goal, Kind, News, Parting, Phase, Probed, Report, View, Write,
+};
 use crate::museum::{Bug, planted};
-use crate::{Change, Holder, Mark, Record, Session, Time, Version, Wall};
+use crate::{Change, End, Holder, Mark, Record, Session, Text, Time, Version, Wall};
 
 impl Claim {
     /// The numbered steps of a releaser.
@@ -64,12 +67,15 @@ impl Claim {
             Ok(next) => next,
         };
         let mark = self.config.marks.draw();
-        let Parting { end, reason, tags, add } = self.parting(ending.goal);
-        let tags = joined(tags, add.then_some(record));
+        let said = self.said(ending.goal);
+        let end = said.map_or(End::Released, |said| said.end);
+        let reason = said.and_then(|said| said.reason.clone());
+        let tags = said.map_or_else(Box::default, |said| said.tags(record)).into_vec();
         self.note_sent();
+        let give_up_at = self.send(now, mark, Kind::Release, Some(version));
         let (at, stamp) = (wall, now);
         let change = Change::Release { of, end, reason, mark, next, strike, at, stamp, tags };
-        self.write(now, mark, Some(version), change)
+        Action::Write(Write { attempt: mark, expected: Some(version), change, give_up_at })
     }
 
     fn note_sent(&mut self) {
@@ -78,10 +84,9 @@ impl Claim {
         }
     }
 
-    /// What is said at this end: of what is only undone nothing.
-    fn parting(&self, goal: Goal) -> Parting {
-        let says = matches!(goal, Goal::Free | Goal::EndOther);
-        self.parting.as_deref().filter(|_| says).cloned().unwrap_or_default()
+    /// What is said at this end, if anything: of what is only undone nothing.
+    fn said(&self, goal: Goal) -> Option<&Parting> {
+        self.parting.as_deref().filter(|_| matches!(goal, Goal::Free | Goal::EndOther))
     }
 
     /// The mark under which the record shows the hold that is to end, if it does.
@@ -112,6 +117,13 @@ impl Claim {
             let undone = ending.goal == Goal::Undo;
             self.news = Some(if undone { News::Cancelled } else { News::Released });
         }
+    }
+}
+
+impl Parting {
+    #[cold]
+    fn tags(&self, record: &Record) -> Box<[Text]> {
+        joined(self.tags.clone(), self.add.then_some(record)).into_boxed_slice()
     }
 }
 
