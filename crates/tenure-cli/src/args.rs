@@ -163,6 +163,9 @@ fn one_line(error: &Error, help: &str) -> String {
         _ => context(ContextKind::InvalidArg),
     });
     match error.kind() {
+        ErrorKind::InvalidSubcommand if input == "help" => {
+            "unknown verb `help`; see `tenure --help`, or `tenure VERB --help`".to_owned()
+        }
         ErrorKind::InvalidSubcommand => {
             format!("unknown verb `{input}`; verbs: {}", crate::cli::VERBS.join(", "))
         }

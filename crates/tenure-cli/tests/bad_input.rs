@@ -34,6 +34,7 @@ fn usage_errors_touch_nothing() {
     let table: &[(&[&str], &[&str])] = &[
         (&[], &["missing verb", "run, ls, show"]),
         (&["rnu", "x"], &["unknown verb `rnu`", "run, ls, show"]),
+        (&["help", "run"], &["unknown verb `help`", "`tenure VERB --help`"]),
         (&["run"], &["missing NAME", "tenure run --help"]),
         (&["run", "x"], &["missing command", "`--`", "-c"]),
         (&["run", "x", "--"], &["missing command"]),
